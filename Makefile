@@ -1,0 +1,45 @@
+# Every target sets the environment up first, in .venv, from the pinned constraints.txt.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+
+.PHONY: setup demo format check test shapes bench lock clean
+
+setup: $(VENV)/.stamp
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt uv
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup  ## the whole job on built-in scenes; prints where the report is
+	$(BIN)/calibrant demo -o demo
+
+format: setup
+	$(BIN)/ruff check -q --fix-only .
+	$(BIN)/ruff format -q .
+
+check: setup  ## lint, format, floors, types
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format -q --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/ty check -q --python $(VENV)
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+shapes: setup  ## the tests with every shape annotation turned into a check
+	$(BIN)/python -m pytest -q --jaxtyping-packages=calibrant,beartype.beartype --ignore=tests/test_messages.py
+
+bench: setup  ## ratios to a plain pass, and to other libraries, in one run
+	$(BIN)/python -m benchmarks.tally
+	$(BIN)/python -m benchmarks.fit
+
+lock: setup  ## refresh constraints.txt; it holds no address, and torch stays without a local tag
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	  --no-annotate --no-header -c pins.in pyproject.toml -o .lock.tmp
+	{ grep -vE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' .lock.tmp; cat pins.in; } > constraints.txt
+	rm .lock.tmp
+
+clean:
+	rm -rf $(VENV) demo runs

@@ -1,0 +1,148 @@
+"""Checks at the door, worded once. Inside, tensors are trusted.
+
+``name`` tells the user which image or file is meant; it is put in front of every sentence.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import torch
+
+from calibrant._shapes import IGNORE, Tensor
+from calibrant.errors import LabelError, LogitsError, MethodError, ShapeError
+
+
+def shape_of(tensor: Tensor) -> str:
+    """Return a shape as people write it.
+
+    >>> shape_of(torch.zeros(19, 256, 512))
+    '(19, 256, 512)'
+    """
+    return str(tuple(tensor.shape))
+
+
+def check_scores_shape(scores: Tensor, labels: Tensor, name: str, what: str = "logits") -> None:
+    """Raise unless scores are (c, *s) and labels (a, *s), with the class axis first.
+
+    :raises ShapeError: an axis is missing, the class axis is not the first, or the sizes differ.
+    """
+    if not scores.is_floating_point():
+        raise LogitsError(
+            f"{name}: expected {what} as floating-point numbers; got {scores.dtype}. "
+            "If these are label maps, pass the model's scores instead."
+        )
+    if scores.ndim < 2 or labels.ndim != scores.ndim:
+        raise ShapeError(
+            f"{name}: expected {what} (classes, *space) and labels (annotators, *space) with equally many axes; "
+            f"got {what} {shape_of(scores)} and labels {shape_of(labels)}."
+        )
+    space = tuple(labels.shape[1:])
+    if tuple(scores.shape[1:]) == space:
+        return
+    for axis in range(1, scores.ndim):
+        if tuple(scores.movedim(axis, 0).shape[1:]) == space:
+            raise ShapeError(
+                f"{name}: expected the class axis of the {what} first, (classes, *space) with space {space}; got "
+                f"{shape_of(scores)}, where axis {axis} ({scores.shape[axis]} long) seems to hold the classes. "
+                f"Move it: logits.movedim({axis}, 0)."
+            )
+    raise ShapeError(
+        f"{name}: expected {what} and labels of the same size; got {what} {shape_of(scores)} over space "
+        f"{tuple(scores.shape[1:])} and labels over space {space}. Resize the {what} to the labels "
+        "(bilinear, before the softmax), or say how a store is to upsample them."
+    )
+
+
+def check_finite(scores: Tensor, name: str, what: str = "logits") -> None:
+    """Raise if any number is NaN or infinite.
+
+    :raises LogitsError: naming the image and how many numbers are not finite.
+    """
+    # One sum is enough to find trouble, and a false alarm (an overflow) is told from it below.
+    if torch.isfinite(scores.sum(dtype=torch.float64)):
+        return
+    bad = ~torch.isfinite(scores)
+    if not bad.any():
+        return
+    nan = int(torch.isnan(scores).sum())
+    raise LogitsError(
+        f"{name}: expected finite {what}; got {nan} NaN and {int(bad.sum()) - nan} infinite of {bad.numel()} numbers. "
+        "Clamp infinite scores to a large finite value, and look for a division by zero or a float16 overflow."
+    )
+
+
+def check_are_logits(logits: Tensor, name: str) -> None:
+    """Raise if the numbers are certainly probabilities: all in [0, 1] and every pixel summing to one.
+
+    :raises LogitsError: telling how to hand over probabilities.
+    """
+    low, high = torch.aminmax(logits)
+    if low < 0 or high > 1:
+        return
+    total = logits.sum(0, dtype=torch.float32)
+    if bool(((total - 1).abs() <= 1e-2).all()):
+        raise LogitsError(
+            f"{name}: expected logits (before the softmax); got numbers in [0, 1] that sum to one over the classes, "
+            "which are probabilities. Pass them through calibrant.predictions.from_probabilities "
+            "(command line: --probabilities)."
+        )
+
+
+def check_are_probabilities(probs: Tensor, name: str) -> None:
+    """Raise unless every number is in [0, 1] and every pixel sums to one, to the precision of float16.
+
+    :raises LogitsError: telling what was found, and that logits need no conversion.
+    """
+    low, high = (float(x) for x in torch.aminmax(probs))
+    if low < 0 or high > 1 + 1e-3:
+        raise LogitsError(
+            f"{name}: expected probabilities in [0, 1]; got numbers in [{low:.4g}, {high:.4g}]. "
+            "If these are logits, pass them as they are (command line: without --probabilities)."
+        )
+    worst = float((probs.sum(0, dtype=torch.float32) - 1).abs().max())
+    if worst > 1e-2:
+        raise LogitsError(
+            f"{name}: expected probabilities that sum to one over the classes (axis 0); a pixel is off by {worst:.3g}. "
+            "Sigmoid outputs of overlapping classes are not supported; a class that was cut off must be put back."
+        )
+
+
+def check_labels(labels: Tensor, num_classes: int, name: str) -> None:
+    """Raise unless labels are integers in 0..num_classes - 1 or IGNORE.
+
+    :raises LabelError: naming the values found, with the hint for 255.
+    """
+    if labels.is_floating_point() or labels.is_complex():
+        raise LabelError(f"{name}: expected integer labels; got {labels.dtype}. Convert them: labels.long().")
+    if labels.numel() == 0:
+        return
+    wrong = (labels != IGNORE) & ((labels < 0) | (labels >= num_classes))
+    if not bool(wrong.any()):
+        return
+    values = torch.unique(labels[wrong]).tolist()
+    shown = ", ".join(map(str, values[:5])) + (", …" if len(values) > 5 else "")
+    hint = (
+        " If 255 marks unlabelled pixels, pass ignore_index=255 (command line: --ignore-index 255)."
+        if 255 in values
+        else " Check the number of classes, or name the unlabelled value: ignore_index (command line: --ignore-index)."
+    )
+    raise LabelError(
+        f"{name}: expected labels in 0..{num_classes - 1}, or unlabelled; got {shown} "
+        f"in {int(wrong.sum())} of {labels.numel()} pixels.{hint}"
+    )
+
+
+def check_choice(value: str, choices: Iterable[str], what: str) -> None:
+    """Raise unless ``value`` is one of ``choices``, naming the nearest.
+
+    >>> check_choice("temprature", ["temperature", "vector"], "method")
+    Traceback (most recent call last):
+    calibrant.errors.MethodError: expected a method of: ...; got 'temprature'. Did you mean 'temperature'?
+    """
+    choices = list(choices)
+    if value in choices:
+        return
+    near = get_close_matches(value, choices, n=1, cutoff=0.5)
+    raise MethodError(
+        f"expected a {what} of: {', '.join(choices)}; got {value!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+    )

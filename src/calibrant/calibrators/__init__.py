@@ -1,0 +1,1 @@
+"""Maps from logits to logits, fitted after training."""

@@ -1,0 +1,1 @@
+"""Where images, labels and stored predictions come from."""

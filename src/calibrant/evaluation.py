@@ -1,0 +1,1 @@
+"""Run counts over predictions: one pass, one row per image, many calibrators."""

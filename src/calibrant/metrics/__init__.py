@@ -1,0 +1,1 @@
+"""Counting and scoring: tallies with one row per image, and pure functions of them."""

@@ -1,0 +1,1 @@
+"""Black boxes as sources of predictions."""

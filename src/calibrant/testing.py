@@ -1,0 +1,1 @@
+"""Contracts that users can run on their own calibrators, sources and samplers."""

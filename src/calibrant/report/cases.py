@@ -103,7 +103,7 @@ def pictures(case: Case, class_names: Sequence[str], methods: Sequence[str]) -> 
     for method in methods:
         if method in case.confidence:
             sure = case.confidence[method]
-            found.append(_confidence_picture(case, method, sure, _sure(sure[::step, ::step].numpy(), void, wrong, scale)))
+            found.append(_confidence_picture(case, method, sure, _sure(sure[::step, ::step].numpy(), void, scale)))
     return found
 
 
@@ -113,9 +113,7 @@ def color_key(class_names: Sequence[str], cases: Sequence[Case]) -> list[tuple[i
     for case in cases:
         present |= set(case.labels.unique().tolist()) | set(case.prediction.unique().tolist())
     colors = class_colors(len(class_names))
-    return [
-        (i, name, "#{:02x}{:02x}{:02x}".format(*colors[i])) for i, name in enumerate(class_names) if i in present
-    ]
+    return [(i, name, "#{:02x}{:02x}{:02x}".format(*colors[i])) for i, name in enumerate(class_names) if i in present]
 
 
 def confidence_ramp() -> str:
@@ -208,12 +206,8 @@ def _ramp(values: np.ndarray) -> np.ndarray:
     return mpl.colormaps["cividis"](np.clip(values, 0, 1), bytes=True)[..., :3]
 
 
-def _sure(confidence: np.ndarray, void: np.ndarray, wrong: np.ndarray, scale: int) -> np.ndarray:
+def _sure(confidence: np.ndarray, void: np.ndarray, scale: int) -> np.ndarray:
     picture = _ramp(_enlarged(confidence, scale)).copy()
-    wrong = _enlarged(wrong, scale)
-    edge = wrong & ~ndimage.binary_erosion(wrong, border_value=1)
-    picture[edge] = (255, 255, 255)
-    picture[edge & _stripes(edge.shape, period=6)] = (0, 0, 0)
     _hatched(picture, _enlarged(void, scale))
     return picture
 

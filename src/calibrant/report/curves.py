@@ -47,9 +47,7 @@ class RiskCoverageLine:
         return float(self.risk[before] * (1 - share) + self.risk[after] * share)
 
 
-def draws(
-    measurements: Mapping[str, Sequence[Measurement]], *, seed: int = 0, num_resamples: int = 500
-) -> Resamples:
+def draws(measurements: Mapping[str, Sequence[Measurement]], *, seed: int = 0, num_resamples: int = 500) -> Resamples:
     """Return resamples shared by all figures of a page."""
     rows = [each for repetitions in measurements.values() for each in repetitions]
     return Resamples.draw(rows, generator=torch.Generator().manual_seed(seed), num_resamples=num_resamples)

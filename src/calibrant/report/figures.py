@@ -6,8 +6,9 @@ the figure's name, colours as custom properties of the page, and the same bytes 
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import matplotlib as mpl
 import torch
@@ -18,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from calibrant.report.curves import Reliability, RiskCoverageLine
 from calibrant.report.palette import LIGHT, Style, as_property
 
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "axes.edgecolor": LIGHT["soft"],
     "axes.labelcolor": LIGHT["ink"],
     "axes.linewidth": 0.7,
@@ -39,6 +40,9 @@ _SETTINGS = {
 }
 _PERCENT = FuncFormatter(lambda value, _: f"{100 * value:g}")
 _FIFTHS = FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1])
+
+SPARSE = 1e-4
+"""Bins with a smaller share of the pixels are drawn as open points."""
 
 Line = tuple[str, Reliability, Style]
 
@@ -80,12 +84,18 @@ def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
         mass.yaxis.set_minor_locator(NullLocator())
         mass.yaxis.set_major_formatter(_PERCENT)
         if several:
-            figure.legend(*main.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5)
+            figure.legend(
+                *main.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5
+            )
         return _svg(figure, name, label)
 
 
 def risk_coverage_figure(
-    lines: Sequence[tuple[str, RiskCoverageLine, Style]], *, name: str, label: str, ideal: RiskCoverageLine | None = None
+    lines: Sequence[tuple[str, RiskCoverageLine, Style]],
+    *,
+    name: str,
+    label: str,
+    ideal: RiskCoverageLine | None = None,
 ) -> str:
     """Return the risk-coverage curves of several methods in one diagram, as SVG.
 
@@ -133,12 +143,12 @@ def risk_coverage_figure(
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def _settings() -> Generator[None, None, None]:
     """Draw with the room's own settings, whatever a user's own are, and leave theirs as they were."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
-        yield
+        with mpl.rc_context(cast(Any, _SETTINGS)):
+            yield
 
 
 def ideal_risk_coverage(line: RiskCoverageLine) -> RiskCoverageLine:
@@ -154,13 +164,12 @@ def ideal_risk_coverage(line: RiskCoverageLine) -> RiskCoverageLine:
 
 
 def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *, gaps: bool) -> None:
-    confidence, accuracy = line.confidence.tolist(), line.accuracy.tolist()
-    axes.fill_between(
-        confidence, line.low.tolist(), line.high.tolist(), color=style.color, alpha=0.22, linewidth=0, label="_band"
-    )
+    # A handful of pixels says nothing, and the band of a single image has no width: such bins are points, no curve.
+    full, sparse = line.share >= SPARSE, (line.share > 0) & (line.share < SPARSE)
+    said, right = line.confidence[full], line.accuracy[full]
+    bounds = (line.low[full].tolist(), line.high[full].tolist())
+    axes.fill_between(said.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
     if gaps:
-        known = ~line.accuracy.isnan()
-        said, right = line.confidence[known], line.accuracy[known]
         axes.bar(
             said.tolist(),
             (right - said).tolist(),
@@ -171,17 +180,11 @@ def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *
             hatch="/////",
             linewidth=0.6,
         )
-    axes.plot(
-        confidence,
-        accuracy,
-        color=style.color,
-        linestyle=style.dashes,
-        marker=style.marker,
-        markersize=4.5,
-        linewidth=1.4,
-        label=title,
-        clip_on=False,
-    )
+    looks: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4.5, "clip_on": False}
+    axes.plot(said.tolist(), right.tolist(), linestyle=style.dashes, linewidth=1.4, label=title, **looks)
+    if bool(sparse.any()):
+        points = (line.confidence[sparse].tolist(), line.accuracy[sparse].tolist())
+        axes.plot(*points, linestyle="none", markerfacecolor="none", label="_sparse", **looks)
 
 
 def _draw_mass(axes: Axes, line: Reliability, style: Style, number: int, count: int) -> None:

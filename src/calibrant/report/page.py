@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import calibrant
 from calibrant.errors import InputError
-from calibrant.evaluation import Comparison
+from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import SCORES, Measurement
 from calibrant.report import palette
 from calibrant.report.cases import Case, color_key, confidence_ramp, pictures
@@ -33,8 +34,8 @@ _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
 
 def write_page(
     path: str | os.PathLike,
-    comparison: Comparison,
-    measurements: Mapping[str, Sequence[Measurement]],
+    comparison: Comparison | Mapping[str, Measurement],
+    measurements: Mapping[str, Sequence[Measurement]] | None = None,
     *,
     title: str = "Calibration report",
     facts: Mapping[str, str] | None = None,
@@ -47,8 +48,9 @@ def write_page(
 
     The file appears whole or not at all.
 
-    :param comparison: the scores of all methods; the first is the model as it is.
-    :param measurements: of every method in it, one a repetition.
+    :param comparison: the scores of all methods; the first is the model as it is. Or simply each method's measurement,
+        which is then compared here.
+    :param measurements: of every method in the comparison, one a repetition.
     :param facts: what was measured and how, as shown: images, left out, void rule, resolution, bins, split, seeds.
     :param class_names: by default class 0, class 1, …
     :param cases: single images to show, see ``case_of`` and ``worst_images``.
@@ -57,9 +59,12 @@ def write_page(
     :raises InputError: there is no method, or a method without measurements, or names of another number of classes.
     """
     path = Path(path)
+    if not isinstance(comparison, Comparison):
+        measurements = {method: [each] for method, each in comparison.items()}
+        comparison = compare(measurements, generator=torch.Generator().manual_seed(0))
     page = render_page(
         comparison,
-        measurements,
+        measurements or {},
         title=title,
         facts=facts,
         class_names=class_names,
@@ -107,6 +112,7 @@ def render_page(
         more_columns=columns(comparison, other_scores(comparison, scores)),
         more_changes=changes(comparison, other_scores(comparison, scores)) if len(methods) > 1 else [],
         best=BEST,
+        pooled_error=_pooled_errors(comparison),
         **_figures(measurements, methods, pair),
         class_rows=class_rows(measurements, pair, class_names),
         few=FEW,
@@ -168,6 +174,14 @@ def _figures(
     }
 
 
+def _pooled_errors(comparison: Comparison) -> dict[str, str]:
+    """Return the end of each reliability diagram's caption."""
+    if any("ece" not in row for row in comparison.values.values()):
+        return dict.fromkeys(comparison.values, "")
+    (column,) = columns(comparison, ["ece"])
+    return {method: f": pooled ECE {cell.value} %" for method, cell in column.cells.items()}
+
+
 def _in_words(line: Reliability) -> str:
     """Return three of the bins as words, for readers who do not see the figure."""
     known = [i for i in range(len(line.share)) if float(line.share[i]) > 0]
@@ -175,7 +189,9 @@ def _in_words(line: Reliability) -> str:
         return "There are no pixels."
     said = []
     for i in dict.fromkeys((known[len(known) // 3], known[2 * len(known) // 3], known[-1])):
-        said.append(f"where it says {percent(float(line.confidence[i]))} it is right {percent(float(line.accuracy[i]))}")
+        said.append(
+            f"where it says {percent(float(line.confidence[i]))} it is right {percent(float(line.accuracy[i]))}"
+        )
     return f"{'; '.join(said).capitalize()}."
 
 
@@ -206,7 +222,9 @@ def _caption(case: Case) -> list[tuple[str, str]]:
 
 
 def _environment() -> Environment:
-    sources = {name: files("calibrant.report").joinpath(name).read_text("utf-8") for name in ("page.html.j2", "page.css")}
+    sources = {
+        name: files("calibrant.report").joinpath(name).read_text("utf-8") for name in ("page.html.j2", "page.css")
+    }
     return Environment(
         loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -5,6 +5,7 @@ Figures are drawn in the light colours; the page swaps each for a custom propert
 choice of a light or a dark page.
 """
 
+import colorsys
 from dataclasses import dataclass
 
 LIGHT = {
@@ -51,9 +52,7 @@ def style_of(number: int) -> Style:
     >>> style_of(0).marker, style_of(1).marker
     ('o', 's')
     """
-    return Style(
-        LIGHT_LINES[number % len(LIGHT_LINES)], MARKERS[number % len(MARKERS)], DASHES[number % len(DASHES)]
-    )
+    return Style(LIGHT_LINES[number % len(LIGHT_LINES)], MARKERS[number % len(MARKERS)], DASHES[number % len(DASHES)])
 
 
 def properties(dark: bool) -> str:
@@ -96,11 +95,10 @@ def class_colors(count: int) -> list[tuple[int, int, int]]:
 
     Beyond eight, colours alone do not tell classes apart for everyone: maps carry the class numbers too.
     """
-    import colorsys
-
     first = ["#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#f0e442", "#0072b2", "#e69f00", "#8c8c8c"]
     colors = [(int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in first[:count]]
     for i in range(len(colors), count):
         shade = colorsys.hls_to_rgb((i * 0.381966) % 1, (0.32, 0.5, 0.72)[i % 3], (0.75, 0.55)[i % 2])
-        colors.append(tuple(round(255 * part) for part in shade))
+        red, green, blue = (round(255 * part) for part in shade)
+        colors.append((red, green, blue))
     return colors

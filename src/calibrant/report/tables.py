@@ -76,15 +76,14 @@ def changes(comparison: Comparison, scores: Iterable[str] | None = None) -> list
     found = []
     for score in shown_scores(comparison, scores):
         intervals = {method: row[score] for method, row in comparison.differences.items() if score in row}
-        digits = _digits(intervals.values(), score)
-        cells = {
-            method: Cell(
-                number(each.value, digits, score, signed=True),
-                _bounds(each, digits, score, signed=True),
-                verdict=verdict(score, each),
-            )
-            for method, each in intervals.items()
-        }
+        common = _digits(intervals.values(), score)
+        cells = {}
+        for method, each in intervals.items():
+            # A change that is smaller than the column's decimals gets its own, so that no verdict stands on zeros.
+            own = _digits([each], score, most=5)
+            digits = own if own >= common + 2 else common
+            shown = number(each.value, digits, score, signed=True)
+            cells[method] = Cell(shown, _bounds(each, digits, score, signed=True), verdict=verdict(score, each))
         found.append(_described(score, cells))
     return found
 
@@ -236,12 +235,12 @@ def _bounds(each: Interval, digits: int, score: str, *, signed: bool = False) ->
     return f"[{number(each.low, digits, score, signed=signed)}, {number(each.high, digits, score, signed=signed)}]"
 
 
-def _digits(intervals: Iterable[Interval], score: str) -> int:
+def _digits(intervals: Iterable[Interval], score: str, *, most: int = 4) -> int:
     halves = [(each.high - each.low) / 2 * (100 if in_percent(score) else 1) for each in intervals]
     halves = [half for half in halves if half > 0]
     if not halves:
         return 2 if in_percent(score) else 3
-    return min(max(1 - math.floor(math.log10(median(halves))), 1), 4)
+    return min(max(1 - math.floor(math.log10(median(halves))), 1), most)
 
 
 def _terminal_cell(cell: Cell, between: str) -> Text:

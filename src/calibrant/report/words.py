@@ -91,8 +91,8 @@ def _verdict(comparison: Comparison, score: str) -> tuple[str, str]:
             f"against {value[base]}); against the other calibrators its lead is not beyond chance everywhere.{worse}"
         )
     return first, (
-        f"Calibrate: {_listed(improved)} are each better in {title} than the model as it is, by more than chance. These "
-        f"images do not tell which calibrator is best; the best measured is {first} ({value[first]} against "
+        f"Calibrate: {_listed(improved)} are each better in {title} than the model as it is, by more than chance. "
+        f"These images do not tell which calibrator is best; the best measured is {first} ({value[first]} against "
         f"{value[base]} as it is).{worse}"
     )
 
@@ -107,7 +107,9 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     near = math.ceil(round(_SAID * len(share), 9)) - 1
     words = ""
     if float(share[near]) >= _ENOUGH:
-        words = f"where it says about {percent(float(said[near]))}, it is right {percent(float(right[near]))} of the time; "
+        words = (
+            f"where it says about {percent(float(said[near]))}, it is right {percent(float(right[near]))} of the time; "
+        )
     if percent(mean) == percent(accuracy):
         return f"{words}over all pixels it says {percent(mean)} on average and is right about as often."
     word = "too sure" if mean > accuracy else "too timid"
@@ -117,9 +119,7 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     )
 
 
-def _beside(
-    comparison: Comparison, score: str, base: str, shown: str, scores: Sequence[str] | None
-) -> list[str]:
+def _beside(comparison: Comparison, score: str, base: str, shown: str, scores: Sequence[str] | None) -> list[str]:
     """Return what else changes with the method shown, and what chance alone would score."""
     sentences = []
     changed: dict[str, list[str]] = {"better": [], "worse": []}

@@ -25,6 +25,7 @@ MAIN = ("ece_images", "ece", "ece_classwise", "nll", "brier", "auroc", "miou")
 """The scores that are shown first where nothing else is asked for."""
 
 BEST = "★ best"
+PERCENT = "\N{NO-BREAK SPACE}%"
 _PLAIN = ("nll", "brier", "auroc", "entropy")
 
 
@@ -80,7 +81,7 @@ def changes(comparison: Comparison, scores: Iterable[str] | None = None) -> list
         cells = {}
         for method, each in intervals.items():
             # A change that is smaller than the column's decimals gets its own, so that no verdict stands on zeros.
-            own = _digits([each], score, most=5)
+            own = _digits([each], score, most=6)
             digits = own if own >= common + 2 else common
             shown = number(each.value, digits, score, signed=True)
             cells[method] = Cell(shown, _bounds(each, digits, score, signed=True), verdict=verdict(score, each))
@@ -140,12 +141,12 @@ def in_percent(score: str) -> bool:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share in percent.
+    r"""Return a share in percent, unbroken by the end of a line.
 
     >>> percent(0.814), percent(float("nan"))
-    ('81 %', 'not known')
+    ('81\xa0%', 'not known')
     """
-    return "not known" if math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return "not known" if math.isnan(share) else f"{100 * share:.{digits}f}{PERCENT}"
 
 
 def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) -> Table:

@@ -166,7 +166,8 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
         for title, column in zip(titles, found, strict=True):
             table.add_row(title, *(_terminal_cell(column.cells[method], " ") for method in comparison.values))
         return table
-    table.add_column("method", overflow="fold")
+    longest = max(len(word) for method in comparison.values for word in method.split())
+    table.add_column("method", overflow="fold", min_width=min(longest, 16))
     for title in titles:
         table.add_column(title, justify="right", overflow="fold")
     for method in comparison.values:
@@ -246,7 +247,8 @@ def _digits(intervals: Iterable[Interval], score: str, *, most: int = 4) -> int:
 
 def _terminal_cell(cell: Cell, between: str) -> Text:
     text = Text(f"★ {cell.value}" if cell.best else cell.value, style="bold" if cell.best else "")
-    for more in (cell.bounds, f"chance {cell.chance}" if cell.chance else ""):
-        if more:
-            text.append(between + more, style="not bold dim")
+    if cell.bounds:
+        text.append(between + cell.bounds, style="not bold dim")
+    if cell.chance:
+        text.append(f"\nchance {cell.chance}", style="not bold dim")
     return text

@@ -95,7 +95,7 @@ def test_an_image_file_with_a_damaged_header(store):
     path = store / "b.safetensors"
     whole = path.read_bytes()
     path.write_bytes(b"\xff" * 40 + whole[40:])
-    with pytest.raises(StoreError, match=r"b\.safetensors: expected a whole safetensors file; it is damaged"):
+    with pytest.raises(StoreError, match=r"b\.safetensors: expected a whole safetensors file that can be read"):
         StoredPredictions(store)[1]
 
 

@@ -112,9 +112,10 @@ def test_a_killed_manifest_leaves_an_unfinished_store_that_only_needs_the_manife
             raise KeyboardInterrupt
         real(self, file, content)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Place, "write", killed)
+    monkeypatch.setattr(Place, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
         write_store(Source(), tmp_path / "cut")
+    monkeypatch.undo()
     with pytest.raises(StoreError, match="interrupted after 5 of 5 images"):
         StoredPredictions(tmp_path / "cut")
     again = Source()
@@ -134,9 +135,10 @@ def test_a_full_disk_is_told_leaves_nothing_half_written_and_is_gone_on_from(tmp
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(*args, **kwargs)
 
-    with monkeypatch.context() as patch, pytest.raises(StoreError) as caught:
-        patch.setattr(where, step, full)
+    monkeypatch.setattr(where, step, full)
+    with pytest.raises(StoreError) as caught:
         write_store(Source(), tmp_path / "cut")
+    monkeypatch.undo()
     for words in ("could not write image 'c'", "No space left on device", "2 of 5 images are whole", "it resumes"):
         assert words in str(caught.value)
     assert set(content(tmp_path / "cut")) == {"manifest.partial.json", "a.safetensors", "b.safetensors"}
@@ -229,9 +231,10 @@ def test_an_interrupted_overwrite_never_mixes_old_and_new(tmp_path, monkeypatch)
             raise KeyboardInterrupt
         os.remove(self.local_path(file))
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Place, "remove", killed)
+    monkeypatch.setattr(Place, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
         write_store(changed, tmp_path, overwrite=True)
+    monkeypatch.undo()
     with pytest.raises(StoreError, match="interrupted"):
         StoredPredictions(tmp_path)
     stored = write_store(changed, tmp_path)

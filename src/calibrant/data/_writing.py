@@ -35,9 +35,11 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
             writer.put(StridedPrediction.of(item))
             del item  # or it would be held while the source makes the next one
     else:
+        # A source that can hand out logits at the network's own stride is asked for those.
+        read = getattr(predictions, "strided", None) or getattr(predictions, "__getitem__")  # noqa: B009
         for i, key in enumerate(keys):
             if not writer.skip(key):
-                writer.put(StridedPrediction.of(predictions[i]), expected=key)  # ty: ignore[not-subscriptable]
+                writer.put(StridedPrediction.of(read(i)), expected=key)
     writer.finish()
 
 

@@ -67,7 +67,7 @@ class StreetBuilder:
     def _skyline(self):
         # Far hills: trees or houses, told by their tone alone.
         view = self.view
-        tone, law = posterior(self.rng, {VEGETATION: 0.5, BUILDING: 0.5}, {VEGETATION: -1, BUILDING: 1}, 0.8)
+        tone, law = posterior(self.rng, {VEGETATION: 0.5, BUILDING: 0.5}, {VEGETATION: -1.0, BUILDING: 1.0}, 0.8)
         top = view.horizon - view.unit * (6 + 2.5 * texture(self.rng, (1, view.size[1]), 9 * view.unit))
         green, grey = np.array([0.36, 0.46, 0.36]), np.array([0.54, 0.50, 0.50])
         colour = green + (tone + 2) / 4 * (grey - green) + 0.03 * view.grain[..., None]
@@ -164,12 +164,12 @@ class StreetBuilder:
         view, metre = self.view, self.view.focal / depth
         foot = view.column(side * (self.kerb[side] + 0.3), depth)
         top, bottom = view.row(self.rng.uniform(3, 7), depth), view.row(0, depth)
-        half, end = max(0.09 * metre, 0.6 * view.unit), foot - side * self.rng.uniform(0, 1.2) * metre
+        half, end = max(0.12 * metre, 0.9 * view.unit), foot - side * self.rng.uniform(0, 1.2) * metre
         softness = view.outline(depth, 0.0)
         window = view.window(min(foot, end) - half, top, max(foot, end) + half, bottom, softness)
         mast = view.box(window, foot - half, top, foot + half, bottom)
         arm = view.box(window, min(foot, end), top, max(foot, end), top + 1.4 * half)
-        view.add(window, np.minimum(mast, arm), softness, {POLE: 1.0}, self._paint(0.42, 0.43, 0.43), depth)
+        view.add(window, np.minimum(mast, arm), softness, {POLE: 1.0}, self._paint(0.22, 0.23, 0.23), depth)
 
     def _walker(self, depth: float, side: int):
         clothes = self._paint(*self.rng.uniform(0.1, 0.7, 3))
@@ -177,7 +177,7 @@ class StreetBuilder:
 
     def _far_figure(self, depth: float, side: int):
         # Somebody or a bollard: the same shape, told by the tone alone.
-        tone, law = posterior(self.rng, {PERSON: 10 / 17, POLE: 7 / 17}, {PERSON: 1, POLE: -1}, 1.0)
+        tone, law = posterior(self.rng, {PERSON: 10 / 17, POLE: 7 / 17}, {PERSON: 1.0, POLE: -1.0}, 1.0)
         colour = np.array([0.45, 0.35, 0.34]) + tone * np.array([0.16, 0.03, -0.06])
         self._figure(depth, side, law, colour, colour)
 
@@ -213,7 +213,7 @@ class StreetBuilder:
     def _lump(self, depth: float, side: int):
         # Something dark at the kerb: a car in the shade or a bush, told by its tone alone.
         view, metre = self.view, self.view.focal / depth
-        tone, law = posterior(self.rng, {CAR: 0.6, VEGETATION: 0.4}, {CAR: -1, VEGETATION: 1}, 0.9)
+        tone, law = posterior(self.rng, {CAR: 0.6, VEGETATION: 0.4}, {CAR: -1.0, VEGETATION: 1.0}, 0.9)
         middle, bottom = view.column(side * (self.kerb[side] - 0.8), depth), view.row(0, depth)
         softness = view.outline(depth, 0.15)
         window = view.window(middle - metre, bottom - 1.5 * metre, middle + metre, bottom, softness)

@@ -54,7 +54,8 @@ class SmallUNet(nn.Module):
         for module in self.modules():
             if isinstance(module, conv):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        nn.init.zeros_(self.head.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, image: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *t"]:
         """Return logits."""

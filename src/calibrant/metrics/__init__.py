@@ -14,6 +14,7 @@ from calibrant.metrics.calibration import (
     mean_confidence,
     reliability_curve,
 )
+from calibrant.metrics.files import load_measurement, save_measurement
 from calibrant.metrics.measurement import SCORES, Measurement
 from calibrant.metrics.mistakes import (
     ConfidenceRanks,
@@ -79,6 +80,7 @@ __all__ = [
     "interior",
     "intersection_over_union",
     "interval",
+    "load_measurement",
     "maximum_calibration_error",
     "mean_confidence",
     "mean_entropy",
@@ -90,5 +92,6 @@ __all__ = [
     "reliability_curve",
     "resampled_scores",
     "risk_coverage_curve",
+    "save_measurement",
     "top_label_brier_score",
 ]

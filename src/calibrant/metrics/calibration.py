@@ -12,13 +12,14 @@ Conventions
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.special import gammaln
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, bin_of, each_image, histogram, score_pixels
+from calibrant.metrics._pixels import PixelScores, bin_of, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 
@@ -50,8 +51,7 @@ class CalibrationBins(Tally):
         :param where: restricts the pixels; shaped like the labels.
         :raises ShapeError, LabelError, LogitsError: the images cannot be counted.
         """
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image), num_bins=num_bins) for image in images])
+        return count_images(partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(
@@ -59,19 +59,16 @@ class CalibrationBins(Tally):
         pixels: PixelScores,
         *,
         num_bins: int,
-        group: Int[Tensor, " p"] | None = None,
+        group: Int[np.ndarray, " p"] | None = None,
         num_groups: int | None = None,
     ) -> "CalibrationBins":
         """Count the pixels of one image: one row, with a group axis if ``group`` says which group a pixel is in."""
-        shape = (1, num_bins, 2) if num_groups is None else (1, num_groups, num_bins, 2)
+        shape = (1, num_bins) if num_groups is None else (1, num_groups, num_bins)
         cell = bin_of(pixels.confidence, num_bins)
         if group is not None:
             cell += group * num_bins
-        cell = cell * 2 + pixels.correct
-        size = int(np.prod(shape))
-        count = histogram(cell, size).view(shape)
-        confidence = histogram(cell, size, pixels.confidence).view(shape)
-        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], confidence.sum(-1))
+        count = histogram(cell * 2 + pixels.correct, (*shape, 2))
+        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], histogram(cell, shape, pixels.confidence))
 
     def summed(self) -> "CalibrationBins":
         """Return the counts of all groups together."""
@@ -200,15 +197,15 @@ class ClasswiseBins(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ClasswiseBins":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image, classwise_bins=num_bins)) for image in images])
+        return count_images(cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ClasswiseBins":
         """Return one row from pixels scored with ``classwise_bins``."""
         sums = pixels.classwise
         assert sums is not None, "score_pixels(…, classwise_bins=…) counts them"
-        return cls(sums.count[None], sums.positive[None], sums.probability[None])
+        counts = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
+        return cls(*counts, torch.from_numpy(sums.probability)[None])
 
 
 def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:

@@ -12,7 +12,7 @@ Conventions
 * Intervals draw whole images again (a cluster bootstrap): pixels of one image are far from independent.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from typing import Any, TypeVar
@@ -103,6 +103,11 @@ class Tally:
         return replace(self.mapped(lambda column: column - next(others)), keys=self.keys, left_out=self.left_out)
 
     @classmethod
+    def added(cls, rows: Iterable[T]) -> T:
+        """Return the sum of tallies row by row, in their order, without names of rows."""
+        return reduce(_plus, rows)
+
+    @classmethod
     def stack(cls: type[T], tallies: Sequence[T]) -> T:
         """Return all rows in one tally, sorted by key if every row has one.
 
@@ -128,6 +133,11 @@ class Tally:
             return replace(stacked, left_out=left_out)
         order = sorted(range(len(keys)), key=keys.__getitem__)
         return replace(replace(stacked, keys=keys).take(order), left_out=left_out)
+
+
+def _plus(first: T, second: T) -> T:
+    others = second.columns()
+    return first.mapped(lambda column: column + next(others))
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def nll(predictions: list[Prediction], scale: Callable[[torch.Tensor], torch.Ten
 
 
 def reference(predictions: list[Prediction], kind: str) -> float:
-    """Return the NLL at the optimum by L-BFGS in float64, with the ridge of the fit for nothing but its null direction."""
+    """Return the NLL at the optimum by torch's L-BFGS in float64."""
     c = predictions[0].num_classes
     w = torch.ones(1 if kind == "temperature" else c, 1, dtype=torch.float64, requires_grad=True)
     b = torch.zeros(c, 1, dtype=torch.float64, requires_grad=kind == "vector")

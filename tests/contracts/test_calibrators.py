@@ -29,9 +29,7 @@ FITS: dict[str, Fit] = {
     "selective": partial(SelectiveScaling.fit, epochs=3),
     "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
     "selective as published": partial(SelectiveScaling.fit_as_published, epochs=3),
-    "selective as published over vector": partial(
-        SelectiveScaling.fit_as_published, base=VectorScaling.fit, epochs=3
-    ),
+    "selective as published over vector": partial(SelectiveScaling.fit_as_published, base=VectorScaling.fit, epochs=3),
 }
 
 
@@ -80,14 +78,16 @@ def test_argmax_is_kept_bit_for_bit(name, dtype, grad):
 
 @given(
     rows=st.lists(
-        st.lists(st.floats(width=32, min_value=-(2.0**127), max_value=2.0**127), min_size=3, max_size=3), min_size=1, max_size=8
+        st.lists(st.floats(width=32, min_value=-(2.0**127), max_value=2.0**127), min_size=3, max_size=3),
+        min_size=1,
+        max_size=8,
     ),
     step=st.lists(st.sampled_from([-1, 0, 0, 1]), min_size=3, max_size=3),
     log_temperature=st.floats(-7, 23),
     dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     close=st.booleans(),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_argmax_survives_any_temperature(rows, step, log_temperature, dtype, close):
     z = torch.tensor(rows).T[None]
     if close:  # three logits within a step or two of one another

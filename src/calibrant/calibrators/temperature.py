@@ -80,7 +80,7 @@ class TemperatureScaling(Calibrator):
         elif temperature < 1.001 * COLDEST or found.value < 1e-6:
             notes = (
                 remark(
-                    f"no temperature is too small for these pixels: nearly all are right; stopped at {temperature:.3g}. "
+                    f"no temperature is too small for these pixels, nearly all are right; stopped at {temperature:.3g}. "
                     "Fit on images the model has not been trained on."
                 ),
             )

@@ -164,7 +164,7 @@ class StreetBuilder:
         view, metre = self.view, self.view.focal / depth
         foot = view.column(side * (self.kerb[side] + 0.3), depth)
         top, bottom = view.row(self.rng.uniform(3, 7), depth), view.row(0.0, depth)
-        half, end = max(0.12 * metre, 0.9 * view.unit), foot - side * self.rng.uniform(0, 1.2) * metre
+        half, end = max(0.15 * metre, 1.3 * view.unit), foot - side * self.rng.uniform(0, 1.2) * metre
         softness = view.outline(depth, 0.0)
         window = view.window(min(foot, end) - half, top, max(foot, end) + half, bottom, softness)
         mast = view.box(window, foot - half, top, foot + half, bottom)

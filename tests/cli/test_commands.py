@@ -60,7 +60,7 @@ def test_fit_then_measure_shows_the_calibrated_model_better(calibrant, store, tm
     assert text["facts"]["images"].endswith("(8 measured)")
     report = tmp_path / "again.html"
     assert calibrant("report", tmp_path / "m", "-o", report)[0] == 0
-    assert report.read_text().startswith("<!doctype html>")
+    assert report.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_compare_writes_table_json_and_report(calibrant, store, tmp_path):

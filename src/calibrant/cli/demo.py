@@ -1,7 +1,8 @@
 """``calibrant demo``: the whole job on built-in scenes."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of scenes, training and fits.")] = 0,
 ) -> None:
     """Train a small segmenter on made streets whose truth is known, measure it, calibrate it, and write a report."""
+    from dataclasses import replace
+
     import torch
 
     from calibrant.cli._console import Watched, bars, console
@@ -56,8 +59,29 @@ def demo(
         num_bins=15,
         boundary_width=2,
     )
+    limit = _limit(test, study.measurements["uncalibrated"][0].keys)
+    study = replace(study, facts=study.facts | {"the best possible": limit})
     study.show()
+    console.print(f"The best possible: {limit}", highlight=False)
     study.save(output / "measurements")
     study.write_json(output / "figures.json")
     study.write_page(output / "report.html", title="Calibration of a small segmenter on made streets")
     console.print(str(output / "report.html"), highlight=False, soft_wrap=True)
+
+
+def _limit(scenes: Any, keys: Sequence[str]) -> str:
+    """What the true probabilities score on the same images: no calibrator can do better."""
+    from calibrant.evaluation import tally
+    from calibrant.metrics import SCORES, Measurement
+    from calibrant.predictions import Prediction, from_probabilities
+
+    numbers = [scenes.keys.index(key) for key in keys]
+    truth = [
+        Prediction(scenes[i].key, from_probabilities(scenes.probabilities(i).float()), scenes[i].labels)
+        for i in numbers
+    ]
+    pooled = tally(Measurement.of, truth).pooled()
+    figures = ", ".join(
+        f"{SCORES[name].title} {float(SCORES[name].of(pooled)):.4f}" for name in ("nll", "brier", "ece")
+    )
+    return f"{figures}, by the true probabilities of these streets"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -157,7 +158,11 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
     :param scores: names of SCORES; by default the main ones.
     """
     found = columns(comparison, scores)
-    table = Table(caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.",
+    )
     titles = [f"{column.title}{', %' if column.unit else ''} {column.arrow}".rstrip() for column in found]
     if len(comparison.values) <= 2:
         table.add_column("score", overflow="fold")

@@ -161,6 +161,7 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 0, 0, 1),
         caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.",
     )
     titles = [f"{column.title}{', %' if column.unit else ''} {column.arrow}".rstrip() for column in found]

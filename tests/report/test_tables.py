@@ -1,3 +1,4 @@
+import io
 import json
 import math
 
@@ -11,9 +12,8 @@ from calibrant.report.tables import changes, columns, number, other_scores, show
 
 
 def printed(comparison, scores=None) -> str:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file:
-        console.print(terminal_table(comparison, scores))
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(terminal_table(comparison, scores))
     return console.export_text()
 
 
@@ -124,3 +124,13 @@ def test_terminal_says_values_intervals_and_methods(three):
     assert cell.bounds in text
     assert f"chance {cell.chance}" in text
     assert "5.93 [5.41, 6.52]" in printed(small())  # two methods: side by side
+
+
+def test_terminal_table_of_many_methods_fits_into_eighty_columns(three):
+    _, comparison = three
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal_table(comparison))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    last = columns(comparison)[-1].cells["good"].value
+    assert any(line.rstrip().endswith(last) for line in lines)  # nothing of the last column is cut

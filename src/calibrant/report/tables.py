@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from textwrap import wrap
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -157,7 +159,12 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
     :param scores: names of SCORES; by default the main ones.
     """
     found = columns(comparison, scores)
-    table = Table(caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+        caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.",
+    )
     titles = [f"{column.title}{', %' if column.unit else ''} {column.arrow}".rstrip() for column in found]
     if len(comparison.values) <= 2:
         table.add_column("score", overflow="fold")
@@ -166,12 +173,14 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
         for title, column in zip(titles, found, strict=True):
             table.add_row(title, *(_terminal_cell(column.cells[method], " ") for method in comparison.values))
         return table
-    longest = max(len(word) for method in comparison.values for word in method.split())
-    table.add_column("method", overflow="fold", min_width=min(longest, 16))
+    # Names are wrapped here, between words: the terminal would take width from them first, and break words.
+    table.add_column("method", no_wrap=True, overflow="fold")
     for title in titles:
         table.add_column(title, justify="right", overflow="fold")
     for method in comparison.values:
-        table.add_row(Text(method), *(_terminal_cell(column.cells[method], "\n") for column in found))
+        table.add_row(
+            Text("\n".join(wrap(method, 14))), *(_terminal_cell(column.cells[method], "\n") for column in found)
+        )
     return table
 
 

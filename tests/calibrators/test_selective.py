@@ -222,3 +222,9 @@ def test_an_image_reaches_selector_and_branches():
     z, image = torch.randn(1, 3, 4, 5), torch.rand(1, 2, 4, 5)
     out = SelectiveScaling(Bright(), TemperatureScaling(2.0), Identity())(z, image)
     torch.testing.assert_close(out, torch.where(image[:, :1] > 0.5, z / 2, z))
+
+
+def test_a_fit_works_where_gradients_are_off():
+    with torch.no_grad():
+        SelectiveScaling.fit(toy_predictions(), epochs=1)
+        TemperatureScaling.fit_as_published(toy_predictions(), epochs=1)

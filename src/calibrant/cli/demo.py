@@ -60,7 +60,7 @@ def demo(
         boundary_width=2,
     )
     limit = _limit(test, study.measurements["uncalibrated"][0].keys)
-    study = replace(study, facts=study.facts | {"the best possible": limit})
+    study = replace(study, facts=dict(study.facts) | {"the best possible": limit})
     study.show()
     console.print(f"The best possible: {limit}", highlight=False)
     study.save(output / "measurements")

@@ -117,7 +117,7 @@ SCORES: dict[str, Score] = {
         lambda m: expected_error_if_calibrated(m.bins),
         False,
         "",
-        "What a perfectly calibrated model with these confidences would score image-wise by chance alone.",
+        "What a calibrated model with these confidences would score image-wise by chance, if pixels were independent.",
     ),
     "ece": Score(
         "ECE, pooled",

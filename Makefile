@@ -35,6 +35,7 @@ page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
 	$(BIN)/python tools/check_page.py demo/report.html
 
 bench: setup  ## ratios to a plain pass, and to other libraries, in one run
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.tally
 	$(BIN)/python -m benchmarks.fit
 

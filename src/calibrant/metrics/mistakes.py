@@ -52,9 +52,7 @@ class ConfidenceRanks(Tally):
         """Return one row."""
         place = ((pixels.log_odds.clip(_LOWEST, _HIGHEST) - _LOWEST) * _STEPS).astype(np.intp).clip(max=_NUM_BINS - 1)
         count = histogram(place * 2 + pixels.correct, (1, _NUM_BINS, 2))
-        return cls(
-            count.sum(-1, dtype=count.dtype), count[..., 1], histogram(place, (1, _NUM_BINS), pixels.confidence)
-        )
+        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], histogram(place, (1, _NUM_BINS), pixels.confidence))
 
 
 @dataclass(frozen=True)

@@ -108,13 +108,12 @@ class Tally:
         return reduce(_plus, rows)
 
     @classmethod
-    def stack(cls: type[T], tallies: Sequence[T]) -> T:
+    def stack(cls, tallies: Sequence[T]) -> T:
         """Return all rows in one tally, sorted by key if every row has one.
 
         :raises ShapeError: the tallies count different things (other bins or classes).
+        :raises InputError: there is none.
         """
-        if len(tallies) == 1:
-            return tallies[0]
         if not tallies:
             raise InputError("expected at least one tally to stack; got none. Count at least one image.")
         columns = [list(tally.columns()) for tally in tallies]

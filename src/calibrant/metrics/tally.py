@@ -102,13 +102,13 @@ class Tally:
         others = other.columns()
         return replace(self.mapped(lambda column: column - next(others)), keys=self.keys, left_out=self.left_out)
 
-    @classmethod
-    def added(cls, rows: Iterable[T]) -> T:
+    @staticmethod
+    def added(rows: Iterable[T]) -> T:
         """Return the sum of tallies row by row, in their order, without names of rows."""
         return reduce(_plus, rows)
 
-    @classmethod
-    def stack(cls, tallies: Sequence[T]) -> T:
+    @staticmethod
+    def stack(tallies: Sequence[T]) -> T:
         """Return all rows in one tally, sorted by key if every row has one.
 
         :raises ShapeError: the tallies count different things (other bins or classes).

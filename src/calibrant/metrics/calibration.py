@@ -19,7 +19,8 @@ import torch
 from scipy.special import gammaln
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, bin_of, count_images, each_image, histogram
+from calibrant.metrics._blocks import bin_of
+from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 
@@ -74,6 +75,12 @@ class CalibrationBins(Tally):
         """Return the counts of all groups together."""
         return replace(self.mapped(lambda column: column.sum(1)), keys=self.keys, left_out=self.left_out)
 
+    def minus(self, other: "CalibrationBins") -> "CalibrationBins":
+        """Return the counts that are not in ``other``, a tally of some of the same pixels."""
+        rest = super().minus(other)
+        # Sums that were rounded in another order leave a trace in a bin that is empty now.
+        return replace(rest, confidence=torch.where(rest.count > 0, rest.confidence.clamp_min(0), 0.0))
+
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
@@ -91,8 +98,8 @@ class ReliabilityCurve:
 
 def reliability_curve(bins: CalibrationBins) -> ReliabilityCurve:
     """Return mean confidence, accuracy and share of pixels of every bin."""
-    total = bins.count.sum(-1, keepdim=True)
-    return ReliabilityCurve(bins.confidence / bins.count, bins.correct / bins.count, bins.count / total)
+    count, correct = bins.count.double(), bins.correct.double()
+    return ReliabilityCurve(bins.confidence / count, correct / count, count / count.sum(-1, keepdim=True))
 
 
 def expected_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
@@ -163,13 +170,14 @@ def brier_decomposition(bins: CalibrationBins) -> BrierDecomposition:
     bins' accuracies differ (higher is better), uncertainty what the accuracy alone leaves. What remains to the
     top-label Brier score is spread within bins. Murphy (1973), J. Appl. Meteor. 12.
     """
-    total = bins.count.sum(-1).double()
-    accuracy = (bins.correct / bins.count).nan_to_num()
-    mean = bins.correct.sum(-1) / total
-    gap = (bins.confidence - bins.correct).square() / bins.count
+    count, correct = bins.count.double(), bins.correct.double()
+    total = count.sum(-1)
+    mean = correct.sum(-1) / total
+    accuracy = (correct / count).nan_to_num()
+    gap = (bins.confidence - correct).square() / count
     return BrierDecomposition(
         gap.nan_to_num().sum(-1) / total,
-        (bins.count * (accuracy - mean[..., None]).square()).sum(-1) / total,
+        (count * (accuracy - mean[..., None]).square()).sum(-1) / total,
         mean * (1 - mean),
     )
 

@@ -66,6 +66,7 @@ class Measurement(Tally):
 
     @classmethod
     def _of_pixels(cls, pixels: PixelScores, *, num_bins: int, num_classes: int) -> "Measurement":
+        assert pixels.where is not None, "the boundary is marked by the mask"
         # One histogram over (class, boundary, wrong) gives every restricted tally by adding up its cells.
         group = pixels.label * 4 + pixels.where * 2 + ~pixels.correct
         cells = CalibrationBins.of_pixels(pixels, num_bins=num_bins, group=group, num_groups=4 * num_classes)

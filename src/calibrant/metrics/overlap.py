@@ -44,7 +44,7 @@ class ClassCounts(Tally):
 
 def intersection_over_union(counts: ClassCounts) -> Float[Tensor, "n c"]:
     """Return the IoU (Jaccard index) of each class; NaN where a class is neither predicted nor labelled."""
-    return counts.intersection / (counts.predicted + counts.labelled - counts.intersection)
+    return counts.intersection.double() / (counts.predicted + counts.labelled - counts.intersection)
 
 
 def mean_iou(counts: ClassCounts) -> Float[Tensor, " n"]:
@@ -54,9 +54,9 @@ def mean_iou(counts: ClassCounts) -> Float[Tensor, " n"]:
 
 def dice(counts: ClassCounts) -> Float[Tensor, "n c"]:
     """Return the Dice coefficient (F1) of each class; NaN where a class is neither predicted nor labelled."""
-    return 2 * counts.intersection / (counts.predicted + counts.labelled)
+    return 2 * counts.intersection.double() / (counts.predicted + counts.labelled)
 
 
 def pixel_accuracy(counts: ClassCounts) -> Float[Tensor, " n"]:
     """Return the share of labelled pixels that are predicted rightly."""
-    return counts.intersection.sum(-1) / counts.labelled.sum(-1)
+    return counts.intersection.sum(-1).double() / counts.labelled.sum(-1)

@@ -112,9 +112,8 @@ class Tally:
         """Return all rows in one tally, sorted by key if every row has one.
 
         :raises ShapeError: the tallies count different things (other bins or classes).
+        :raises InputError: there is none.
         """
-        if len(tallies) == 1:
-            return tallies[0]
         if not tallies:
             raise InputError("expected at least one tally to stack; got none. Count at least one image.")
         columns = [list(tally.columns()) for tally in tallies]

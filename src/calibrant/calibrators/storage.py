@@ -18,8 +18,9 @@ from safetensors.torch import save as save_tensors
 from calibrant._check import check_choice
 from calibrant._shapes import Tensor
 from calibrant.calibrators.calibrator import Calibrator, Identity
+from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selective import SelectiveScaling
-from calibrant.calibrators.selector import LearntSelector, NoSelector, SelectorQuality
+from calibrant.calibrators.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.errors import MethodError, StoreError

@@ -123,5 +123,5 @@ def count_classwise(
     probability = np.bincount(cell, values, minlength=size).astype(np.float64, copy=False).reshape(shape)
     rest.put(large, 0)
     count[:, 0] += np.count_nonzero(kept) - count.sum(1)
-    probability[:, 0] += rest.sum(1)  # pairwise over one block: as exact as the float32 probabilities are
+    probability[:, 0] += rest.sum(1, dtype=np.float64)
     return ClasswiseSums(count, positive, probability)

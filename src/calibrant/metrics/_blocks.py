@@ -119,8 +119,9 @@ def count_classwise(
     values = rest.take(large)
     cell = large // probs.shape[1] * num_bins + bin_of(values, num_bins)
     count = np.bincount(cell, minlength=size).reshape(shape)
-    probability = np.bincount(cell, values, minlength=size).reshape(shape)
+    # Sums of nothing come out of bincount as integers.
+    probability = np.bincount(cell, values, minlength=size).astype(np.float64, copy=False).reshape(shape)
     rest.put(large, 0)
     count[:, 0] += np.count_nonzero(kept) - count.sum(1)
-    probability[:, 0] += rest.sum(1)  # pairwise over one block: as exact as the float32 probabilities are
+    probability[:, 0] += rest.sum(1, dtype=np.float64)
     return ClasswiseSums(count, positive, probability)

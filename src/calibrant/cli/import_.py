@@ -31,7 +31,7 @@ def import_(
     ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
-    """Bring logits or probabilities from FOLDER into a store.
+    """Bring logits or probabilities into a store.
 
     Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
     probability maps, and TIFF. Interrupted, the same command goes on.

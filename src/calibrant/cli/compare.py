@@ -10,7 +10,7 @@ def compare(
     store: Annotated[str, typer.Argument(help="The store to fit on; without TEST, one part of it is for testing.")],
     test: Annotated[list[str] | None, typer.Argument(help="Stores to test on, of other images.")] = None,
     methods: Annotated[
-        str, typer.Option(help="Names with commas between, or all; a wrong name is told the right ones.")
+        str, typer.Option(help="Names with commas between, or all. A wrong name is answered with the right ones.")
     ] = "all",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
     json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibrant._shapes import Bool, Float, Int
+from calibrant.errors import InputError
 
 Array = np.ndarray
 
@@ -41,6 +42,15 @@ class ClasswiseSums:
         return ClasswiseSums(
             self.count + other.count, self.positive + other.positive, self.probability + other.probability
         )
+
+
+def check_num_bins(num_bins: int) -> None:
+    """Raise unless there is a bin.
+
+    :raises InputError: there is none.
+    """
+    if num_bins < 1:
+        raise InputError(f"expected at least one bin; got {num_bins}. Ten to twenty are usual.")
 
 
 def bin_of(probability: Float[Array, "*p"], num_bins: int) -> Int[Array, "*p"]:

@@ -19,7 +19,7 @@ import torch
 from scipy.special import gammaln
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._blocks import bin_of
+from calibrant.metrics._blocks import bin_of, check_num_bins
 from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
@@ -50,8 +50,9 @@ class CalibrationBins(Tally):
 
         :param labels: (n, *s), or (n, a, *s) with several annotators; ``IGNORE`` where unlabelled.
         :param where: restricts the pixels; shaped like the labels.
-        :raises ShapeError, LabelError, LogitsError: the images cannot be counted.
+        :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
         """
+        check_num_bins(num_bins)
         return count_images(partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
 
     @classmethod
@@ -205,6 +206,7 @@ class ClasswiseBins(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ClasswiseBins":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        check_num_bins(num_bins)
         return count_images(cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
 
     @classmethod

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
+from calibrant.metrics._blocks import check_num_bins
 from calibrant.metrics._pixels import Image, PixelScores, count_images, each_image
 from calibrant.metrics.calibration import (
     CalibrationBins,
@@ -60,6 +61,7 @@ class Measurement(Tally):
 
         :param width: how far from a change of label the boundary reaches, in pixels.
         """
+        check_num_bins(num_bins)
         count = partial(cls._of_pixels, num_bins=num_bins, num_classes=logits.shape[1])
         images = (_with_boundary(image, width) for image in each_image(logits, labels, where))
         return count_images(count, images, keep_outside=True, likelihood=True, classwise_bins=num_bins)

@@ -6,7 +6,7 @@ Conventions
   of the log-odds of the confidence, log(c / (1 - c)), from -6 to 18 in steps of 1/20: fine where confidences crowd
   near 1, and few enough that rows stay small. Pixels in one bin count as tied.
 * The error of a tie is bounded: AUROC is off by at most half the sum over bins of the product of the shares of right
-  and wrong pixels in it (``auroc_error_bound``). On real logits the true error is near 1e-5.
+  and wrong pixels in it (``auroc_error_bound``). On real logits the true error is near 2e-5.
 * The risk at a coverage is the share of wrong pixels among the most confident share of all pixels.
 """
 

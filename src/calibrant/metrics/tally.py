@@ -161,7 +161,12 @@ class Resamples:
 
     @classmethod
     def draw(cls, tallies: Sequence[Tally], *, generator: torch.Generator, num_resamples: int = 1000) -> "Resamples":
-        """Draw images with replacement from all that appear in the tallies."""
+        """Draw images with replacement from all that appear in the tallies.
+
+        :raises InputError: no resample is asked for.
+        """
+        if num_resamples < 1:
+            raise InputError(f"expected at least one resample; got {num_resamples}. A thousand are usual.")
         keys = tuple(sorted(reduce(set.union, (set(_row_names(tally)) for tally in tallies), set())))
         drawn = torch.randint(len(keys), (num_resamples, len(keys)), generator=generator)
         weights = torch.zeros(num_resamples, len(keys), dtype=torch.float64)

@@ -1,1 +1,55 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print. One file per command; nothing heavy is imported before a command runs."""
+
+import sys
+
+import typer
+
+from calibrant import __version__
+from calibrant.cli.apply import apply
+from calibrant.cli.compare import compare
+from calibrant.cli.demo import demo
+from calibrant.cli.fit import fit
+from calibrant.cli.import_ import import_
+from calibrant.cli.measure import measure
+from calibrant.cli.report import report
+from calibrant.errors import CalibrantError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Honest confidence for semantic segmentation: measure it, repair it after training, report it.",
+)
+for command in (demo, import_, measure, fit, apply, compare, report):
+    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error that a user can mend is one message and exit code 2."""
+    try:
+        app()
+    except CalibrantError as error:
+        _stop(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _stop("stopped: what was finished is kept; run the same command again to go on.", 130)
+    except OSError as error:
+        _stop(
+            f"error: {error.strerror or error}: {error.filename or 'a file'}. Check the path and the room on the disk.",
+            2,
+        )
+
+
+def _stop(message: str, code: int) -> None:
+    typer.echo(message, err=True)
+    sys.exit(code)

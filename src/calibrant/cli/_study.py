@@ -1,0 +1,221 @@
+"""The job that measure, compare, report and demo share: measurements of several methods, shown, saved and drawn."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibrant import __version__
+from calibrant.calibrators import Calibrator
+from calibrant.cli._console import Watched, aside, bars, console, write_json
+from calibrant.cli.methods import Method, fit_method
+from calibrant.errors import DataError, InputError
+from calibrant.evaluation import Comparison, calibrated, compare, tally_all
+from calibrant.metrics import SCORES, Measurement, load_measurement, save_measurement
+from calibrant.predictions import Predictions, Subset, split
+from calibrant.report import Case, as_json, case_of, terminal_table, worst_images, write_page
+
+SUFFIX = ".measurement"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was measured: by method, one measurement for each repetition, and all that a reader must know of it.
+
+    :param facts: what was measured and how, in words.
+    :param notes: what the fits had to say.
+    """
+
+    measurements: Mapping[str, Sequence[Measurement]]
+    class_names: Sequence[str]
+    facts: Mapping[str, str]
+    notes: Sequence[str] = ()
+    cases: Sequence[Case] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, measurements: Mapping[str, Sequence[Measurement]], source: Any, facts: Mapping[str, str]) -> "Study":
+        """Describe measurements of a stored source."""
+        first = next(iter(measurements.values()))[0]
+        about = source.provenance
+        known = {
+            "model": about.model,
+            "images": f"{about.data} ({len(first)} measured)",
+            "left out": f"{len(first.left_out)} images without a labelled pixel" if first.left_out else "no image",
+            "unlabelled pixels": about.ignore,
+            "resolution": about.resolution,
+        }
+        tool = {"written by": f"calibrant {__version__}"}
+        return cls(measurements, source.class_names, {k: v for k, v in known.items() if v} | dict(facts) | tool)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Every figure with its interval over images."""
+        return compare(self.measurements, generator=torch.Generator().manual_seed(0))
+
+    def show(self) -> None:
+        """Print the table and what the fits had to say."""
+        console.print(terminal_table(self.comparison))
+        for note in self.notes:
+            aside.print(f"note: {note}", highlight=False)
+
+    def write_json(self, path: Path) -> None:
+        """Write every figure with its interval."""
+        write_json({"facts": dict(self.facts), "notes": list(self.notes)} | as_json(self.comparison), path)
+
+    def write_page(self, path: Path, *, title: str = "Calibration report") -> None:
+        """Write the report."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_page(
+            path,
+            self.comparison,
+            self.measurements,
+            title=title,
+            facts=self.facts,
+            class_names=self.class_names or None,
+            cases=self.cases,
+            notes=self.notes,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one file a method and repetition."""
+        for order, (method, repetitions) in enumerate(self.measurements.items()):
+            for number, measurement in enumerate(repetitions):
+                facts = {
+                    "method": method,
+                    "order": order,
+                    "repetition": number,
+                    "class_names": list(self.class_names),
+                    "facts": dict(self.facts),
+                    "notes": list(self.notes),
+                }
+                save_measurement(measurement, folder / f"{order:02d}-{number:02d}{SUFFIX}", facts=facts)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path]) -> "Study":
+        """Read a study from measurement files, or folders of them.
+
+        :raises DataError: there are none, or they are of other classes.
+        """
+        files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
+        if not files:
+            raise DataError(
+                f"expected measurement files (*{SUFFIX}); found none in {', '.join(map(str, paths))}. "
+                "Write them: calibrant measure STORE -o FOLDER."
+            )
+        loaded = sorted((load_measurement(file) for file in files), key=lambda each: each[1]["order"])
+        measurements: dict[str, list[Measurement]] = {}
+        for measurement, facts in sorted(loaded, key=lambda each: each[1]["repetition"]):
+            measurements.setdefault(facts["method"], []).append(measurement)
+        ordered = {facts["method"]: measurements[facts["method"]] for _, facts in loaded}
+        first = loaded[0][1]
+        return cls(ordered, first["class_names"], first["facts"], first["notes"])
+
+
+def run_study(
+    source: Any,
+    tested: Any | None,
+    methods: Mapping[str, Method],
+    *,
+    seeds: Sequence[int],
+    share: float,
+    pixels_per_image: int,
+    num_bins: int,
+    boundary_width: int,
+    num_cases: int = 6,
+) -> Study:
+    """Fit every method and measure it on other images, once for each seed.
+
+    :param tested: a source of other images, or None to test on the part of ``source`` that was not fitted on.
+    :raises InputError: images would be fitted and tested on.
+    """
+    shared = sorted(set(source.keys) & set(tested.keys)) if tested is not None else []
+    if shared:
+        raise InputError(
+            f"expected other images to test on than to fit on; {len(shared)} are in both, such as {shared[0]!r}. "
+            "Give one store to split, or stores of different images."
+        )
+    measurements: dict[str, list[Measurement]] = {title: [] for title in methods}
+    notes: list[str] = []
+    calibrators: dict[str, Calibrator] = {}
+    test: Predictions = tested
+    with bars() as progress:
+        for seed in seeds:
+            fitted, test = split(source, share, seed=seed) if tested is None else (source, tested)
+            for title, method in methods.items():
+                with _heard(f"{title}, seed {seed}", notes):
+                    calibrators[title] = fit_method(
+                        method, Watched(fitted, progress, title), pixels_per_image=pixels_per_image, seed=seed
+                    )
+            count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
+            title = f"measuring {len(methods)} methods, seed {seed}"
+            for name, tally in tally_all(count, Watched(test, progress, title), calibrators).items():
+                measurements[name].append(tally)
+    facts = {
+        "fitted on": _images(fitted, source, whole=tested is not None),
+        "tested on": _images(test, source if tested is None else tested, whole=tested is not None),
+        "repetitions": f"{len(seeds)}, with seeds {', '.join(map(str, seeds))}"
+        + ("; each splits the images anew" if tested is None else ""),
+        "pixels to fit": f"up to {pixels_per_image:,} of each image",
+        "confidence bins": f"{num_bins} of equal width, (lo, hi]",
+        "boundary": f"up to {boundary_width} pixels from a change of label",
+        "intervals": "95 %, by drawing test images again, 1,000 times",
+    }
+    study = Study.of(measurements, source if tested is None else tested, facts)
+    cases = tuple(_cases(test, calibrators, study, num_cases))
+    return Study(study.measurements, study.class_names, study.facts, tuple(dict.fromkeys(notes)), cases)
+
+
+def _images(part: Predictions, source: Any, *, whole: bool) -> str:
+    return f"{len(part)} images of {source.provenance.data}" + ("" if whole else ", drawn at random")
+
+
+def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
+    first = study.measurements[next(iter(calibrators))][-1]
+    worst = worst_images(first, count=count)
+    for key in worst:
+        prediction = test[_number(test, key)]
+        if prediction.logits.ndim != 3:
+            return
+        row = {title: study.measurements[title][-1].take([first.keys.index(key)]) for title in calibrators}
+        shown = {
+            title: {name: float(SCORES[name].of(m)) for name in ("ece_images", "accuracy")} for title, m in row.items()
+        }
+        yield case_of(
+            prediction, {title: calibrated(prediction, each) for title, each in calibrators.items()}, scores=shown
+        )
+
+
+def _number(predictions: Any, key: str) -> int:
+    if isinstance(predictions, Subset):
+        wanted = list(predictions.predictions.keys).index(key)
+        return list(predictions.numbers).index(wanted)
+    return list(predictions.keys).index(key)
+
+
+@contextmanager
+def _heard(who: str, notes: list[str]) -> Iterator[None]:
+    """Collect what a fit warns of."""
+    handler = _Notes(who, notes)
+    logging.getLogger("calibrant").addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        logging.getLogger("calibrant").removeHandler(handler)
+    notes.extend(f"{who}: {each.message}" for each in caught if issubclass(each.category, UserWarning))
+
+
+class _Notes(logging.Handler):
+    def __init__(self, who: str, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.who, self.notes = who, notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append(f"{self.who}: {record.getMessage()}")

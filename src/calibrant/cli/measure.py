@@ -1,0 +1,47 @@
+"""``calibrant measure``: how far a model's confidence can be trusted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def measure(
+    store: Annotated[str, typer.Argument(help="A store of predictions with labels.")],
+    calibrator: Annotated[
+        list[Path] | None, typer.Option(help="Measure through this calibrator too; may be given several times.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for measurement files, to redraw reports from.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,
+    num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
+    boundary_width: Annotated[
+        int, typer.Option(min=1, help="How far from a change of label the boundary reaches.")
+    ] = 2,
+) -> None:
+    """Print calibration, likelihood, overlap and ranking scores of STORE, with intervals over images."""
+    from functools import partial
+
+    from calibrant.calibrators import load
+    from calibrant.cli._console import Watched, bars
+    from calibrant.cli._study import Study
+    from calibrant.data import StoredPredictions
+    from calibrant.evaluation import tally_all
+    from calibrant.metrics import Measurement
+
+    stored = StoredPredictions(store)
+    through = {"uncalibrated": None} | {path.name: load(path) for path in calibrator or ()}
+    count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
+    with bars() as progress:
+        found = tally_all(count, Watched(stored, progress, "measuring"), through)
+    study = Study.of(
+        {name: [tally] for name, tally in found.items()},
+        stored,
+        {"confidence bins": f"{num_bins} of equal width, (lo, hi]", "boundary": f"{boundary_width} pixels wide"},
+    )
+    study.show()
+    if output is not None:
+        study.save(output)
+    if json is not None:
+        study.write_json(json)

@@ -1,0 +1,222 @@
+"""Calibration errors from binned confidences.
+
+Conventions
+-----------
+* Confidence is the largest probability. Bins are of equal width and closed above, ``(lo, hi]``; a confidence of 0
+  belongs to the first bin and one of exactly 1 to the last. All scores and all diagrams use this one binning.
+* A pixel is right if its label is the first class with the largest logit.
+* With several annotators every annotator's label of a pixel counts once.
+* The expected calibration error is read in two ways, which differ: image-wise (the mean over rows; Wang et al. 2023,
+  eq. 3) and pooled (the value of ``pooled()``; Guo et al. 2017; Wang et al. 2023, eq. 2). Image-wise it is *not* zero
+  for a perfectly calibrated model: ``expected_error_if_calibrated`` says what it would be.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.special import gammaln
+
+from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
+from calibrant.metrics._pixels import PixelScores, bin_of, each_image, histogram, score_pixels
+from calibrant.metrics.tally import Tally
+
+
+@dataclass(frozen=True)
+class CalibrationBins(Tally):
+    """Top-label confidence in equal-width bins. ``*g`` are groups, such as classes, if pixels were grouped.
+
+    :param count: pixels in each bin.
+    :param correct: of these, the rightly labelled.
+    :param confidence: the sum of their confidences.
+    """
+
+    count: Shaped[Tensor, "n *g b"]
+    correct: Shaped[Tensor, "n *g b"]
+    confidence: Float[Tensor, "n *g b"]
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Tensor, "n c *s"],
+        labels: Int[Tensor, "n *t"],
+        *,
+        num_bins: int = 15,
+        where: Bool[Tensor, "n *u"] | None = None,
+    ) -> "CalibrationBins":
+        """Count a batch of images, one row each.
+
+        :param labels: (n, *s), or (n, a, *s) with several annotators; ``IGNORE`` where unlabelled.
+        :param where: restricts the pixels; shaped like the labels.
+        :raises ShapeError, LabelError, LogitsError: the images cannot be counted.
+        """
+        images = each_image(logits, labels, where)
+        return cls.stack([cls.of_pixels(score_pixels(*image), num_bins=num_bins) for image in images])
+
+    @classmethod
+    def of_pixels(
+        cls,
+        pixels: PixelScores,
+        *,
+        num_bins: int,
+        group: Int[Tensor, " p"] | None = None,
+        num_groups: int | None = None,
+    ) -> "CalibrationBins":
+        """Count the pixels of one image: one row, with a group axis if ``group`` says which group a pixel is in."""
+        shape = (1, num_bins, 2) if num_groups is None else (1, num_groups, num_bins, 2)
+        cell = bin_of(pixels.confidence, num_bins)
+        if group is not None:
+            cell += group * num_bins
+        cell = cell * 2 + pixels.correct
+        size = int(np.prod(shape))
+        count = histogram(cell, size).view(shape)
+        confidence = histogram(cell, size, pixels.confidence).view(shape)
+        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], confidence.sum(-1))
+
+    def summed(self) -> "CalibrationBins":
+        """Return the counts of all groups together."""
+        return replace(self.mapped(lambda column: column.sum(1)), keys=self.keys, left_out=self.left_out)
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """What a reliability diagram draws, bin by bin; NaN where a bin is empty.
+
+    :param confidence: mean confidence.
+    :param accuracy: share of rightly labelled pixels.
+    :param share: share of all pixels.
+    """
+
+    confidence: Float[Tensor, "n *g b"]
+    accuracy: Float[Tensor, "n *g b"]
+    share: Float[Tensor, "n *g b"]
+
+
+def reliability_curve(bins: CalibrationBins) -> ReliabilityCurve:
+    """Return mean confidence, accuracy and share of pixels of every bin."""
+    total = bins.count.sum(-1, keepdim=True)
+    return ReliabilityCurve(bins.confidence / bins.count, bins.correct / bins.count, bins.count / total)
+
+
+def expected_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
+    r"""Return the expected calibration error (ECE) of each row.
+
+    .. math:: \sum_b \frac{|B_b|}{n}\,|\mathrm{acc}(B_b) - \mathrm{conf}(B_b)|
+
+    Wang et al. (2023), eq. (2); their eq. (3) is the mean over images. A row without labelled pixels scores NaN.
+
+    >>> logits = torch.tensor([[[2.0, 2.0], [0.0, 0.0]]])
+    >>> expected_calibration_error(CalibrationBins.of(logits, torch.tensor([[0, 1]])))  # sure .88 of the time, right .5
+    tensor([0.3808], dtype=torch.float64)
+    """
+    return (bins.correct - bins.confidence).abs().sum(-1) / bins.count.sum(-1)
+
+
+def maximum_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
+    """Return the largest gap between accuracy and confidence of any bin that holds a pixel (MCE)."""
+    gap = ((bins.correct - bins.confidence) / bins.count).abs()
+    worst = gap.nan_to_num(nan=-1.0).amax(-1)
+    return torch.where(worst < 0, torch.nan, worst)
+
+
+def confidence_gap(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
+    """Return mean confidence minus accuracy: above zero where a model is over-confident."""
+    return (bins.confidence - bins.correct).sum(-1) / bins.count.sum(-1)
+
+
+def mean_confidence(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
+    """Return the mean confidence of each row."""
+    return bins.confidence.sum(-1) / bins.count.sum(-1)
+
+
+def expected_error_if_calibrated(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
+    r"""Return the ECE that a perfectly calibrated model with these confidences would be expected to score.
+
+    In each bin the number of right pixels is then binomial with the bin's mean confidence; its mean absolute
+    deviation is De Moivre's :math:`2\nu\binom{n}{\nu}q^{\nu}(1-q)^{n-\nu+1}` with :math:`\nu=\lfloor nq\rfloor+1`.
+    Pixels are taken as independent, so for real images, whose errors come in patches, this is a lower bound.
+
+    >>> one = CalibrationBins(torch.tensor([[4]]), torch.tensor([[2]]), torch.tensor([[2.0]]).double())
+    >>> expected_error_if_calibrated(one)  # of four fair coins: mean |heads - 2| is 3/4
+    tensor([0.1875], dtype=torch.float64)
+    """
+    count = bins.count.double().numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.clip(bins.confidence.numpy() / count, 0.0, 1.0)
+        nu = np.floor(count * share) + 1
+        log_choose = gammaln(count + 1) - gammaln(nu + 1) - gammaln(count - nu + 1)
+        deviation = 2 * nu * np.exp(log_choose + nu * np.log(share) + (count - nu + 1) * np.log1p(-share))
+    deviation = np.where((count > 0) & (nu <= count), deviation, 0.0)
+    return torch.from_numpy(deviation).sum(-1) / bins.count.sum(-1)
+
+
+@dataclass(frozen=True)
+class BrierDecomposition:
+    """The parts of the top-label Brier score: ``reliability - resolution + uncertainty + within``."""
+
+    reliability: Float[Tensor, " n"]
+    resolution: Float[Tensor, " n"]
+    uncertainty: Float[Tensor, " n"]
+
+
+def brier_decomposition(bins: CalibrationBins) -> BrierDecomposition:
+    """Return Murphy's decomposition of the Brier score of "the prediction is right", on the bins.
+
+    Reliability is the mean squared gap between accuracy and confidence (lower is better), resolution how far the
+    bins' accuracies differ (higher is better), uncertainty what the accuracy alone leaves. What remains to the
+    top-label Brier score is spread within bins. Murphy (1973), J. Appl. Meteor. 12.
+    """
+    total = bins.count.sum(-1).double()
+    accuracy = (bins.correct / bins.count).nan_to_num()
+    mean = bins.correct.sum(-1) / total
+    gap = (bins.confidence - bins.correct).square() / bins.count
+    return BrierDecomposition(
+        gap.nan_to_num().sum(-1) / total,
+        (bins.count * (accuracy - mean[..., None]).square()).sum(-1) / total,
+        mean * (1 - mean),
+    )
+
+
+@dataclass(frozen=True)
+class ClasswiseBins(Tally):
+    """Every class's own probability in equal-width bins.
+
+    :param count: pixels whose probability of the class lies in the bin.
+    :param positive: of these, the pixels labelled so.
+    :param probability: the sum of those probabilities.
+    """
+
+    count: Shaped[Tensor, "n c b"]
+    positive: Shaped[Tensor, "n c b"]
+    probability: Float[Tensor, "n c b"]
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Tensor, "n c *s"],
+        labels: Int[Tensor, "n *t"],
+        *,
+        num_bins: int = 15,
+        where: Bool[Tensor, "n *u"] | None = None,
+    ) -> "ClasswiseBins":
+        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        images = each_image(logits, labels, where)
+        return cls.stack([cls.of_pixels(score_pixels(*image, classwise_bins=num_bins)) for image in images])
+
+    @classmethod
+    def of_pixels(cls, pixels: PixelScores) -> "ClasswiseBins":
+        """Return one row from pixels scored with ``classwise_bins``."""
+        sums = pixels.classwise
+        assert sums is not None, "score_pixels(…, classwise_bins=…) counts them"
+        return cls(sums.count[None], sums.positive[None], sums.probability[None])
+
+
+def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:
+    """Return the class-wise ECE: the calibration error of each class's own probability, mean over classes.
+
+    Every class counts alike, also one that the row does not show. Kull et al. (2019), eq. (4) of "Beyond temperature
+    scaling".
+    """
+    pixels = bins.count.sum(-1)
+    error = (bins.positive - bins.probability).abs().sum(-1) / pixels
+    return error.mean(-1)

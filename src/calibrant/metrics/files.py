@@ -1,0 +1,83 @@
+"""Measurements on disk: every figure of a report can be drawn again from a small file."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from calibrant._shapes import Tensor
+from calibrant.errors import DataError
+from calibrant.metrics.measurement import Measurement
+from calibrant.metrics.tally import Tally
+
+_FORMAT, _VERSION = "calibrant measurement", 1
+
+
+def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mapping[str, Any]) -> None:
+    """Write a measurement and what is known about it to one safetensors file, whole or not at all.
+
+    :param facts: what JSON can hold; comes back from ``load_measurement``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"version": _VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_file(dict(_named(measurement)), temporary, {"format": _FORMAT, "about": json.dumps(about)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
+    """Return a measurement and its facts.
+
+    :raises DataError: the file is missing, broken, no measurement, or written by a newer version.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: expected a measurement; there is no such file. Write one: calibrant measure."
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: expected a whole measurement; cannot read it ({error}). Measure again.") from error
+    if metadata.get("format") != _FORMAT:
+        raise DataError(f"{path}: expected a measurement (calibrant measure -o); got another safetensors file.")
+    about = json.loads(metadata["about"])
+    if about["version"] > _VERSION:
+        raise DataError(
+            f"{path}: expected format version {_VERSION} or older; got {about['version']}. Upgrade calibrant."
+        )
+    return _built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"])), about[
+        "facts"
+    ]
+
+
+def _named(tally: Tally, prefix: str = ""):
+    for each in fields(tally):
+        value = getattr(tally, each.name)
+        if isinstance(value, Tally):
+            yield from _named(value, f"{prefix}{each.name}.")
+        elif isinstance(value, Tensor):
+            yield f"{prefix}{each.name}", value.contiguous()
+
+
+def _built(kind: type, columns: Mapping[str, torch.Tensor], prefix: str, **names: Any) -> Any:
+    hints = get_type_hints(kind)
+    parts: dict[str, Any] = {}
+    for each in fields(kind):
+        hint = hints[each.name]
+        if isinstance(hint, type) and issubclass(hint, Tally):
+            parts[each.name] = _built(hint, columns, f"{prefix}{each.name}.")
+        elif each.name not in ("keys", "left_out"):
+            parts[each.name] = columns[f"{prefix}{each.name}"]
+    return kind(**parts, **names)

@@ -1,0 +1,138 @@
+"""How well confidence tells mistakes: AUROC, risk and coverage; and equal-mass calibration error.
+
+Conventions
+-----------
+* These scores depend on the order of confidences, which does not add up over images. They are read off 480 fine bins
+  of the log-odds of the confidence, log(c / (1 - c)), from -6 to 18 in steps of 1/20: fine where confidences crowd
+  near 1, and few enough that rows stay small. Pixels in one bin count as tied.
+* The error of a tie is bounded: AUROC is off by at most half the sum over bins of the product of the shares of right
+  and wrong pixels in it (``auroc_error_bound``). On real logits the true error is near 1e-5.
+* The risk at a coverage is the share of wrong pixels among the most confident share of all pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
+from calibrant.metrics._pixels import PixelScores, each_image, histogram, score_pixels
+from calibrant.metrics.tally import Tally
+
+_LOWEST, _STEPS, _NUM_BINS = -6.0, 20, 480
+
+
+@dataclass(frozen=True)
+class ConfidenceRanks(Tally):
+    """Top-label confidence in fine bins of its log-odds, least confident first.
+
+    :param count: pixels in each bin.
+    :param correct: of these, the rightly labelled.
+    :param confidence: the sum of their confidences.
+    """
+
+    count: Shaped[Tensor, "n b"]
+    correct: Shaped[Tensor, "n b"]
+    confidence: Float[Tensor, "n b"]
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Tensor, "n c *s"],
+        labels: Int[Tensor, "n *t"],
+        *,
+        where: Bool[Tensor, "n *u"] | None = None,
+    ) -> "ConfidenceRanks":
+        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        images = each_image(logits, labels, where)
+        return cls.stack([cls.of_pixels(score_pixels(*image)) for image in images])
+
+    @classmethod
+    def of_pixels(cls, pixels: PixelScores) -> "ConfidenceRanks":
+        """Return one row."""
+        place = ((pixels.log_odds.clamp(_LOWEST, 18.0) - _LOWEST) * _STEPS).long().clamp_(max=_NUM_BINS - 1)
+        count = histogram(place * 2 + pixels.correct, 2 * _NUM_BINS).view(1, _NUM_BINS, 2)
+        confidence = histogram(place, _NUM_BINS, pixels.confidence)[None]
+        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], confidence)
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """The share of pixels kept, most confident first, and the share of wrong ones among them."""
+
+    coverage: Float[Tensor, "n q"]
+    risk: Float[Tensor, "n q"]
+
+
+def auroc(ranks: ConfidenceRanks) -> Float[Tensor, " n"]:
+    """Return the probability that a right pixel is more confident than a wrong one, ties counting half.
+
+    NaN for a row without a wrong (or a right) pixel.
+    """
+    right, wrong = _right_and_wrong(ranks)
+    below = wrong.cumsum(-1) - wrong / 2
+    return (right * below).sum(-1) / (right.sum(-1) * wrong.sum(-1))
+
+
+def auroc_error_bound(ranks: ConfidenceRanks) -> Float[Tensor, " n"]:
+    """Return how far ``auroc`` can be from its value without bins."""
+    right, wrong = _right_and_wrong(ranks)
+    return (right * wrong).sum(-1) / (2 * right.sum(-1) * wrong.sum(-1))
+
+
+def risk_coverage_curve(ranks: ConfidenceRanks) -> RiskCoverage:
+    """Return risk at every coverage that the bins tell apart, from the most confident pixels to all."""
+    right, wrong = (column.flip(-1).cumsum(-1) for column in _right_and_wrong(ranks))
+    kept = right + wrong
+    return RiskCoverage(kept / kept[:, -1:], wrong / kept)
+
+
+def aurc(ranks: ConfidenceRanks) -> Float[Tensor, " n"]:
+    """Return the area under the risk–coverage curve: the mean risk over all coverages. Geifman and El-Yaniv (2017).
+
+    Within a bin errors are spread evenly, as they would be on average over all orders of its pixels.
+    """
+    right, wrong = (column.flip(-1) for column in _right_and_wrong(ranks))
+    kept = (right + wrong).cumsum(-1)
+    before = kept - right - wrong
+    errors_before = wrong.cumsum(-1) - wrong
+    rate = (wrong / (right + wrong)).nan_to_num()
+    # The integral of (errors_before + rate * (k - before)) / k over k from before to kept.
+    ratio = torch.where(before > 0, (kept / before).log(), 0.0)
+    area = rate * (kept - before) + (errors_before - rate * before) * ratio
+    return area.sum(-1) / kept[:, -1]
+
+
+def augrc(ranks: ConfidenceRanks) -> Float[Tensor, " n"]:
+    """Return the area under the generalised risk–coverage curve, whose risk is the share of wrong *and kept* pixels.
+
+    The mean chance of an unnoticed mistake over all coverages. Traub et al. (2024), "Overcoming common flaws in the
+    evaluation of selective classification systems".
+    """
+    right, wrong = (column.flip(-1) for column in _right_and_wrong(ranks))
+    total = (right + wrong).sum(-1)
+    middle = wrong.cumsum(-1) - wrong / 2
+    return (middle * (right + wrong)).sum(-1) / total.square()
+
+
+def adaptive_calibration_error(ranks: ConfidenceRanks, *, num_bins: int = 15) -> Float[Tensor, " n"]:
+    """Return the calibration error on bins that hold equally many pixels (equal-mass ECE, or ACE).
+
+    A fine bin across an edge is shared in proportion. Nixon et al. (2019), top-label form.
+    """
+    count, correct = ranks.count.double(), ranks.correct.double()
+    edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)
+    above = count.cumsum(-1)
+    total = above[:, -1:]
+    gap = (correct - ranks.confidence).cumsum(-1)
+    # The running gap at each edge, by linear interpolation within the fine bin that holds it.
+    place = torch.searchsorted(above, edges * total).clamp_(max=count.shape[1] - 1)
+    before = above.gather(1, place) - count.gather(1, place)
+    inside = (((edges * total) - before) / count.gather(1, place)).nan_to_num().clamp(0, 1)
+    step = (correct - ranks.confidence).gather(1, place)
+    at_edge = gap.gather(1, place) - (1 - inside) * step
+    at_edge[:, 0] = 0
+    return at_edge.diff(dim=1).abs().sum(-1) / total[:, 0]
+
+
+def _right_and_wrong(ranks: ConfidenceRanks) -> tuple[Tensor, Tensor]:
+    return ranks.correct.double(), (ranks.count - ranks.correct).double()

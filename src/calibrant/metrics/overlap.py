@@ -1,0 +1,62 @@
+"""Overlap of predicted and labelled regions.
+
+Conventions
+-----------
+* Pixels are counted class by class; unlabelled ones nowhere.
+* A class that is neither predicted nor labelled in a row has no IoU and no Dice: NaN, left out of the row's mean.
+* "Mean IoU" of a data set, as published, is ``mean_iou(counts.pooled())``.
+"""
+
+from dataclasses import dataclass
+
+from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
+from calibrant.metrics._pixels import PixelScores, each_image, histogram, score_pixels
+from calibrant.metrics.tally import Tally
+
+
+@dataclass(frozen=True)
+class ClassCounts(Tally):
+    """Pixels of each class: rightly predicted, predicted, and labelled."""
+
+    intersection: Shaped[Tensor, "n c"]
+    predicted: Shaped[Tensor, "n c"]
+    labelled: Shaped[Tensor, "n c"]
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Tensor, "n c *s"],
+        labels: Int[Tensor, "n *t"],
+        *,
+        where: Bool[Tensor, "n *u"] | None = None,
+    ) -> "ClassCounts":
+        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        images = each_image(logits, labels, where)
+        return cls.stack([cls.of_pixels(score_pixels(*image), num_classes=logits.shape[1]) for image in images])
+
+    @classmethod
+    def of_pixels(cls, pixels: PixelScores, *, num_classes: int) -> "ClassCounts":
+        """Return one row."""
+        labelled = histogram(pixels.label * 2 + pixels.correct, 2 * num_classes).view(num_classes, 2)
+        predicted = histogram(pixels.prediction, num_classes)
+        return cls(labelled[None, :, 1], predicted[None], labelled.sum(1)[None])
+
+
+def intersection_over_union(counts: ClassCounts) -> Float[Tensor, "n c"]:
+    """Return the IoU (Jaccard index) of each class; NaN where a class is neither predicted nor labelled."""
+    return counts.intersection / (counts.predicted + counts.labelled - counts.intersection)
+
+
+def mean_iou(counts: ClassCounts) -> Float[Tensor, " n"]:
+    """Return the mean IoU over the classes that are predicted or labelled."""
+    return intersection_over_union(counts).nanmean(-1)
+
+
+def dice(counts: ClassCounts) -> Float[Tensor, "n c"]:
+    """Return the Dice coefficient (F1) of each class; NaN where a class is neither predicted nor labelled."""
+    return 2 * counts.intersection / (counts.predicted + counts.labelled)
+
+
+def pixel_accuracy(counts: ClassCounts) -> Float[Tensor, " n"]:
+    """Return the share of labelled pixels that are predicted rightly."""
+    return counts.intersection.sum(-1) / counts.labelled.sum(-1)

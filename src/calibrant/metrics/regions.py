@@ -1,0 +1,37 @@
+"""Masks for ``where=``: near a boundary, inside, mistaken."""
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
+from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
+from calibrant.errors import InputError
+
+
+def boundary(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a *s"]:
+    """Return where another label lies within ``width`` pixels along the axes or diagonals, in two or three dimensions.
+
+    Unlabelled pixels make no boundary, and are never part of one.
+
+    >>> boundary(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), width=1).long()
+    tensor([[[0, 0, 1, 1, 0, 0]]])
+    """
+    if width < 1:
+        raise InputError(f"expected a boundary width of at least 1 pixel; got {width}.")
+    maps = labels.cpu().numpy().astype(np.int32)
+    labelled = maps != IGNORE
+    high, low = np.where(labelled, maps, -1), np.where(labelled, maps, np.iinfo(np.int32).max)
+    for axis in range(1, maps.ndim):
+        high = maximum_filter1d(high, 2 * width + 1, axis=axis, mode="nearest")
+        low = minimum_filter1d(low, 2 * width + 1, axis=axis, mode="nearest")
+    return torch.from_numpy((high != low) & labelled).to(labels.device)
+
+
+def interior(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a *s"]:
+    """Return the labelled pixels that ``boundary`` leaves."""
+    return ~boundary(labels, width=width) & (labels != IGNORE)
+
+
+def mistaken(logits: Float[Tensor, "n c *s"], labels: Int[Tensor, "n *s"]) -> Bool[Tensor, "n *s"]:
+    """Return the labelled pixels whose label is not the first class with the largest logit."""
+    return (logits.argmax(1) != labels) & (labels != IGNORE)

@@ -1,0 +1,73 @@
+"""Proper scores: negative log-likelihood and Brier score, as sums over labelled pixels."""
+
+from dataclasses import dataclass
+
+import torch
+
+from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
+from calibrant.metrics._pixels import PixelScores, each_image, score_pixels
+from calibrant.metrics.tally import Tally
+
+
+@dataclass(frozen=True)
+class LikelihoodSums(Tally):
+    """Sums over the labelled pixels of each image.
+
+    :param pixels: how many there are.
+    :param nll: negative log-likelihood, in nats.
+    :param brier: squared distance of the probabilities to the label, over all classes (0 to 2).
+    :param top_brier: squared distance of the confidence to being right (0 to 1).
+    :param entropy: entropy of the probabilities, in nats.
+    """
+
+    pixels: Shaped[Tensor, " n"]
+    nll: Float[Tensor, " n"]
+    brier: Float[Tensor, " n"]
+    top_brier: Float[Tensor, " n"]
+    entropy: Float[Tensor, " n"]
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Tensor, "n c *s"],
+        labels: Int[Tensor, "n *t"],
+        *,
+        where: Bool[Tensor, "n *u"] | None = None,
+    ) -> "LikelihoodSums":
+        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        images = each_image(logits, labels, where)
+        return cls.stack([cls.of_pixels(score_pixels(*image, likelihood=True)) for image in images])
+
+    @classmethod
+    def of_pixels(cls, pixels: PixelScores) -> "LikelihoodSums":
+        """Return one row from pixels scored with ``likelihood``."""
+        assert pixels.nll is not None
+        assert pixels.brier is not None
+        assert pixels.entropy is not None
+        gap = pixels.confidence.double() - pixels.correct.double()
+        sums = (pixels.nll.double(), pixels.brier.double(), gap.square(), pixels.entropy.double())
+        return cls(torch.tensor([len(pixels.label)]), *(column.sum()[None] for column in sums))
+
+
+def negative_log_likelihood(sums: LikelihoodSums) -> Float[Tensor, " n"]:
+    """Return the mean negative log-likelihood of the labels, in nats.
+
+    >>> negative_log_likelihood(LikelihoodSums.of(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long)))
+    tensor([1.3863], dtype=torch.float64)
+    """
+    return sums.nll / sums.pixels
+
+
+def brier_score(sums: LikelihoodSums) -> Float[Tensor, " n"]:
+    """Return the mean Brier score over all classes, from 0 to 2."""
+    return sums.brier / sums.pixels
+
+
+def top_label_brier_score(sums: LikelihoodSums) -> Float[Tensor, " n"]:
+    """Return the mean Brier score of "the prediction is right", from 0 to 1."""
+    return sums.top_brier / sums.pixels
+
+
+def mean_entropy(sums: LikelihoodSums) -> Float[Tensor, " n"]:
+    """Return the mean entropy of the predicted probabilities, in nats."""
+    return sums.entropy / sums.pixels

@@ -130,7 +130,7 @@ def in_blocks(
     n, c, *space = logits.shape
     if torch.compiler.is_compiling() or logits.requires_grad or logits.device.type != "cpu" or 0 in logits.shape:
         flat = function(logits.flatten(2).float(), *(m.flatten(2) for m in maps))
-        return flat.reshape(n, -1, *space)
+        return flat.reshape(n, flat.shape[1], *space)
     source, maps = logits.flatten(2), tuple(m.flatten(2) for m in maps)
     pixels = source.shape[2]
     width = min(pixels, max(1, BLOCK // c))

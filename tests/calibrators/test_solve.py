@@ -94,7 +94,7 @@ def test_never_far_off(rows, wanted):
     gap = z.amax(1, keepdim=True) - z
     ties = (gap < 1e-25).sum(1, keepdim=True)
     error = (out.softmax(1).amax(1, keepdim=True) - torch.minimum(reachable(r, 4), 1 / ties)).abs()
-    assert bool((error < 1e-4)[ties < 4].all())
+    assert bool((error < torch.where(ties == 1, 1e-4, 1e-3))[ties < 4].all())  # 1/m itself lies at T = 0
 
 
 def test_gradients_are_those_of_the_implicit_function():

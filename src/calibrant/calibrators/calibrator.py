@@ -13,7 +13,7 @@ Conventions
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,11 +33,11 @@ log = logging.getLogger("calibrant")
 class Calibrator(nn.Module, ABC):
     """A fitted map from logits to logits.
 
-    A subclass says by ``keeps_argmax`` whether it never changes the label map, and by :meth:`arguments` what its
-    constructor needs, which is all that is stored.
+    A subclass, or an instance, says by ``keeps_argmax`` whether it never changes the label map, and by
+    :meth:`arguments` what its constructor needs, which is all that is stored.
     """
 
-    keeps_argmax: ClassVar[bool] = False
+    keeps_argmax: bool = False
 
     def __init__(self, notes: tuple[str, ...] = ()) -> None:
         super().__init__()

@@ -295,7 +295,7 @@ class TestDescent:
                 batches=lambda _: [0],
                 score=lambda: float("nan"),
                 epochs=2,
-                learning_rate=1,
+                learning_rate=1.0,
             )
 
     def test_progress_is_logged(self, caplog):

@@ -1,5 +1,6 @@
 """Dirichlet calibration: a matrix on the log-probabilities (Kull et al., NeurIPS 2019), with ODIR regularisation."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from calibrant.calibrators._choose import best_temperature, choose, fallen_back,
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Blocks
 from calibrant.calibrators._winner import winner_first
-from calibrant.calibrators.calibrator import LARGEST, Calibrator, in_blocks
+from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Pixels, Predictions
 
@@ -172,7 +173,8 @@ class DirichletScaling(Calibrator):
 def floored(z: Float[Tensor, "n c p"], floor: float) -> Float[Tensor, "n c p"]:
     """Return log-probabilities, those below ``log floor`` at it."""
     below = z - z.amax(1, keepdim=True)
-    return (below - below.exp().sum(1, keepdim=True).log()).clamp_min(torch.tensor(floor).log().item())
+    total = below.clamp_min(FAINTEST).exp_().sum(1, keepdim=True)
+    return (below - total.log()).clamp_min(math.log(floor))
 
 
 def _fit(
@@ -210,7 +212,7 @@ def _slope(logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"], point: Float
     scaled = torch.addmm(point[:, c:].float(), point[:, :c].float(), x)
     at_label = scaled.gather(0, labels[None]).squeeze(0)
     scaled -= (peak := scaled.amax(0))
-    total = scaled.exp_().sum(0)
+    total = scaled.clamp_min_(FAINTEST).exp_().sum(0)
     value = float((total.log() + peak - at_label).sum(dtype=torch.float64))
     scaled /= total
     scaled[labels, torch.arange(len(labels), device=labels.device)] -= 1

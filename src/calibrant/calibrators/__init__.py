@@ -6,6 +6,7 @@ TemperatureScaling(temperature=1.996)
 """
 
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
+from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -16,6 +17,7 @@ from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
     "Calibrator",
+    "DirichletScaling",
     "Fit",
     "Identity",
     "LearntSelector",

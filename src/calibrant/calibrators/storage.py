@@ -18,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from calibrant._check import check_choice
 from calibrant._shapes import Tensor
 from calibrant.calibrators.calibrator import Calibrator, Identity
+from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, SelectorQuality
@@ -31,6 +32,7 @@ KINDS: dict[str, type] = {
     "identity": Identity,
     "temperature scaling": TemperatureScaling,
     "vector scaling": VectorScaling,
+    "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
     "no selector": NoSelector,
     "learnt selector": LearntSelector,

@@ -15,11 +15,11 @@ def said(three, ece: dict[str, tuple[float, float, float]], best: str | None):
     measurements, comparison = three
     values = {m: dict(row) for m, row in comparison.values.items()}
     differences = {m: dict(row) for m, row in comparison.differences.items()}
-    base = values["uncalibrated"]["ece_images"].value
+    base = values["uncalibrated"]["ece"].value
     for method, interval in ece.items():
-        differences[method]["ece_images"] = Interval(*interval)
-        values[method]["ece_images"] = Interval(base + interval[0], base + interval[1], base + interval[2])
-    return headline(Comparison(values, differences, {**comparison.best, "ece_images": best}), measurements)
+        differences[method]["ece"] = Interval(*interval)
+        values[method]["ece"] = Interval(base + interval[0], base + interval[1], base + interval[2])
+    return headline(Comparison(values, differences, {**comparison.best, "ece": best}), measurements)
 
 
 BETTER, SLIGHT, WORSE, UNCLEAR = (-0.05, -0.06, -0.04), (-0.04, -0.06, -0.02), (0.02, 0.01, 0.03), (-0.01, -0.02, 0.01)
@@ -54,7 +54,7 @@ def test_none_better_recommends_none(three):
 
 def test_all_worse_says_leave_it(three):
     found = said(three, {"good": WORSE, "middling": (0.03, 0.02, 0.04)}, "uncalibrated")
-    assert found.verdict.startswith("Leave the model as it is: every calibrator compared made its image-wise ECE worse")
+    assert found.verdict.startswith("Leave the model as it is: every calibrator compared made its pooled ECE worse")
 
 
 def test_worse_ones_are_named_beside_the_recommended(three):

@@ -12,7 +12,7 @@ from calibrant.metrics import SCORES, Measurement, reliability_curve
 from calibrant.report.curves import pooled_bins
 from calibrant.report.tables import NULL, PERCENT, columns, percent, shown_scores, verdict
 
-_FIRST_ASKED = ("ece_images", "ece")
+_FIRST_ASKED = ("ece", "ece_images")  # image-wise ECE also tells how unlike in difficulty the images are
 _LABEL_SCORES = ("miou", "accuracy", "dice")
 _SAID = 0.9
 _ENOUGH = 0.002
@@ -48,7 +48,7 @@ def headline(
 
 
 def deciding_score(comparison: Comparison, scores: Sequence[str] | None = None) -> str:
-    """Return the score that the verdict rests on: image-wise ECE, or the nearest to it that was measured."""
+    """Return the score that the verdict rests on: pooled ECE, or the nearest to it that was measured."""
     shown = shown_scores(comparison, scores)
     candidates = [score for score in _FIRST_ASKED if score in shown]
     candidates += [score for score in shown if SCORES[score].better]
@@ -144,14 +144,14 @@ def _beside(comparison: Comparison, score: str, base: str, shown: str, scores: S
                 "not clear": f"It may change labels; that the {title} moved is not beyond chance.",
             }.get(word, f"It changes labels: the {title} gets {word}.")
         )
-    null = comparison.values[base].get(score + NULL)
-    if null is not None:
-        column = columns(comparison, [score, score + NULL])[0]
+    scaled = next((each for each in shown_scores(comparison, scores) if each + NULL in comparison.values[base]), None)
+    if scaled is not None:
+        column = columns(comparison, [scaled, scaled + NULL])[0]
         cell = column.cells[base]
         unit = PERCENT if column.unit else ""
         sentences.append(
             f"For scale: a perfectly calibrated predictor with the model's confidences would score {cell.chance}{unit} "
-            f"in {_in_sentence(score)} on these images, not 0, because one image has few pixels in "
+            f"in {_in_sentence(scaled)} on these images, not 0, because one image has few pixels in "
             "some bins."
         )
     return sentences

@@ -194,8 +194,8 @@ def _score_pixels(
     if marks is not None and not keep_outside:
         kept &= marks
     chosen = np.flatnonzero(kept)
-    pixel = chosen % num_pixels
-    columns = {"label": label.take(chosen).astype(np.intp)}
+    pixel = chosen if len(label) == 1 else chosen % num_pixels
+    columns = {"label": label.take(chosen).astype(np.intp, copy=False)}
     if chosen.size and (columns["label"].min() < 0 or columns["label"].max() >= num_classes):
         raise IndexError("a label is no class")
     if marks is not None and keep_outside:

@@ -6,22 +6,24 @@ clock and by processor time, on one thread and on all. Memory is the growth of a
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks._memory import forget_peak, peak_megabytes
 from calibrant._shapes import IGNORE
-from calibrant.evaluation import tally
+from calibrant.cli import app
+from calibrant.data import write_store
 from calibrant.metrics import CalibrationBins, Measurement
 from calibrant.predictions import Prediction
 
@@ -93,10 +95,6 @@ def ratios(batch: Batch, runs: int) -> dict[str, tuple[float, float]]:
     return {name: tuple(map(statistics.median, zip(*each, strict=True))) for name, each in found.items()}
 
 
-def peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def in_fresh_process(*arguments: str) -> float:
     """Return the number that this script prints last when it is run with these arguments."""
     command = [sys.executable, "-m", "benchmarks.tally", *arguments]
@@ -110,27 +108,28 @@ def growth(task: str, path: str) -> float:
     tasks()[task](*small)  # imports and thread pools are no part of it
     for image in logits:
         image.sum()
-    before = peak_megabytes()
+    before = forget_peak()
     tasks()[task](logits, labels)
     return peak_megabytes() - before
 
 
-class Lazily:
-    """Predictions made when they are read, so that nothing but the measuring can hold memory."""
+def store_of(count: int, url: str) -> None:
+    """Store made predictions of 11 classes, 60 x 80."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return (self[i] for i in range(self.count))
-
-    def __getitem__(self, i: int, /) -> Prediction:
+    def made(i: int) -> Prediction:
         rng = torch.Generator().manual_seed(i)
-        logits = 3 * torch.randn(11, 120, 160, generator=rng)
-        return Prediction(f"{i:06d}", logits, torch.randint(11, (1, 120, 160), generator=rng))
+        logits = 3 * torch.randn(11, 60, 80, generator=rng)
+        return Prediction(f"{i:06d}", logits, torch.randint(11, (1, 60, 80), generator=rng))
+
+    write_store(map(made, range(count)), url, dtype="float16")
+
+
+def measured(url: str) -> float:
+    """Return the peak of ``calibrant measure`` over a store, in MB."""
+    forget_peak()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
+        app(["measure", url], standalone_mode=False)
+    return peak_megabytes()
 
 
 def verdict(value: float, target: float | None) -> str:
@@ -141,13 +140,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Counting, in units of a plain pass over the same logits.")
     parser.add_argument("--quick", action="store_true", help="a fifth of the images, fewer turns")
     parser.add_argument("--growth", nargs=2, metavar=("TASK", "FILE"), help=argparse.SUPPRESS)
-    parser.add_argument("--measure", type=int, metavar="IMAGES", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", metavar="STORE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.growth:
         return print(growth(*options.growth))
     if options.measure:
-        tally(Measurement.of, Lazily(options.measure))
-        return print(peak_megabytes())
+        return print(measured(options.measure))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for workload_name, (n, *shape) in SHAPES.items():
@@ -169,8 +167,12 @@ def main() -> None:
             for name in tasks():
                 value = in_fresh_process("--growth", name, path)
                 print(f"    {name:<36}{value:9.1f}{verdict(value, MEGABYTES if name in TARGETS else None)}")
-    few, many = (in_fresh_process("--measure", str(count)) for count in (10, 200 if options.quick else 1000))
-    print("\nmeasuring 10 and 1,000 images of 11 x 120 x 160" if not options.quick else "\nmeasuring 10 and 200 images")
+    counts = (10, 200 if options.quick else 1000)
+    with tempfile.TemporaryDirectory() as folder:
+        for count in counts:
+            store_of(count, f"{folder}/{count}")
+        few, many = (in_fresh_process("--measure", f"{folder}/{count}") for count in counts)
+    print(f"\ncalibrant measure on {counts[0]} and {counts[1]:,} stored images of 11 x 60 x 80")
     print(f"    peak MB {few:.1f} and {many:.1f}, {many / few - 1:+.1%}{verdict(many / few - 1, 0.05)}")
 
 

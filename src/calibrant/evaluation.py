@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
-from torch.nn import Module as Calibrator
 
 from calibrant._shapes import IGNORE, Tensor
+from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError, ShapeError
 from calibrant.metrics import SCORES, Interval, Resamples, Score, Tally, interval, resampled_scores
 from calibrant.predictions import Prediction, Predictions

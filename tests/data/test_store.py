@@ -171,7 +171,13 @@ def test_a_stored_source_can_be_sent_to_another_process(tmp_path):
     same(stored[0], toy())
 
 
-def test_reading_goes_on_with_numbers_outside_the_store_refused(tmp_path):
+def test_changing_what_was_read_leaves_the_store_alone(tmp_path):
+    stored = write_store([toy()], tmp_path)
+    stored[0].logits.zero_()
+    same(stored[0], toy())
+
+
+def test_numbers_outside_the_store_are_refused(tmp_path):
     stored = write_store([toy()], tmp_path)
     with pytest.raises(IndexError):
         stored[1]

@@ -261,6 +261,14 @@ def test_files_that_are_no_store_are_never_touched(tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == b"precious"
 
 
+def test_a_store_is_never_overwritten_by_itself(tmp_path):
+    stored = write_store(Source(), tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match="another folder than the one read from"):
+        write_store(stored, f"file://{tmp_path}/", overwrite=True)
+    assert content(tmp_path) == before
+
+
 def test_strides_may_be_mixed_and_are_resumed_too(tmp_path):
     small = StridedPrediction("s", torch.randn(3, 2, 2), torch.zeros(1, 4, 5, dtype=torch.long))
     write_store([toy("a"), small], tmp_path)

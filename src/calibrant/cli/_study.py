@@ -18,7 +18,7 @@ from calibrant.cli.methods import Method, fit_method
 from calibrant.errors import DataError, InputError
 from calibrant.evaluation import Comparison, calibrated, compare, tally_all
 from calibrant.metrics import SCORES, Measurement, load_measurement, save_measurement
-from calibrant.predictions import Predictions, Subset, split
+from calibrant.predictions import Predictions, split
 from calibrant.report import Case, as_json, case_of, terminal_table, worst_images, write_page
 
 SUFFIX = ".measurement"
@@ -143,7 +143,7 @@ def run_study(
     measurements: dict[str, list[Measurement]] = {title: [] for title in methods}
     notes: list[str] = []
     calibrators: dict[str, Calibrator] = {}
-    test: Predictions = tested
+    test: Any = tested
     with bars() as progress:
         for seed in seeds:
             fitted, test = split(source, share, seed=seed) if tested is None else (source, tested)
@@ -179,7 +179,7 @@ def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Stud
     first = study.measurements[next(iter(calibrators))][-1]
     worst = worst_images(first, count=count)
     for key in worst:
-        prediction = test[_number(test, key)]
+        prediction = test[test.keys.index(key)]
         if prediction.logits.ndim != 3:
             return
         row = {title: study.measurements[title][-1].take([first.keys.index(key)]) for title in calibrators}
@@ -189,13 +189,6 @@ def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Stud
         yield case_of(
             prediction, {title: calibrated(prediction, each) for title, each in calibrators.items()}, scores=shown
         )
-
-
-def _number(predictions: Any, key: str) -> int:
-    if isinstance(predictions, Subset):
-        wanted = list(predictions.predictions.keys).index(key)
-        return list(predictions.numbers).index(wanted)
-    return list(predictions.keys).index(key)
 
 
 @contextmanager

@@ -18,7 +18,10 @@ def apply(
     from calibrant.calibrators import load
     from calibrant.cli._console import Watched, bars, console
     from calibrant.data import StoredPredictions, write_store
+    from calibrant.errors import InputError
 
+    if Path(store).resolve() == Path(output).resolve():
+        raise InputError(f"expected another place for the calibrated store; got {output} for both. Choose a new one.")
     loaded, stored = load(calibrator), StoredPredictions(store)
     provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {loaded}")
     with bars() as progress:

@@ -28,6 +28,10 @@ class Place:
         self._root = root.rstrip("/") if len(root) > 1 else root
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
+    def is_same_as(self, other: "Place") -> bool:
+        """Tell whether two addresses lead to one folder."""
+        return type(self._fs) is type(other._fs) and self._root == other._root
+
     def name(self, file: str) -> str:
         """Return the full name of a file, for messages."""
         return f"{self.url.rstrip('/')}/{file}"

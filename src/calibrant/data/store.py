@@ -59,6 +59,8 @@ def write_store(
     if dtype is not None:
         check_choice(dtype, DTYPES, "dtype")
     place = Place(url)
+    if overwrite and isinstance(predictions, StoredPredictions) and place.is_same_as(Place(predictions.url)):
+        raise StoreError(f"{place.url}: expected another folder than the one read from, which overwriting would empty.")
     write(predictions, place, Settings(dtype, with_images, provenance or Provenance()), overwrite=overwrite)
     return StoredPredictions(url)
 

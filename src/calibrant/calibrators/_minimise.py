@@ -1,0 +1,201 @@
+"""Small smooth convex fits, taken to their optimum, over any number of pixels.
+
+A fit is the mean, over labelled pixels, of a *term* with few parameters (2 c at most, say). A term looks at a block of
+pixels and returns the sums of its value, gradient and Hessian there; the sums are added in float64. Newton's method
+then needs a handful of passes over the pixels, most of them over a small sample (see :func:`fit`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from calibrant._shapes import IGNORE, Float, Int, Tensor
+from calibrant.calibrators.calibrator import BLOCK
+from calibrant.errors import FitError
+from calibrant.predictions import Pixels, Predictions
+
+SAMPLE = 16
+"""One pixel in so many is enough to bring a fit close to its optimum."""
+
+HALVINGS = 16
+"""A step that brings no gain when halved so often has met the noise of float32: the optimum, as far as it can be seen."""
+
+
+@dataclass(frozen=True)
+class Taylor:
+    """A value, its gradient and its Hessian, all in float64: sums over pixels, or their mean."""
+
+    value: Float[Tensor, ""]
+    gradient: Float[Tensor, " q"]
+    hessian: Float[Tensor, "q q"]
+
+    def __add__(self, other: "Taylor") -> "Taylor":
+        return Taylor(self.value + other.value, self.gradient + other.gradient, self.hessian + other.hessian)
+
+
+Term = Callable[[Float[Tensor, "c p"], Int[Tensor, " p"], Float[Tensor, " q"]], Taylor]
+"""From logits, labels and float64 parameters to the sums over these pixels."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Labelled pixels in cache-sized blocks, class axis first, as often as asked; void pixels are left out."""
+
+    source: Pixels | Predictions
+
+    def __iter__(self) -> Iterator[tuple[Float[Tensor, "c p"], Int[Tensor, " p"]]]:
+        """Read the blocks, one image in memory at a time."""
+        if isinstance(self.source, Pixels):
+            yield from self._cut(self.source.logits, self.source.labels)
+            return
+        for prediction in self.source:
+            logits = prediction.logits.flatten(1)
+            for labels in prediction.labels.flatten(1):
+                yield from self._cut(logits, labels)
+
+    def _cut(
+        self, logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"]
+    ) -> Iterator[tuple[Float[Tensor, "c p"], Int[Tensor, " p"]]]:
+        width = max(1, BLOCK // logits.shape[0])
+        for start in range(0, labels.shape[0], width):
+            block, here = logits[:, start : start + width], labels[start : start + width].long()
+            labelled = here != IGNORE
+            if not bool(labelled.all()):
+                kept = labelled.nonzero().squeeze(1)
+                block, here = block.index_select(1, kept), here[kept]
+            if len(here):
+                yield block.float(), here
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a minimisation ended.
+
+    :param value: the mean of the term there, over the pixels (without the ridge).
+    :param evaluations: passes over the pixels that it took.
+    :param converged: false if the steps ran out.
+    """
+
+    point: Float[Tensor, " q"]
+    value: float
+    evaluations: int
+    converged: bool
+
+
+def minimise(
+    term: Term,
+    blocks: Blocks,
+    start: Float[Tensor, " q"],
+    *,
+    bounds: tuple[float, float] | None = None,
+    ridge: float = 0.0,
+    centre: Float[Tensor, " q"] | None = None,
+    tolerance: float = 1e-7,
+    max_evaluations: int = 100,
+) -> Minimum:
+    """Return the minimum of the mean of a convex term, by damped Newton steps.
+
+    It ends when the next step promises less than ``tolerance`` of the value (or 1e-9), and takes that step; steps
+    that bring no gain are halved.
+
+    :param bounds: of every parameter; exact for one parameter.
+    :param ridge: adds ``ridge / 2 * |point - centre|^2`` to the mean; it keeps a fit finite whose optimum lies at
+        infinity, and picks one point along directions in which the term is flat.
+    :raises FitError: there is no labelled pixel, or the value is not finite at the start.
+    """
+    start = start.double().cpu()
+    centre = start if centre is None else centre.double().cpu()
+    low, high = bounds if bounds is not None else (-torch.inf, torch.inf)
+
+    def look(point: Tensor) -> tuple[float, Taylor]:
+        """The mean of the term, and the Taylor expansion with the ridge."""
+        mean = _mean(term, blocks, point)
+        away = point - centre
+        ridged = Taylor(0.5 * ridge * (away @ away), ridge * away, ridge * torch.eye(len(point), dtype=torch.float64))
+        return float(mean.value), mean + ridged
+
+    point = start.clamp(low, high)
+    plain, here = look(point)
+    if not torch.isfinite(here.value):
+        raise FitError(
+            f"expected a finite loss at the start of a fit; got {float(here.value)}. Look for infinite logits "
+            "or logits beyond the range of float32."
+        )
+    evaluations = 1
+    while True:
+        target = (point + _newton_step(here)).clamp(low, high)
+        promise = -float(here.gradient @ (target - point)) / 2
+        if promise <= tolerance * abs(plain) + 1e-9:
+            return Minimum(target, max(0.0, plain - max(0.0, promise)), evaluations, True)
+        for _ in range(HALVINGS):
+            if evaluations >= max_evaluations:
+                return Minimum(point, plain, evaluations, False)
+            plain_there, there = look(target)
+            evaluations += 1
+            # The slack is the noise of float32: below it nothing can be gained.
+            if there.value <= here.value - 1e-4 * promise + 1e-8 * abs(here.value):
+                break
+            target, promise = (point + target) / 2, promise / 2
+        else:
+            return Minimum(point, plain, evaluations, True)
+        point, plain, here = target, plain_there, there
+
+
+def fit(
+    term: Term,
+    start: Float[Tensor, " q"],
+    predictions: Predictions | Pixels,
+    *,
+    pixels_per_image: int | None,
+    seed: int,
+    bounds: tuple[float, float] | None = None,
+    ridge: float = 0.0,
+) -> Minimum:
+    """Return the minimum of a term over predictions: first over one pixel in sixteen, then over all.
+
+    :param pixels_per_image: draw so many and keep them in memory; None uses every pixel and streams the predictions
+        in several passes, one image in memory at a time.
+    """
+    if not isinstance(predictions, Pixels) and pixels_per_image is not None:
+        predictions = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
+    sample = _sample(predictions, seed)
+    # A class may be missing from the sample alone: a ridge of one pixel's weight keeps the start within reach.
+    near = minimise(
+        term, Blocks(sample), start, bounds=bounds, ridge=max(ridge, 1 / len(sample)) if ridge else 0.0, tolerance=1e-5
+    )
+    return minimise(term, Blocks(predictions), near.point, bounds=bounds, ridge=ridge, centre=start)
+
+
+def _sample(source: Predictions | Pixels, seed: int) -> Pixels:
+    if isinstance(source, Pixels):
+        every = max(1, min(SAMPLE, len(source) // 4096))
+        return Pixels(source.logits[:, ::every].contiguous(), source.labels[::every], source.image[::every])
+    if len(source) == 0:
+        raise FitError("expected at least one image to fit on; got none. Check the folder or the split.")
+    per_image = max(4096 // len(source), source[0].labels.numel() // SAMPLE)
+    return Pixels.draw(source, per_image=per_image, most=250_000, seed=seed)
+
+
+def _mean(term: Term, blocks: Blocks, point: Float[Tensor, " q"]) -> Taylor:
+    total, count = None, 0
+    for logits, labels in blocks:
+        part = term(logits, labels, point.to(logits.device))
+        total, count = part if total is None else total + part, count + len(labels)
+    if total is None:
+        raise FitError("expected labelled pixels to fit on; all pixels are unlabelled. Check ignore_index.")
+    return Taylor(total.value.cpu() / count, total.gradient.cpu() / count, total.hessian.cpu() / count)
+
+
+def _newton_step(here: Taylor) -> Float[Tensor, " q"]:
+    """The Newton step, its Hessian lifted just enough to be inverted: float32 sums may leave it slightly indefinite."""
+    size = here.hessian.diagonal().abs().max().clamp_min(1e-12)
+    eye = torch.eye(len(here.gradient), dtype=torch.float64)
+    lift = 0.0
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(here.hessian + lift * size * eye)
+        if int(failed) == 0:
+            step = -torch.cholesky_solve(here.gradient[:, None], factor).squeeze(1)
+            if bool(torch.isfinite(step).all()):
+                return step
+        lift = max(1e-10, 10 * lift)

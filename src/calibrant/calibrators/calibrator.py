@@ -1,0 +1,147 @@
+"""What a calibrator is, and the one place where the label map is protected from rounding.
+
+Conventions
+-----------
+* Logits come and go as ``(n, c, *s)``, class axis second; ``image`` is ``(n, k, *s)`` and ignored where not needed.
+* Whatever comes in, float16, bfloat16, float32 or float64, is computed and returned in float32.
+* There is no unfitted calibrator: build one from known parameters or with its ``fit``.
+* ``keeps_argmax`` promises that ``calibrator(z).argmax(1)`` equals ``z.argmax(1)`` bit for bit, for float16, bfloat16
+  and float32, with ties, and whatever the temperature. Rounding breaks this for a plain ``z / T``: two logits one step
+  apart may become equal, and then the first of them wins. :func:`keep_argmax` mends it.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from calibrant._shapes import Float, Shaped, Tensor
+from calibrant.predictions import Predictions
+
+BLOCK = 2**17
+"""Numbers in a block that stays in a processor's cache (half a megabyte of float32)."""
+
+LARGEST = 1e38
+"""Scaled logits stay within this, so that one can always lie a step below another."""
+
+log = logging.getLogger("calibrant")
+
+
+class Calibrator(nn.Module, ABC):
+    """A fitted map from logits to logits.
+
+    A subclass says by ``keeps_argmax`` whether it never changes the label map, and by :meth:`arguments` what its
+    constructor needs, which is all that is stored.
+    """
+
+    keeps_argmax: ClassVar[bool] = False
+
+    def __init__(self, notes: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.notes = tuple(notes)
+
+    @abstractmethod
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return calibrated logits, in float32."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs to make this calibrator again: numbers, tensors, calibrators, selectors."""
+
+
+Fit = Callable[[Predictions], Calibrator]
+"""Anything that makes a calibrator from labelled predictions: ``TemperatureScaling.fit``, say."""
+
+
+def remark(text: str) -> str:
+    """Warn about a fit in the log ``calibrant`` and return the text, to be kept in the calibrator's ``notes``."""
+    log.warning(text)
+    return text
+
+
+class Identity(Calibrator):
+    """No calibration: the logits as they are, in float32.
+
+    >>> Identity()(torch.tensor([[1.0, 2.0]]).half().unsqueeze(2)).dtype
+    torch.float32
+    """
+
+    keeps_argmax = True
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return the logits in float32."""
+        return logits.float()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs: nothing."""
+        return {}
+
+    @classmethod
+    def fit(cls, predictions: Predictions) -> "Identity":
+        """Return the identity, whatever the predictions."""
+        return cls()
+
+
+def keep_argmax(
+    raw: Float[Tensor, "n c *s"], scaled: Float[Tensor, "n c *s"], *, lift: bool = False
+) -> Float[Tensor, "n c *s"]:
+    """Return ``scaled`` with every class that is below the largest in ``raw`` strictly below the largest, too.
+
+    Classes that share the largest raw logit must share the largest scaled one, which any function of the raw logit
+    that never falls gives; only rounding is mended then, and by one step of float32 at most.
+
+    :param lift: ``scaled`` is any other map: first raise the raw winners to the largest scaled logit.
+
+    >>> raw = torch.tensor([[[7.9999990], [7.9999995], [0.0]]])
+    >>> scaled = raw / 7.3
+    >>> scaled.argmax(1).item(), keep_argmax(raw, scaled).argmax(1).item()
+    (0, 1)
+    """
+    lead = raw - raw.amax(1, keepdim=True)  # exactly zero at the winners, below zero elsewhere: floats do not skip
+    scaled = scaled.clamp(-LARGEST, LARGEST)
+    peak = scaled.amax(1, keepdim=True)
+    if lift:
+        scaled = torch.where(lead == 0, peak, scaled)
+    # At least one step of float32 at any size; the smallest normal number where steps would be denormal.
+    step = (peak.abs() * 2.0**-23).clamp_min(2.0**-126)
+    # 0 and -1 times the step: five streaming passes, three times as fast as masks (torch.where).
+    return torch.minimum(scaled, torch.addcmul(peak, lead.sign(), step))
+
+
+def in_blocks(
+    function: Callable[..., Float[Tensor, "n c *s"]], logits: Float[Tensor, "n c *s"], *maps: Shaped[Tensor, "n ..."]
+) -> Float[Tensor, "n c *s"]:
+    """Return ``function(logits, *maps)`` of a function that works on each pixel alone, computed in cache-sized blocks.
+
+    It is called with float32 logits ``(n, c, p)`` and maps ``(n, k, p)``. Where blocks do not help (on an accelerator,
+    in an export, or when gradients are wanted) it is called once, over all pixels.
+
+    >>> z = torch.arange(12.0).reshape(1, 2, 2, 3)
+    >>> torch.equal(in_blocks(lambda z: z * 2, z), z * 2)
+    True
+    """
+    n, c, *space = logits.shape
+    if torch.compiler.is_compiling() or logits.requires_grad or logits.device.type != "cpu" or 0 in logits.shape:
+        flat = function(logits.flatten(2).float(), *(m.flatten(2) for m in maps))
+        return flat.reshape(n, -1, *space)
+    source, maps = logits.flatten(2), tuple(m.flatten(2) for m in maps)
+    pixels = source.shape[2]
+    width = min(pixels, max(1, BLOCK // c))
+    images = max(1, BLOCK // (c * width))
+    result = None
+    for i in range(0, n, images):
+        for start in range(0, pixels, width):
+            at = (slice(i, i + images), slice(None), slice(start, start + width))
+            part = function(source[at].float(), *(m[at] for m in maps))
+            if result is None:
+                result = part.new_empty(n, part.shape[1], pixels)
+            result[at] = part
+    assert result is not None  # no axis is empty
+    return result.reshape(n, -1, *space)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from calibrant._shapes import IGNORE
-from calibrant.errors import ShapeError
 from calibrant.metrics import (
     FlipCounts,
     SampleDivergence,
@@ -120,12 +119,3 @@ def test_probabilities_of_flips_are_summed_where_asked():
             assert int(found.asked[i, j]) == int(asked.sum())
             for column, k in zip((found.kept, found.flipped), pair, strict=True):
                 assert float(column[i, j]) == pytest.approx(float(probs[i, k][asked].sum()), rel=1e-6)
-
-
-def test_sizes_that_do_not_fit_are_told():
-    with pytest.raises(ShapeError, match="one clean map"):
-        FlipCounts.of(maps(2, 3, 4, 4), maps(3, 1, 4, 4), pairs=[(0, 1)])
-    with pytest.raises(ShapeError, match="one clean map"):
-        FlipCounts.of_probabilities(torch.zeros(3, 2, 4, 4), maps(3, 1, 4, 4), pairs=[(0, 1)])
-    with pytest.raises(ShapeError, match="Samples lead"):
-        SampleDivergence.of(maps(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))

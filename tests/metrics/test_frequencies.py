@@ -81,6 +81,9 @@ def test_divergence_by_hand_and_its_expectation_over_all_draws():
     by_hand = math.log(0.5) - 0.5 * float(probs[0, 0].log() + probs[1, 0].log())
     assert float(sample_divergence(half)) == pytest.approx(by_hand)
     assert half.pixels.tolist() == [1]
+    nowhere = SampleDivergence.of(torch.tensor([[[1, 1]]]), logits, where=torch.zeros(1, 2, dtype=torch.bool))
+    assert nowhere.pixels.tolist() == [0]
+    assert bool(sample_divergence(nowhere).isnan())
 
 
 def test_divergence_of_many_samples_is_expected():

@@ -76,6 +76,10 @@ def test_blocks_and_agreement_do_not_matter(monkeypatch):
     blocks = HypothesisDistances.of(hypotheses, labels, num_classes=3)
     assert all(torch.equal(x, y) for x, y in zip(whole.columns(), blocks.columns(), strict=True))
     assert float(ged(whole)[1]) == 0
+    maps = [*hypotheses[:, 0].numpy(), *labels[0].numpy()]
+    slow = np.array([[slow_distance(x, y, range(3), "one", np.ones((3, 4, 5), bool)) for y in maps] for x in maps])
+    np.testing.assert_allclose(whole.between_hypotheses[0], slow[:6, :6], atol=1e-12)
+    np.testing.assert_allclose(whole.to_labels[0], slow[:6, 6:], atol=1e-12)
 
 
 def test_a_sampler_that_knows_one_of_two_modes_by_hand():

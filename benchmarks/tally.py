@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
+import io
 import statistics
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def store_of(count: int, url: str) -> None:
 def measured(url: str) -> float:
     """Return the peak of ``calibrant measure`` over a store, in MB."""
     forget_peak()
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         app(["measure", url], standalone_mode=False)
     return peak_megabytes()
 

@@ -93,7 +93,10 @@ class Tally:
         """Return one row per resample: the rows of this tally added with those weights."""
 
         def add(column: Tensor) -> Tensor:
-            return (weights @ column.double().reshape(len(column), -1)).reshape(-1, *column.shape[1:])
+            # Some images at a time: a copy of all rows in float64 would be larger than the tally.
+            parts = zip(weights.split(100, 1), column.split(100), strict=True)
+            total = sum(weight @ rows.double().reshape(len(rows), -1) for weight, rows in parts)
+            return total.reshape(-1, *column.shape[1:])
 
         return self.mapped(add)
 

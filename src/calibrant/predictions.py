@@ -194,7 +194,8 @@ class Pixels:
             flat = prediction.labels.flatten()
             labelled = torch.nonzero(flat != IGNORE).squeeze(1)
             if len(labelled) > per_image:
-                generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(prediction.key.encode()))
+                # torch's generator looks at the low 32 bits of its seed alone.
+                generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
                 chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
                 labelled = labelled[chosen.to(labelled.device)]
             columns = prediction.logits.flatten(1)

@@ -192,8 +192,8 @@ def resampled_scores(
     """Return each score's value and its values on every resample."""
     weights = resamples.of(tally)
     found = {}
-    whole = tally.pooled()
     pooled: dict[str, list[Tensor]] = {name: [] for name, score in scores.items() if score.pooled}
+    whole = tally.pooled() if pooled else tally  # some tallies have no sum over images
     # A few resamples at a time, so that memory stays small beside the tally itself.
     for part in weights.split(50) if pooled else ():
         again = tally.resampled(part)

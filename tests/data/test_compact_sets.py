@@ -10,6 +10,7 @@ from calibrant.data import aerial, camvid, davis, halves_in_time, kitti
 from calibrant.data.aerial import tile
 from calibrant.data.camvid import day_and_dusk
 from calibrant.data.davis import sequence
+from calibrant.predictions import Prediction
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the data are not here")
@@ -33,10 +34,10 @@ def test_camvid_and_its_shift_from_day_to_dusk():
 
 def test_davis_lists_are_halves_in_time():
     first, second = davis(DATA / "davis2016_val", "first_half"), davis(DATA / "davis2016_val", "second_half")
-    both = davis(DATA / "davis2016_val", "first_half")
     assert set(first[0].labels.unique().tolist()) <= {0, 1}
     whole = [*first.keys, *second.keys]
-    source = [type(both[0])(key, torch.zeros(1), torch.zeros(1)) for key in whole]
+    nothing = torch.zeros(1, 1, dtype=torch.long)
+    source = [Prediction(key, torch.zeros(2, 1), nothing) for key in whole]
     mine = halves_in_time(source, group=sequence)
     assert set(mine[0].keys) == set(first.keys)
     assert set(mine[1].keys) == set(second.keys)

@@ -213,17 +213,17 @@ def _array(picture: Image.Image) -> np.ndarray:
 
 _CHANGES: dict[str, tuple[Change, tuple[Any, ...]]] = {
     "gaussian_noise": (_gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38)),
-    "shot_noise": (_shot_noise, (60, 25, 12, 5, 3)),
+    "shot_noise": (_shot_noise, (60.0, 25.0, 12.0, 5.0, 3.0)),
     "impulse_noise": (_impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27)),
     "speckle_noise": (_speckle_noise, (0.15, 0.2, 0.35, 0.45, 0.6)),
     "defocus_blur": (_defocus_blur, ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
-    "motion_blur": (_motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
+    "motion_blur": (_motion_blur, ((10, 3.0), (15, 5.0), (15, 8.0), (15, 12.0), (20, 15.0))),
     "zoom_blur": (_zoom_blur, ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))),
-    "gaussian_blur": (_gaussian_blur, (1, 2, 3, 4, 6)),
-    "fog": (_fog, ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
+    "gaussian_blur": (_gaussian_blur, (1.0, 2.0, 3.0, 4.0, 6.0)),
+    "fog": (_fog, ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))),
     "brightness": (_brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),
     "contrast": (_contrast, (0.4, 0.3, 0.2, 0.1, 0.05)),
-    "saturate": (_saturate, ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))),
+    "saturate": (_saturate, ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2))),
     "pixelate": (_pixelate, (0.6, 0.5, 0.4, 0.3, 0.25)),
     "jpeg_compression": (_jpeg, (25, 18, 15, 10, 7)),
 }

@@ -54,7 +54,9 @@ def split_by_image(source: Any, counts: Sequence[int], *, seed: int) -> tuple[An
     return tuple(take(source, sorted(order[end - n : end])) for n, end in zip(counts, ends, strict=True))
 
 
-def split_by_group(source: Any, counts: Sequence[float], *, group: Callable[[str], str], seed: int) -> tuple[Any, ...]:
+def split_by_group(
+    source: Any, counts: Sequence[float | int], *, group: Callable[[str], str], seed: int
+) -> tuple[Any, ...]:
     """Split into parts of about these sizes, each group of images (a place, a patient, a drive) whole in one of them.
 
     :param counts: sizes or shares; only their ratios count, and all images are used.

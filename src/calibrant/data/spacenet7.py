@@ -22,7 +22,7 @@ from calibrant.data._reading import reading
 from calibrant.errors import DataError
 
 CLASSES = ("background", "building")
-Polygon = Sequence[Sequence[Sequence[float]]]
+Polygon = Sequence[Sequence[Sequence[float | int]]]
 """An outline and its holes, each a ring of points (x, y)."""
 SOURCE = Source(
     "SpaceNet 7",

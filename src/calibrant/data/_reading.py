@@ -39,7 +39,7 @@ def read_scores(path: Path) -> tuple[np.ndarray | Tensor, str]:
     NIfTI comes with its axes turned round, (c, z, y, x), which is how nnU-Net and PyTorch have them.
     """
     suffix = (split_name(path, SCORES) or ("", ""))[1]
-    with _reading(path):
+    with reading(path):
         if suffix == ".npz":
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 name = _pick(path, {name: None for name in arrays.files})
@@ -60,7 +60,7 @@ def read_scores(path: Path) -> tuple[np.ndarray | Tensor, str]:
 def read_labels(path: Path) -> np.ndarray:
     """Return a label map as integers."""
     suffix = (split_name(path, LABELS) or ("", ""))[1]
-    with _reading(path):
+    with reading(path):
         if suffix == ".png":
             with Image.open(path) as image:
                 if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B", "I;16L"):
@@ -79,7 +79,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 def read_picture(path: Path, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
     """Return an 8-bit picture as RGB in [0, 1], resized (bilinear, antialiased) to (h, w) if need be."""
-    with _reading(path), Image.open(path) as image:
+    with reading(path), Image.open(path) as image:
         if image.mode not in ("RGB", "L", "P", "RGBA", "LA", "1", "CMYK", "YCbCr"):
             raise DataError(
                 f"{path}: expected a picture of eight bits a channel; got mode {image.mode}. Save it as 8-bit RGB."
@@ -88,6 +88,21 @@ def read_picture(path: Path, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
         if picture.size != size[::-1]:
             picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(picture)).movedim(2, 0).float() / 255
+
+
+def read_nifti_layer(path: Path, number: int) -> np.ndarray:
+    """Return one layer (y, x) of a volume in NIfTI, numbered from 0 along its last axis; no other is decoded.
+
+    :raises DataError: there is no such layer.
+    """
+    with reading(path):
+        volume = _import("nibabel", "medical", path).load(path)
+        if len(volume.shape) != 3 or not 0 <= number < volume.shape[2]:
+            raise DataError(
+                f"{path}: expected a volume of three axes with layer {number + 1}; got {volume.shape}. "
+                "Layers are numbered from 1."
+            )
+        return _native(np.asanyarray(volume.dataobj[..., number])).T
 
 
 def _pick(path: Path, names: Mapping[str, Any]) -> str:
@@ -137,7 +152,7 @@ def _whole_numbers(labels: np.ndarray, path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _reading(path: Path) -> Generator[None]:
+def reading(path: Path) -> Generator[None]:
     """Turn whatever a reader raises over a damaged file into one sentence with the file's name."""
     try:
         yield

@@ -1,4 +1,7 @@
-"""Stochastic class flips: a label set made ambiguous with probabilities that are known.
+"""Label spaces changed: classes that flip with known probabilities, and classes merged into others.
+
+:class:`LabelMap` and :class:`Relabelled` merge; the maps between published data sets are in
+:mod:`calibrant.data.label_maps`. The rest is about flips.
 
 Kohl et al. (2018) and Kassapis et al. (2021) add to Cityscapes a second sidewalk, person, car, vegetation and road. In
 each label map every class turns into its second, all of its pixels at once, with a probability of its own and
@@ -7,14 +10,17 @@ weights.
 """
 
 import itertools
+import math
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import torch
 
+from calibrant._check import check_labels
 from calibrant._shapes import IGNORE, Float, Int, Tensor
-from calibrant.errors import InputError, LabelError
+from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.predictions import Example, Examples
 
 
@@ -141,3 +147,146 @@ class FlippedExamples:
         generator = torch.Generator().manual_seed(zlib.crc32(example.key.encode(), self.seed))
         drawn = self.flips.draw(example.labels[0], self.num_draws, generator=generator)
         return Example(example.key, example.image, drawn)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The classes of one label space in terms of another.
+
+    Classes that become one share its logit: the log-sum-exp of theirs, which adds up their probabilities. A class that
+    has none to become is left out: its pixels are unlabelled, and of a prediction what remains is the distribution
+    given that it is one of the others. A class that none becomes gets the smallest normal float32 as its probability.
+
+    :param from_names: the classes of the first space, in order.
+    :param class_names: the classes of the second, in order.
+    :param targets: for each class of the first its number in the second, or ``IGNORE``.
+    :raises LabelError: not one target a class, or a target out of range.
+
+    >>> merged = LabelMap.of(["car", "van", "dog"], ["vehicle"], {"vehicle": ["car", "van"]})
+    >>> merged.labels(torch.tensor([[0, 1, 2]]))
+    tensor([[   0,    0, -100]])
+    >>> merged.logits(torch.tensor([[1.0], [1.0], [5.0]])).exp() / torch.tensor(1.0).exp()
+    tensor([[2.]])
+    """
+
+    from_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    targets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        allowed = {IGNORE, *range(len(self.class_names))}
+        if len(self.targets) != len(self.from_names) or not set(self.targets) <= allowed:
+            raise LabelError(
+                f"expected one target for each of {len(self.from_names)} classes, in 0..{len(self.class_names) - 1} or "
+                f"{IGNORE} for none; got {list(self.targets)}."
+            )
+
+    @classmethod
+    def of(
+        cls, from_names: Sequence[str], class_names: Sequence[str], merges: Mapping[str, Sequence[str]]
+    ) -> "LabelMap":
+        """Return the map in which each class of the second space takes in these of the first.
+
+        :raises LabelError: a name that is not there, or one that is taken in twice.
+        """
+        targets = dict.fromkeys(from_names, IGNORE)
+        for name, merged in merges.items():
+            for old in merged:
+                if name not in class_names or targets.get(old) != IGNORE:
+                    state = "goes to two classes" if old in targets and name in class_names else "is not there"
+                    raise LabelError(f"expected every class once: {old!r} → {name!r} {state}. Correct the table.")
+                targets[old] = list(class_names).index(name)
+        return cls(tuple(from_names), tuple(class_names), tuple(targets.values()))
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of the second space."""
+        return len(self.class_names)
+
+    def labels(self, labels: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+        """Return label maps in the second space."""
+        check_labels(labels, len(self.from_names), "labels to be merged")
+        table = torch.tensor([*self.targets, IGNORE], device=labels.device)
+        return table[torch.where(labels == IGNORE, len(self.targets), labels)]
+
+    def logits(self, logits: Float[Tensor, "c *s"]) -> Float[Tensor, "c2 *s"]:
+        """Return logits in the second space, at least in float32.
+
+        :raises ShapeError: another number of classes.
+        """
+        if logits.shape[0] != len(self.from_names):
+            raise ShapeError(
+                f"expected logits of {len(self.from_names)} classes, {self.from_names[0]}, …; got {logits.shape[0]}. "
+                "Take the map of the label space that the model was trained on."
+            )
+        scores = logits if logits.dtype == torch.float64 else logits.float()
+        members = [[i for i, k in enumerate(self.targets) if k == target] for target in range(self.num_classes)]
+        none = scores[[i for i, k in enumerate(self.targets) if k != IGNORE]].logsumexp(0)
+        none = none + math.log(torch.finfo(torch.float32).tiny)
+        return torch.stack([scores[m].logsumexp(0) if m else none for m in members])
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """Examples, or predictions, in another label space.
+
+    A model is often judged on labels of a third space, so labels and logits may need maps of their own: of a model of
+    ADE20K on COCO-Stuff, ``Relabelled(examples, labels=COCO_STUFF_TO_COMMON)`` is what it is run on, and
+    ``Relabelled(predictions, logits=ADE20K_TO_COMMON)`` what it is judged by.
+
+    :param labels: the map for labels; None leaves them.
+    :param logits: the map for logits of predictions; None leaves them.
+    :raises LabelError: both are None, or lead to different classes.
+    """
+
+    source: Any
+    _: KW_ONLY
+    labels: LabelMap | None = None
+    logits: LabelMap | None = None
+
+    def __post_init__(self) -> None:
+        names = {m.class_names for m in (self.labels, self.logits) if m is not None}
+        if len(names) != 1:
+            found = "none" if not names else " and ".join(f"{len(n)} classes ({n[0]}, …)" for n in sorted(names))
+            raise LabelError(f"expected a map of labels, of logits, or both into the same classes; got {found}.")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that the map leads to."""
+        return (self.logits or self.labels).class_names  # ty: ignore
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the images, without reading any if the source has ``keys``."""
+        keys = getattr(self.source, "keys", None)
+        return tuple(item.key for item in self) if keys is None else tuple(keys)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Read the images in order."""
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int, /) -> Any:
+        """Read one image, its labels and logits in the new space.
+
+        :raises InputError: logits of an example, which has none.
+        """
+        item = self.source[i]
+        changed: dict[str, Tensor] = {}
+        if self.labels is not None:
+            changed["labels"] = self.labels.labels(item.labels)
+        if self.logits is not None:
+            if not hasattr(item, "logits"):
+                raise InputError(
+                    f"{item.key}: expected a prediction; got an example without logits. Give labels=… alone."
+                )
+            changed["logits"] = self.logits.logits(item.logits)
+        return replace(item, **changed)

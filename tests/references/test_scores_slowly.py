@@ -124,7 +124,7 @@ def test_auroc_is_that_of_all_pairs_within_its_bound(case):
         assert cm.auroc(ranks)[i].item() == pytest.approx(slow.auroc(fine_bins(ranks, i)), abs=1e-12)
         exact = slow.auroc([(p.confidence, p.correct) for p in pixels])
         assert abs(cm.auroc(ranks)[i].item() - exact) <= cm.auroc_error_bound(ranks)[i].item() + 1e-9
-        assert cm.auroc_error_bound(ranks)[i].item() < 0.02
+        assert cm.auroc_error_bound(ranks)[i].item() < 0.04
 
 
 def test_risk_and_coverage(case):

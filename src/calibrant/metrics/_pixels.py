@@ -173,8 +173,10 @@ def count_images(
             here = Image(flat.name, flat.logits[:, chunk], flat.labels[:, chunk], marks)
             return count(_score_pixels(here, keep_outside, likelihood, classwise_bins, scratch))
 
+        starts = range(0, flat.labels.shape[1], _CHUNK)
+        each = threads.map if len(starts) > 1 else map  # a thread for one chunk would only cost its start
         try:
-            return Tally.added(threads.map(part, range(0, flat.labels.shape[1], _CHUNK)))
+            return Tally.added(each(part, starts))
         except (FloatingPointError, IndexError):
             check_finite(image.logits.float(), image.name)  # these two say what is wrong in the image as a whole
             check_labels(image.labels, len(image.logits), image.name)

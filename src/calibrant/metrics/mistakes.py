@@ -2,11 +2,11 @@
 
 Conventions
 -----------
-* These scores depend on the order of confidences, which does not add up over images. They are read off 480 fine bins
-  of the log-odds of the confidence, log(c / (1 - c)), from -6 to 18 in steps of 1/20: fine where confidences crowd
-  near 1, and few enough that rows stay small. Pixels in one bin count as tied.
+* These scores depend on the order of confidences, which does not add up over images. They are read off 352 fine bins
+  of the log-odds of the confidence, log(c / (1 - c)), from -6 to 16 in steps of 1/16: fine where confidences crowd
+  near 1, and few enough that rows stay small. Float32 tells no odds above e^16 apart. Pixels in one bin count as tied.
 * The error of a tie is bounded: AUROC is off by at most half the sum over bins of the product of the shares of right
-  and wrong pixels in it (``auroc_error_bound``). On real logits the true error is near 2e-5.
+  and wrong pixels in it (``auroc_error_bound``). On real logits the true error is near 3e-5.
 * The risk at a coverage is the share of wrong pixels among the most confident share of all pixels.
 """
 
@@ -19,7 +19,7 @@ from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
 from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
-_LOWEST, _HIGHEST, _STEPS = -6, 18, 20
+_LOWEST, _HIGHEST, _STEPS = -6, 16, 16
 _NUM_BINS = (_HIGHEST - _LOWEST) * _STEPS
 
 

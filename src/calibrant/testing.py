@@ -1,1 +1,172 @@
-"""Contracts that users can run on their own calibrators, sources and samplers."""
+"""Contracts that a user can run on an own calibrator, and small made predictions to run them on.
+
+:func:`check_calibrator` raises an ``AssertionError`` whose message names the promise that was broken.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.calibrators import Calibrator, Fit, load, save
+from calibrant.errors import FitError
+from calibrant.predictions import Prediction, Predictions
+
+
+def toy_predictions(
+    *,
+    num_images: int = 4,
+    num_classes: int = 3,
+    size: Sequence[int] = (12, 16),
+    overconfidence: float = 2.0,
+    void: float = 0.1,
+    spread: float = 2.0,
+    num_annotators: int = 1,
+    seed: int = 0,
+) -> list[Prediction]:
+    """Return predictions whose labels are drawn from softmax(logits / overconfidence): that temperature is the truth.
+
+    Each has an image of two channels, which say nothing.
+
+    :param size: two or three numbers.
+    :param void: the share of unlabelled pixels.
+    :param spread: the standard deviation of the true logits: the larger, the more accurate.
+
+    >>> toy_predictions(size=(4, 5, 6))[0].logits.shape
+    torch.Size([3, 4, 5, 6])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    predictions = []
+    for number in range(num_images):
+        true = spread * torch.randn(num_classes, *size, generator=generator)
+        shape = (num_annotators, num_classes, *size)
+        gumbel = -torch.empty(shape).exponential_(generator=generator).log()
+        labels = (true + gumbel).argmax(1)
+        labels[torch.rand(labels.shape, generator=generator) < void] = IGNORE
+        image = torch.rand(2, *size, generator=generator)
+        predictions.append(Prediction(f"toy{number}", overconfidence * true, labels, image))
+    return predictions
+
+
+def tied_logits(num_classes: int = 3, *, seed: int = 0) -> Float[Tensor, "n c h w"]:
+    """Return logits with every trouble for an argmax: ties, neighbours one step apart, denormals, huge and equal ones.
+
+    In float32; cast to float16 or bfloat16 they tie still more often.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.tensor([0.0, 1e-42, 1e-30, 1e-5, 1.0, 8.0, 300.0, 3e4]).reshape(-1, 1, 1, 1)
+    z = scales * torch.randn(len(scales), num_classes, 6, 8, generator=generator)
+    top = z.amax(1)
+    z[:, 0, 0], z[:, -1, 0] = top[:, 0], top[:, 0]  # the first row: the first and the last class tie
+    z[:, 0, 1] = torch.nextafter(top[:, 1], torch.tensor(-torch.inf))  # the second: the last wins by one step
+    z[:, -1, 1] = top[:, 1]
+    z[:, 1:, 1] = torch.minimum(z[:, 1:, 1], top[:, None, 1])
+    z[:, :, 2] = top[:, None, 2]  # the third: all alike
+    z[:, 0, 3], z[:, -1, 3] = torch.nextafter(top[:, 3], torch.tensor(-torch.inf)), top[:, 3]
+    z[:, 1:-1, 3] = torch.nextafter(top[:, 3], torch.tensor(-torch.inf))[:, None]
+    return z.clamp(-6e4, 6e4)  # within float16
+
+
+def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True) -> None:
+    """Raise unless a fit and the calibrators it makes keep the promises of the house.
+
+    It fits on predictions that are ordinary, three-dimensional, of one image, of a single class, without mistakes,
+    and of mistakes only; on the odd ones a :class:`~calibrant.errors.FitError` is a right answer, too. Each
+    calibrator is held to: shape kept, float32, finite, ``keeps_argmax``, each image by itself, training mode and
+    evaluation mode alike, saved and loaded without a change, input left alone, the same fit for the same data.
+
+    :param fit: from predictions to a calibrator, seeded.
+    :param storable: false for a calibrator of your own, which :func:`calibrant.calibrators.save` does not know.
+
+    >>> from calibrant.calibrators import Identity
+    >>> check_calibrator(Identity.fit)
+    """
+    usual = toy_predictions(num_classes=num_classes)
+    calibrator = fit(usual)
+    _check_map(calibrator, usual, storable)
+    _check_ties(calibrator, num_classes)
+    _check_alike(calibrator, fit(toy_predictions(num_classes=num_classes)), usual, "a second fit to the same data")
+    solid = toy_predictions(num_classes=num_classes, size=(4, 5, 6))
+    _check_map(fit(solid), solid, storable)
+    for what, odd in _odd(num_classes).items():
+        try:
+            fitted = fit(odd)
+        except FitError as error:
+            if len(str(error)) < 20:
+                raise AssertionError(f"fitting on {what} raised a FitError without a sentence") from error
+            continue
+        try:
+            _check_map(fitted, odd, storable)
+            _check_ties(fitted, num_classes)
+        except AssertionError as error:
+            raise AssertionError(f"fitted on {what}: {error}") from error
+
+
+def _odd(num_classes: int) -> dict[str, Predictions]:
+    usual = toy_predictions(num_classes=num_classes)
+    right = [replace(p, labels=p.logits.argmax(0)[None]) for p in usual]
+    wrong = [replace(p, labels=p.logits.argmin(0)[None]) for p in usual]
+    single = [replace(p, labels=torch.where(p.labels == IGNORE, IGNORE, 1)) for p in usual]
+    void = [replace(p, labels=torch.full_like(p.labels, IGNORE)) for p in usual]
+    return {
+        "one image": usual[:1],
+        "images without a mistake": right,
+        "mistakes only": wrong,
+        "a single class": single,
+        "some images without labels": [*usual[:2], *void[2:]],
+    }
+
+
+def _apply(calibrator: Calibrator, logits: Tensor, image: Tensor | None) -> Tensor:
+    with torch.no_grad():
+        return calibrator(logits, image)
+
+
+def _check_map(calibrator: Calibrator, predictions: Predictions, storable: bool) -> None:
+    logits = torch.stack([p.logits for p in predictions])
+    image = torch.stack([p.image for p in predictions if p.image is not None])
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        z = logits.to(dtype)
+        before = z.clone()
+        out = _apply(calibrator, z, image)
+        assert torch.equal(z, before), f"the logits passed in were changed ({dtype})"
+        assert out.shape == z.shape, f"expected the shape {tuple(z.shape)} back; got {tuple(out.shape)} ({dtype})"
+        assert out.dtype == torch.float32, f"expected float32 from {dtype}; got {out.dtype}"
+        assert bool(out.isfinite().all()), f"expected finite logits; got {out[~out.isfinite()][:3]} ({dtype})"
+        if calibrator.keeps_argmax:
+            assert torch.equal(out.argmax(1), z.argmax(1)), f"keeps_argmax is broken for {dtype}"
+    out = _apply(calibrator, logits, image)
+    for i in range(len(logits)):
+        alone = _apply(calibrator, logits[i : i + 1], image[i : i + 1])
+        assert torch.allclose(alone[0], out[i], rtol=1e-5, atol=1e-5), "an image's result depends on the others"
+    calibrator.train()
+    trained = _apply(calibrator, logits, image)
+    calibrator.eval()
+    assert torch.equal(trained, _apply(calibrator, logits, image)), "training mode differs from evaluation mode"
+    if storable:
+        with tempfile.TemporaryDirectory() as folder:
+            save(calibrator, folder)
+            loaded = load(folder)
+        assert type(loaded) is type(calibrator), "loaded as another kind"
+        assert loaded.notes == calibrator.notes, "the notes changed in storage"
+        assert torch.equal(_apply(loaded, logits, image), out), "a saved and loaded calibrator differs"
+
+
+def _check_ties(calibrator: Calibrator, num_classes: int) -> None:
+    raw = tied_logits(num_classes)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        z = raw.to(dtype)
+        out = _apply(calibrator, z, torch.zeros(len(z), 2, *z.shape[2:]))
+        assert bool(out.isfinite().all()), f"expected finite logits at any size of input ({dtype})"
+        if calibrator.keeps_argmax:
+            changed = int((out.argmax(1) != z.argmax(1)).sum())
+            assert changed == 0, f"keeps_argmax is broken at {changed} pixels with ties or near ties ({dtype})"
+
+
+def _check_alike(one: Calibrator, two: Calibrator, predictions: Predictions, what: str) -> None:
+    for p in predictions:
+        image = None if p.image is None else p.image[None]
+        same = torch.equal(_apply(one, p.logits[None], image), _apply(two, p.logits[None], image))
+        assert same, f"{what} gives other logits: seed everything that is drawn"

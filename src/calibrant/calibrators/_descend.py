@@ -17,6 +17,31 @@ log = logging.getLogger("calibrant")
 B = TypeVar("B")
 
 
+class AdamW:
+    """AdamW with torch's defaults (Loshchilov and Hutter, ICLR 2019).
+
+    ``torch.optim.AdamW`` gives the same numbers, but its first use imports torch's compiler, which takes longer than
+    most of our fits.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], learning_rate: float, weight_decay: float) -> None:
+        self.parameters, self.learning_rate, self.weight_decay = list(parameters), learning_rate, weight_decay
+        self.mean = [torch.zeros_like(p) for p in self.parameters]
+        self.square = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Move the parameters against their gradients."""
+        self.steps += 1
+        first, second = 1 - 0.9**self.steps, 1 - 0.999**self.steps
+        for p, g, mean, square in zip(self.parameters, gradients, self.mean, self.square, strict=True):
+            p.mul_(1 - self.learning_rate * self.weight_decay)
+            mean.lerp_(g, 0.1)
+            square.mul_(0.999).addcmul_(g, g, value=0.001)
+            p.addcdiv_(mean, (square / second).sqrt_().add_(1e-8), value=-self.learning_rate / first)
+
+
 def descend(
     parameters: Sequence[Tensor],
     *,
@@ -45,7 +70,7 @@ def descend(
     """
     generator = torch.Generator().manual_seed(seed)
     state = [*parameters, *also_kept]
-    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    optimiser = AdamW(parameters, learning_rate, weight_decay)
     best, best_epoch = _scored(score), 0
     kept = [tensor.detach().clone() for tensor in state]
     for epoch in range(1, epochs + 1):
@@ -54,11 +79,11 @@ def descend(
         for number, batch in enumerate(epoch_batches):
             if anneal:
                 done = (epoch - 1 + number / len(epoch_batches)) / epochs
-                optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * done)) / 2
-            optimiser.zero_grad()
-            value = loss(batch)
-            value.backward()
-            optimiser.step()
+                optimiser.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
+            with torch.enable_grad():  # a caller may well fit under no_grad
+                value = loss(batch)
+                gradients = torch.autograd.grad(value, list(parameters))
+            optimiser.step(gradients)
             total, count = total + float(value.detach()), count + 1
         now = _scored(score)
         log.info("%s: epoch %d of %d, loss %.4f, held out %.4f", name, epoch, epochs, total / max(1, count), now)

@@ -18,6 +18,9 @@ from calibrant.predictions import Pixels, Predictions
 SAMPLE = 16
 """One pixel in so many is enough to bring a fit close to its optimum."""
 
+HALVINGS = 16
+"""A step that brings no gain when halved so often has met the noise of float32, and that is the optimum."""
+
 
 @dataclass(frozen=True)
 class Taylor:
@@ -93,7 +96,8 @@ def minimise(
 ) -> Minimum:
     """Return the minimum of the mean of a convex term, by damped Newton steps.
 
-    It ends when the next step promises less than ``tolerance`` of the value, and takes that step.
+    It ends when the next step promises less than ``tolerance`` of the value (or 1e-9), and takes that step; steps
+    that bring no gain are halved.
 
     :param bounds: of every parameter; exact for one parameter.
     :param ridge: adds ``ridge / 2 * |point - centre|^2`` to the mean; it keeps a fit finite whose optimum lies at
@@ -118,26 +122,24 @@ def minimise(
             f"expected a finite loss at the start of a fit; got {float(here.value)}. Look for infinite logits "
             "or logits beyond the range of float32."
         )
-    for evaluations in range(1, max_evaluations + 1):
-        step = _newton_step(here)
-        target = (point + step).clamp(low, high)
+    evaluations = 1
+    while True:
+        target = (point + _newton_step(here)).clamp(low, high)
         promise = -float(here.gradient @ (target - point)) / 2
-        if promise <= tolerance * abs(float(here.value)) + 1e-10:
+        if promise <= tolerance * abs(plain) + 1e-9:
             return Minimum(target, max(0.0, plain - max(0.0, promise)), evaluations, True)
-        # Halve the step until the value falls; a slack of float32's noise stops a hunt for the last digit.
-        while True:
+        for _ in range(HALVINGS):
             if evaluations >= max_evaluations:
                 return Minimum(point, plain, evaluations, False)
             plain_there, there = look(target)
             evaluations += 1
+            # The slack is the noise of float32: below it nothing can be gained.
             if there.value <= here.value - 1e-4 * promise + 1e-8 * abs(here.value):
                 break
-            if float((target - point).abs().max()) <= 1e-9:
-                return Minimum(point, plain, evaluations, True)
-            target = (point + target) / 2
-            promise /= 2
+            target, promise = (point + target) / 2, promise / 2
+        else:
+            return Minimum(point, plain, evaluations, True)
         point, plain, here = target, plain_there, there
-    return Minimum(point, plain, max_evaluations, False)
 
 
 def fit(

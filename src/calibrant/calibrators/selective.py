@@ -243,7 +243,7 @@ def _warnings(quality: SelectorQuality, temperature: float) -> tuple[str, ...]:
 def _temperature(calibrator: Calibrator, like: Tensor) -> Tensor | None:
     """The temperature of a calibrator that is nothing but one."""
     if isinstance(calibrator, TemperatureScaling):
-        return calibrator.buffer
+        return calibrator.divisor
     if isinstance(calibrator, Identity):
         return torch.ones((), device=like.device)
     return None

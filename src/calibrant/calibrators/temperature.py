@@ -28,23 +28,24 @@ class TemperatureScaling(Calibrator):
     """
 
     keeps_argmax = True
+    divisor: Tensor
 
     def __init__(self, temperature: float, notes: tuple[str, ...] = ()) -> None:
         super().__init__(notes)
         if not 0 < temperature < float("inf"):
             raise InputError(f"expected a positive temperature; got {temperature}. 1 changes nothing, 2 softens.")
-        self.register_buffer("buffer", torch.tensor(float(temperature), dtype=torch.float32))
+        self.register_buffer("divisor", torch.tensor(float(temperature), dtype=torch.float32))
 
     @property
     def temperature(self) -> float:
         """The temperature."""
-        return float(self.buffer)
+        return float(self.divisor)
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
         """Return the logits over the temperature, in float32, with the argmax of the input."""
-        return in_blocks(lambda z: keep_argmax(z, z / self.buffer), logits)
+        return in_blocks(lambda z: keep_argmax(z, z / self.divisor), logits)
 
     def arguments(self) -> dict[str, Any]:
         """Return the temperature."""
@@ -61,8 +62,8 @@ class TemperatureScaling(Calibrator):
         """Return the temperature with the smallest negative log-likelihood, to its optimum.
 
         The fit is convex in 1 / T and has one optimum. Where every pixel is right it lies at T = 0 and the fit ends
-        where float32 no longer tells the loss from 0; where confidence says nothing about being right it lies at
-        infinity and the fit ends at 1000. Both are noted.
+        at 1/1000, or where float32 no longer tells the loss from 0; where the logits say less than a uniform guess it
+        lies at infinity and the fit ends at 1000. Both are noted.
 
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :raises FitError: there is no labelled pixel.
@@ -77,11 +78,11 @@ class TemperatureScaling(Calibrator):
                     "than a uniform guess. Check that labels and classes belong together."
                 ),
             )
-        elif found.value < 1e-6:
+        elif temperature < 1.001 * COLDEST or found.value < 1e-6:
             notes = (
                 remark(
-                    f"every pixel of the fit is right, so no temperature is too small; stopped at {temperature:.3g}, "
-                    "where the loss is nil. Fit on images the model has not been trained on."
+                    f"no temperature is too small for these pixels, nearly all are right; ended at {temperature:.3g}. "
+                    "Fit on images the model has not been trained on."
                 ),
             )
         return cls(min(HOTTEST, max(COLDEST, temperature)), notes)

@@ -1,0 +1,95 @@
+"""Calibrators, and models with a calibrator behind them, as ONNX files that give calibrated probabilities."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from calibrant._shapes import Float, Int, Tensor
+from calibrant.calibrators.calibrator import Calibrator
+from calibrant.errors import StoreError
+
+
+class _Probabilities(nn.Module):
+    """From what the file takes to what it gives."""
+
+    def __init__(self, calibrator: Calibrator, model: nn.Module | None) -> None:
+        super().__init__()
+        self.calibrator, self.model = calibrator, model
+
+    def forward(self, given: Float[Tensor, "n k *s"]) -> tuple[Float[Tensor, "n c *s"], Int[Tensor, "n *s"]]:
+        logits = self.calibrator(given) if self.model is None else self.calibrator(self.model(given), given)
+        # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
+        weight = (logits - logits.amax(1, keepdim=True)).exp()
+        return weight / weight.sum(1, keepdim=True), logits.argmax(1)
+
+
+def export_onnx(
+    calibrator: Calibrator,
+    path: str | os.PathLike[str],
+    *,
+    num_classes: int,
+    model: nn.Module | None = None,
+    example: Tensor | None = None,
+    spatial_dims: int = 2,
+) -> None:
+    """Write a calibrator, alone or behind a model, as one ONNX file (opset 20) with any batch size and spatial size.
+
+    Outputs are ``probabilities`` (n, c, *s) and ``labels`` (n, *s). The labels are the argmax of the calibrated
+    logits, not of the probabilities, which may be equal where logits are not (at a temperature of 1e10, say).
+
+    :param model: from images to logits; the file then takes ``image``, and ``logits`` otherwise.
+    :param example: an input to trace with, (n, k, *s); by default of 2 x c (or 3) x 32 x 48.
+    :raises StoreError: the extra ``onnx`` is not installed, or the file cannot be written.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise StoreError(f"expected the packages of ONNX; {error}. Run: pip install 'calibrant[onnx]'.") from error
+    channels = num_classes if model is None else 3
+    space = (32, 48) if spatial_dims == 2 else (8, 16, 24)
+    example = torch.zeros(2, channels, *space) if example is None else example
+    wrapped = _Probabilities(calibrator, model).eval()
+    dynamic = {0: torch.export.Dim.DYNAMIC} | {2 + axis: torch.export.Dim.DYNAMIC for axis in range(spatial_dims)}
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                wrapped,
+                (example,),
+                dynamo=True,
+                opset_version=20,
+                input_names=["logits" if model is None else "image"],
+                output_names=["probabilities", "labels"],
+                dynamic_shapes=(dynamic,),
+                verbose=False,
+            )
+        assert program is not None  # dynamo=True returns one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        program.save(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"{path}: expected to write an ONNX file; {error}. Choose another folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Silence torch's exporter, which warns of packages it does not need here and of its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,112 @@
+"""Every calibrator keeps the promises of the house."""
+
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibrant.calibrators import (
+    Fit,
+    Identity,
+    NoSelector,
+    SelectiveScaling,
+    Selector,
+    TemperatureScaling,
+    VectorScaling,
+)
+from calibrant.testing import check_calibrator, tied_logits
+
+FITS: dict[str, Fit] = {
+    "identity": Identity.fit,
+    "temperature": TemperatureScaling.fit,
+    "temperature, all pixels": partial(TemperatureScaling.fit, pixels_per_image=None),
+    "temperature as published": partial(TemperatureScaling.fit_as_published, epochs=3),
+    "vector": VectorScaling.fit,
+    "vector, all pixels": partial(VectorScaling.fit, pixels_per_image=None),
+    "vector as published": partial(VectorScaling.fit_as_published, epochs=3),
+    "selective": partial(SelectiveScaling.fit, epochs=3),
+    "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
+    "selective as published": partial(SelectiveScaling.fit_as_published, epochs=3),
+    "selective as published over vector": partial(SelectiveScaling.fit_as_published, base=VectorScaling.fit, epochs=3),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_calibrator_keeps_the_contract(name):
+    check_calibrator(FITS[name], num_classes=4)
+
+
+def test_two_classes():
+    check_calibrator(FITS["selective"], num_classes=2)
+
+
+class Every(Selector):
+    """Flag every second pixel of the last axis."""
+
+    def forward(self, logits, image=None):
+        flags = torch.zeros_like(logits[:, 0], dtype=torch.bool)
+        flags[..., ::2] = True
+        return flags
+
+    def arguments(self):
+        return {}
+
+
+KEEPING = {
+    **{f"T={t:g}": TemperatureScaling(t) for t in (1e10, 1e3, 7.3, 1.7, 1.0, 0.3, 1e-3)},
+    "uniform and cold": SelectiveScaling(Every(), TemperatureScaling(1e10), TemperatureScaling(1e-3)),
+    "uniform and vector": SelectiveScaling(
+        Every(), TemperatureScaling(1e10), VectorScaling(torch.tensor([1.0, -2.0, 0.1]), torch.tensor([5.0, 0.0, -3.0]))
+    ),
+    "nothing flagged": SelectiveScaling(NoSelector(), Identity(), TemperatureScaling(2.3)),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("grad", [False, True])
+def test_argmax_is_kept_bit_for_bit(name, dtype, grad):
+    z = tied_logits(3).to(dtype)
+    out = KEEPING[name](z.requires_grad_(grad)).detach()
+    assert bool(out.isfinite().all())
+    assert torch.equal(out.argmax(1), z.argmax(1))
+    # The winners tie exactly where they tied: the argmax does not hang on who is asked.
+    assert torch.equal(out == out.amax(1, keepdim=True), (z == z.amax(1, keepdim=True)).detach())
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.floats(width=32, min_value=-(2.0**126), max_value=2.0**126), min_size=3, max_size=3),
+        min_size=1,
+        max_size=8,
+    ),
+    step=st.lists(st.sampled_from([-1, 0, 0, 1]), min_size=3, max_size=3),
+    log_temperature=st.floats(-7, 23),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    close=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_argmax_survives_any_temperature(rows, step, log_temperature, dtype, close):
+    z = torch.tensor(rows).T[None]
+    if close:  # three logits within a step or two of one another
+        z = z[:, :1].expand(1, 3, -1).clone()
+    for c, s in enumerate(step):
+        if s:
+            z[:, c] = torch.nextafter(z[:, c], torch.tensor(s * torch.inf)).clamp(-(2.0**126), 2.0**126)
+    z = z.to(dtype).clamp(-6e4, 6e4) if dtype == torch.float16 else z.to(dtype)
+    out = TemperatureScaling(2.718281828**log_temperature)(z)
+    assert torch.equal(out.argmax(1), z.argmax(1))
+    assert bool(out.isfinite().all())
+
+
+def test_a_broken_calibrator_is_found_out():
+    class Swapping(TemperatureScaling):
+        """Promises to keep the argmax and does not."""
+
+        def forward(self, logits, image=None):
+            return logits.float() / 1e10
+
+    with pytest.raises(AssertionError, match="keeps_argmax is broken"):
+        check_calibrator(lambda predictions: Swapping(2.0), storable=False)

@@ -13,7 +13,7 @@ Conventions
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,11 +33,11 @@ log = logging.getLogger("calibrant")
 class Calibrator(nn.Module, ABC):
     """A fitted map from logits to logits.
 
-    A subclass says by ``keeps_argmax`` whether it never changes the label map, and by :meth:`arguments` what its
-    constructor needs, which is all that is stored.
+    A subclass, or an instance, says by ``keeps_argmax`` whether it never changes the label map, and by
+    :meth:`arguments` what its constructor needs, which is all that is stored.
     """
 
-    keeps_argmax: ClassVar[bool] = False
+    keeps_argmax: bool = False
 
     def __init__(self, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def in_blocks(
     n, c, *space = logits.shape
     if torch.compiler.is_compiling() or logits.requires_grad or logits.device.type != "cpu" or 0 in logits.shape:
         flat = function(logits.flatten(2).float(), *(m.flatten(2) for m in maps))
-        return flat.reshape(n, -1, *space)
+        return flat.reshape(n, flat.shape[1], *space)
     source, maps = logits.flatten(2), tuple(m.flatten(2) for m in maps)
     pixels = source.shape[2]
     width = min(pixels, max(1, BLOCK // c))

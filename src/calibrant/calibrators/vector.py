@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 
-from calibrant._shapes import Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import _minimise
+from calibrant.calibrators._choose import best_temperature, choose, fallen_back, num_classes
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Taylor
+from calibrant.calibrators._winner import winner_first
 from calibrant.calibrators.calibrator import LARGEST, Calibrator, in_blocks, remark
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Pixels, Predictions
@@ -15,12 +17,17 @@ from calibrant.predictions import Pixels, Predictions
 RIDGE = 1e-8
 """Pulls weights to 1 and biases to 0, so weakly that the likelihood is the optimum's to seven digits."""
 
+STRENGTHS = (0.1, 0.01, 1e-3, 1e-4, RIDGE)
+"""Of the pull towards temperature scaling, to choose from."""
+
 
 class VectorScaling(Calibrator):
     """Scale and shift the logits of each class: ``weight * z + bias``. It may change the label map.
 
     :param weight: one number a class.
     :param bias: one number a class.
+    :param keep_argmax: keep the label map: where another class overtakes the winner, they share their probability, as
+        in the nearest distribution in which the winner still wins.
     :param notes: what a fit had to say.
     :raises InputError: the two are not finite lists of one length.
 
@@ -28,11 +35,16 @@ class VectorScaling(Calibrator):
     tensor([1., 5.])
     """
 
-    keeps_argmax = False
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Float[Tensor, " c"], bias: Float[Tensor, " c"], notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        weight: Float[Tensor, " c"],
+        bias: Float[Tensor, " c"],
+        keep_argmax: bool = False,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(notes)
         if weight.shape != bias.shape or weight.ndim != 1 or not bool((weight.isfinite() & bias.isfinite()).all()):
             raise InputError(
@@ -41,6 +53,7 @@ class VectorScaling(Calibrator):
             )
         self.register_buffer("weight", weight.detach().float().clone())
         self.register_buffer("bias", bias.detach().float().clone())
+        self.keeps_argmax = keep_argmax
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -55,45 +68,63 @@ class VectorScaling(Calibrator):
                 "Fit on predictions of this model."
             )
         weight, bias = self.weight[:, None], self.bias[:, None]
-        return in_blocks(lambda z: torch.addcmul(bias, z, weight).clamp(-LARGEST, LARGEST), logits)
+
+        def mapped(z: Tensor) -> Tensor:
+            moved = torch.addcmul(bias, z, weight).clamp(-LARGEST, LARGEST)
+            return winner_first(z, moved) if self.keeps_argmax else moved
+
+        return in_blocks(mapped, logits)
 
     def arguments(self) -> dict[str, Any]:
-        """Return weight and bias."""
-        return {"weight": self.weight, "bias": self.bias}
+        """Return weight and bias, and whether the label map is kept."""
+        return {"weight": self.weight, "bias": self.bias, "keep_argmax": self.keeps_argmax}
 
     @classmethod
-    def fit(cls, predictions: Predictions, *, pixels_per_image: int | None = 10_000, seed: int = 0) -> "VectorScaling":
-        """Return the weights and biases with the smallest negative log-likelihood, to their optimum.
+    def fit(
+        cls,
+        predictions: Predictions,
+        *,
+        strength: float | None = None,
+        keep_argmax: bool = False,
+        safe: bool = True,
+        pixels_per_image: int | None = 10_000,
+        seed: int = 0,
+    ) -> "VectorScaling":
+        """Return the weights and biases with the smallest negative log-likelihood plus a pull to temperature scaling.
 
-        A shift common to all biases changes nothing, and the bias of a class without labels would fall forever; a
-        ridge of 1e-8 towards the identity settles both. Classes without labels are noted.
+        The pull is ``strength / 2`` times the squared distance from it, in mean NLL. A shift common to all biases
+        changes nothing, and the bias of a class without labels would fall forever; so the pull is never below 1e-8,
+        and with ``strength=0, safe=False`` it goes to the identity: this is plain vector scaling at its optimum.
 
+        :param strength: by default the best of :data:`STRENGTHS` on left-out images.
+        :param keep_argmax: return the form that keeps the label map.
+        :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
+            than the standard error of its gain, or if there is but one image.
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :raises FitError: there is no labelled pixel.
         """
-        source = predictions
+        source: Predictions | Pixels = predictions
         if pixels_per_image is not None:
             source = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
-        c = source.logits.shape[0] if isinstance(source, Pixels) else _num_classes(predictions)
-        start = torch.cat([torch.ones(c), torch.zeros(c)]).double()
-        present = torch.zeros(c, dtype=torch.bool)
-
-        def term(logits: Tensor, labels: Tensor, point: Tensor) -> Taylor:
-            present[labels.cpu()] = True
-            return _negative_log_likelihood(logits, labels, point)
-
-        found = _minimise.fit(term, start, source, pixels_per_image=None, seed=seed, ridge=RIDGE)
-        absent = (~present).nonzero().squeeze(1).tolist()
-        notes = ()
-        if absent:
-            shown = ", ".join(map(str, absent[:8])) + (", …" if len(absent) > 8 else "")
-            notes = (
-                remark(
-                    f"vector scaling: {len(absent)} of {c} classes have no labelled pixel in the fit ({shown}) and are "
-                    "pushed far down; they will hardly be predicted any more."
-                ),
+        c = num_classes(source)
+        plain = strength == 0 and not safe
+        centre = _scaling(1.0 if plain else best_temperature(source, seed=seed), c)
+        start, notes = None, ()
+        if strength is None or safe:
+            chosen = choose(
+                STRENGTHS if strength is None else (max(RIDGE, strength),),
+                lambda pixels, temperature, ridge, at: _fit(pixels, _scaling(temperature, c), ridge, at, seed),
+                lambda point: cls(point[:c], point[c:], keep_argmax),
+                source,
+                seed=seed,
             )
-        return cls(found.point[:c].float(), found.point[c:].float(), notes)
+            if safe and not chosen.sound:
+                return cls(centre[:c], centre[c:], True, (fallen_back("vector scaling", chosen),))
+            start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
+        strength = max(RIDGE, strength or 0.0)
+        present = torch.zeros(c, dtype=torch.bool)
+        point = _fit(source, centre, strength, start, seed, present)
+        return cls(point[:c], point[c:], keep_argmax, notes + (_absent(present) if strength < 1e-6 else ()))
 
     @classmethod
     def fit_as_published(
@@ -113,10 +144,45 @@ class VectorScaling(Calibrator):
         return cls(weight.detach().squeeze(1), bias.detach().squeeze(1))
 
 
-def _num_classes(predictions: Predictions) -> int:
-    for prediction in predictions:
-        return prediction.num_classes
-    return 0  # no image: the fit itself says so
+def _scaling(temperature: float, c: int) -> Float[Tensor, " q"]:
+    return torch.cat([torch.full((c,), 1 / temperature), torch.zeros(c)]).double()
+
+
+def _fit(
+    source: Predictions | Pixels,
+    centre: Float[Tensor, " q"],
+    strength: float,
+    start: Float[Tensor, " q"] | None,
+    seed: int,
+    present: Bool[Tensor, " c"] | None = None,
+) -> Float[Tensor, " q"]:
+    """The minimum, from where another fit ended or, by way of a sample, from the centre; to choose by, a rough one."""
+
+    def term(logits: Tensor, labels: Tensor, point: Tensor) -> Taylor:
+        if present is not None:
+            present[labels.cpu()] = True
+        return _negative_log_likelihood(logits, labels, point)
+
+    if start is None:
+        found = _minimise.fit(term, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
+    else:
+        tolerance = 1e-4 if present is None else 1e-7
+        blocks = _minimise.Blocks(source)
+        found = _minimise.minimise(term, blocks, start, ridge=strength, centre=centre, tolerance=tolerance)
+    return found.point
+
+
+def _absent(present: Bool[Tensor, " c"]) -> tuple[str, ...]:
+    absent = (~present).nonzero().squeeze(1).tolist()
+    if not absent:
+        return ()
+    shown = ", ".join(map(str, absent[:8])) + (", …" if len(absent) > 8 else "")
+    return (
+        remark(
+            f"vector scaling: {len(absent)} of {len(present)} classes have no labelled pixel in the fit ({shown}) and "
+            "are pushed far down; they will hardly be predicted any more."
+        ),
+    )
 
 
 def _negative_log_likelihood(

@@ -1,0 +1,189 @@
+"""One temperature a pixel, solved so that the largest probability becomes what it should be.
+
+For a pixel with one largest logit, the confidence of ``softmax(z / T)`` falls strictly from 1 to 1/c as T goes from 0
+to infinity, so each confidence between has its temperature. With t = 1 / T and d the other logits less the largest,
+
+    h(t) = log sum exp(t d) = log((1 - confidence) / confidence)
+
+is convex and falls from log(c - 1), nearly along a line for large t. Its tangents lie below it, and its slope never
+rises above the largest d: both give bounds on the solution, which steps of third order then close in on.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from calibrant._shapes import Float, Tensor
+from calibrant.calibrators.calibrator import in_blocks, keep_argmax
+
+DELTA = 1e-3
+"""Confidences stay above (1 + DELTA) / c, which float16 still tells from 1 / c, so that temperatures stay moderate."""
+
+SUREST = 1 - 1e-6
+"""Confidences stay below this, which float32 still tells from 1."""
+
+STEPS = 12
+"""At most; two to four are usual."""
+
+TOLERANCE = 1e-3
+"""Of the confidence before the last step, which makes of it a tenth or less."""
+
+FAR = 1e35
+"""Logits further below the largest than this are taken to be that far."""
+
+
+def temperature_for(
+    logits: Float[Tensor, "n c *s"], confidence: Float[Tensor, "n 1 *s"], *, near: float = 1.0
+) -> Float[Tensor, "n 1 *s"]:
+    """Return the temperature of each pixel at which the confidence of ``softmax(logits / T)`` is the one asked for.
+
+    It is met to 1e-4, after being clamped into :func:`reachable`. Where m classes share the largest logit no
+    temperature gives more than 1/m, and a very small one is returned; where all do, 1. Gradients flow to confidences
+    and logits that ask for them.
+
+    :param near: a temperature to start from; a good guess saves a step.
+
+    >>> z = torch.tensor([[[2.0], [1.0], [0.0]]])
+    >>> (z / temperature_for(z, torch.tensor([[[0.8]]]))).softmax(1).amax()
+    tensor(0.8000)
+    """
+    return _over_pixels(lambda z, r: _temperature(z - z.amax(1, keepdim=True), r, near), logits, confidence)
+
+
+def with_confidence(
+    logits: Float[Tensor, "n c *s"], confidence: Float[Tensor, "n 1 *s"], *, near: float = 1.0
+) -> Float[Tensor, "n c *s"]:
+    """Return the logits at the temperature of :func:`temperature_for`, the largest at 0, with the argmax of the input.
+
+    >>> with_confidence(torch.tensor([[[101.0], [100.0]]]), torch.tensor([[[0.75]]])).squeeze().softmax(0)
+    tensor([0.7500, 0.2500])
+    """
+
+    def scaled(z: Tensor, r: Tensor) -> Tensor:
+        below = z - z.amax(1, keepdim=True)
+        return keep_argmax(z, below / _temperature(below, r, near))
+
+    return _over_pixels(scaled, logits, confidence)
+
+
+def reachable(confidence: Tensor, num_classes: int) -> Tensor:
+    """Return confidences clamped into what a temperature is solved for.
+
+    >>> reachable(torch.tensor([0.1, 0.6, 1.0]), 2)
+    tensor([0.5005, 0.6000, 1.0000])
+    """
+    return confidence.clamp((1 + DELTA) / num_classes, SUREST)
+
+
+def _over_pixels(function: Callable[..., Tensor], logits: Tensor, confidence: Tensor) -> Tensor:
+    if confidence.requires_grad and torch.is_grad_enabled():  # blocks are filled in place, which gradients dislike
+        flat = function(logits.flatten(2).float(), confidence.flatten(2))
+        return flat.reshape(flat.shape[:2] + logits.shape[2:])
+    return in_blocks(function, logits, confidence)
+
+
+class _Problem(NamedTuple):
+    """What is to be solved, in units of the mean distance of the other classes: then their mean distance is -1.
+
+    The winner is left among the classes (masks cost more than all the rest): its distance 0 adds 1 to the sum of
+    exponentials, which is taken off again, and nothing to the moments.
+
+    :param distances: of all classes from the largest logit.
+    :param nearest: the largest below 0, or (nearly) 0 where several classes share the largest logit.
+    :param target: h at the solution.
+    :param slack: how far h may be off.
+    """
+
+    distances: Float[Tensor, "n c p"]
+    nearest: Float[Tensor, "n 1 p"]
+    target: Float[Tensor, "n 1 p"]
+    slack: Float[Tensor, "n 1 p"]
+
+    @classmethod
+    def of(cls, below: Tensor, confidence: Tensor) -> tuple["_Problem", Tensor]:
+        """Return the problem and its unit."""
+        below = below.clamp_min(-FAR)
+        unit = -below.sum(1, keepdim=True) / max(1, below.shape[1] - 1)
+        distances = below / unit.clamp_min(2.0**-126)
+        with torch.no_grad():
+            winner = below.sign().add_(1)
+            nearest = torch.sub(distances, winner, alpha=1e30).amax(1, keepdim=True)
+            nearest = torch.where(winner.sum(1, keepdim=True) > 1, -1e-30, nearest).clamp_(-1e15, -1e-30)
+        odds = (1 - confidence) / confidence
+        return cls(distances, nearest, odds.log(), TOLERANCE * (2 + odds + 1 / odds)), unit
+
+    def columns(self, chosen: Tensor) -> "_Problem":
+        """Return some of the pixels of a single image."""
+        return _Problem(*(each.index_select(2, chosen) for each in self))
+
+    def h(self, t: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n 1 p"]:
+        """Return the log-odds of being wrong."""
+        return ((self.distances * t).exp().sum(1, keepdim=True) - 1).clamp_min(1e-7).log()
+
+    def derivatives(self, t: Float[Tensor, "n 1 p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return h and its three derivatives: the cumulants of the distances under exp(t d)."""
+        # Where exponentials end as denormal numbers they take twice their time.
+        weight = (self.distances * t).clamp_min_(-80).exp_()
+        total = (weight.sum(1, keepdim=True) - 1).clamp_min_(1e-7)
+        one, two, three = (weight.mul_(self.distances).sum(1, keepdim=True).div_(total) for _ in range(3))
+        curvature = torch.addcmul(two, one, one, value=-1)
+        third = torch.addcmul(three, one, curvature * 2 + two, value=-1)
+        return total.log_(), one.clamp_max_(-1e-30), curvature, third
+
+
+def _temperature(
+    below: Float[Tensor, "n c p"], confidence: Float[Tensor, "n 1 p"], near: float
+) -> Float[Tensor, "n 1 p"]:
+    confidence = reachable(confidence.float(), below.shape[1])
+    with torch.no_grad():
+        problem, unit = _Problem.of(below, confidence)
+        t = _solution(problem, unit / near)
+    if torch.is_grad_enabled() and (confidence.requires_grad or below.requires_grad):
+        # One Newton step more, which changes next to nothing but carries the gradient of the solution.
+        slope = torch.minimum(problem.derivatives(t)[1], -1e-4 / t).detach()
+        problem, unit = _Problem.of(below, confidence)
+        t = t - (problem.h(t) - problem.target) / slope
+    # Where all logits are equal (or nearly so: denormal distances) nothing can be scaled.
+    return torch.where(unit < 2.0**-126, 1.0, (unit / t).clamp(2.0**-120, 2.0**120))
+
+
+def _solution(problem: _Problem, start: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n 1 p"]:
+    fall = (problem.target - math.log(max(1, problem.distances.shape[1] - 1))).clamp_max(0)
+    low = torch.maximum(-fall, problem.target / problem.nearest).clamp_min_(1e-20)
+    high = (fall / problem.nearest).clamp_(1e-20, 1e30)
+    t = torch.minimum(torch.maximum(start, low), high)
+    solution, left = t, None
+    for _ in range(STEPS):
+        h, slope, curvature, third = problem.derivatives(t)
+        off = h - problem.target
+        low = torch.maximum(low, torch.addcdiv(t, off, slope, value=-1))
+        high = torch.minimum(high, torch.addcdiv(t, off.clamp_min(0), problem.nearest, value=-1))
+        t = torch.minimum(torch.maximum(t + _step(off, slope, curvature, third), low), high)
+        if torch.compiler.is_compiling():
+            solution = t
+            continue
+        solution = t if left is None else solution.index_copy(2, left, t)
+        unsolved = off.abs() > problem.slack
+        count = int(unsolved.sum())
+        if count == 0:
+            break
+        if len(t) == 1 and count < 0.7 * t.shape[2]:
+            chosen = unsolved[0, 0].nonzero().squeeze(1)
+            problem = problem.columns(chosen)
+            low, high, t = (each.index_select(2, chosen) for each in (low, high, t))
+            left = chosen if left is None else left[chosen]
+    return solution
+
+
+def _step(off: Tensor, slope: Tensor, curvature: Tensor, third: Tensor) -> Tensor:
+    """A zero of the cubic through h: the nearer one of its parabola (or the vertex), mended by a Newton step."""
+    newton = -off / slope
+    bend = curvature / slope
+    step = newton * 2 / (1 + torch.addcmul(torch.ones_like(off), newton, bend, value=2).clamp_min_(0).sqrt_())
+    cube = third / slope * (step * step)
+    rise = 1 + step * bend + cube / 2
+    value = step - newton + bend * (step * step) / 2 + cube * step / 6
+    mended = step - value / rise
+    return torch.where((rise > 0.1) & mended.isfinite(), mended, step)

@@ -6,6 +6,7 @@ TemperatureScaling(temperature=1.996)
 """
 
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
+from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import LearntSelector, NoSelector, Selector, SelectorQuality
@@ -15,6 +16,7 @@ from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
     "Calibrator",
+    "CorrectnessScaling",
     "Fit",
     "Identity",
     "LearntSelector",

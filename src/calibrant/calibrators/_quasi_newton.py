@@ -83,7 +83,9 @@ def minimise(
     return Found(point, value, evaluations)
 
 
-def _direction(gradient: Tensor, pairs: list[tuple[Tensor, Tensor]], precondition: Callable[[Tensor], Tensor]) -> Tensor:
+def _direction(
+    gradient: Tensor, pairs: list[tuple[Tensor, Tensor]], precondition: Callable[[Tensor], Tensor]
+) -> Tensor:
     """The two-loop recursion."""
     q, along = gradient.clone(), []
     for step, change in reversed(pairs):

@@ -199,7 +199,9 @@ def _fit(
     return found.point
 
 
-def _slope(logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"], point: Float[Tensor, "c q"]) -> tuple[float, Tensor]:
+def _slope(
+    logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"], point: Float[Tensor, "c q"]
+) -> tuple[float, Tensor]:
     """The sums over pixels of -log softmax(W x + b)_y and of its gradient, (p - onehot y) [x, 1]ᵀ."""
     c = len(point)
     x = floored(logits[None], FLOOR)[0]

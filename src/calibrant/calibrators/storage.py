@@ -17,7 +17,10 @@ from safetensors.torch import save as save_tensors
 
 from calibrant._check import check_choice
 from calibrant._shapes import Tensor
+from calibrant.calibrators._alternatives import Alternatives
+from calibrant.calibrators._softening import Softening
 from calibrant.calibrators.calibrator import Calibrator, Identity
+from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import LearntSelector, NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -31,6 +34,9 @@ KINDS: dict[str, type] = {
     "temperature scaling": TemperatureScaling,
     "vector scaling": VectorScaling,
     "selective scaling": SelectiveScaling,
+    "correctness scaling": CorrectnessScaling,
+    "softening": Softening,
+    "alternatives": Alternatives,
     "no selector": NoSelector,
     "learnt selector": LearntSelector,
     "selector quality": SelectorQuality,

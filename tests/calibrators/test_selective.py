@@ -17,7 +17,7 @@ from calibrant.calibrators import (
     VectorScaling,
 )
 from calibrant.calibrators import selective as module
-from calibrant.calibrators.selector import _folded, _network, floored_log_softmax
+from calibrant.calibrators.learnt_selector import _folded, _network, floored_log_softmax
 from calibrant.errors import FitError
 from calibrant.predictions import IGNORE, Pixels, Prediction, split
 from calibrant.testing import toy_predictions

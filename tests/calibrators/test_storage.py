@@ -19,7 +19,7 @@ from calibrant.calibrators import (
     load,
     save,
 )
-from calibrant.calibrators.selector import _folded, _network
+from calibrant.calibrators.learnt_selector import _folded, _network
 from calibrant.errors import StoreError
 
 QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
@@ -126,7 +126,7 @@ class TestBroken:
 
     def test_wrong_arguments(self, tmp_path):
         save(VECTOR, tmp_path)
-        edit(tmp_path, calibrator={"kind": "temperature scaling", "arguments": {"temperature": -1}})
+        edit(tmp_path, calibrator={"kind": "temperature scaling", "arguments": {"temperature": -1.0}})
         with pytest.raises(StoreError, match="positive temperature"):
             load(tmp_path)
 

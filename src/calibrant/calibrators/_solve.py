@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators.calibrator import in_blocks, keep_argmax
+from calibrant.calibrators.calibrator import FAINTEST, in_blocks, keep_argmax
 
 DELTA = 1e-3
 """Confidences stay above (1 + DELTA) / c, which float16 still tells from 1 / c, so that temperatures stay moderate."""
@@ -124,8 +124,7 @@ class _Problem(NamedTuple):
 
     def derivatives(self, t: Float[Tensor, "n 1 p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return h and its three derivatives: the cumulants of the distances under exp(t d)."""
-        # Where exponentials end as denormal numbers they take twice their time.
-        weight = (self.distances * t).clamp_min_(-80).exp_()
+        weight = (self.distances * t).clamp_min_(FAINTEST).exp_()
         total = (weight.sum(1, keepdim=True) - 1).clamp_min_(1e-7)
         one, two, three = (weight.mul_(self.distances).sum(1, keepdim=True).div_(total) for _ in range(3))
         curvature = torch.addcmul(two, one, one, value=-1)

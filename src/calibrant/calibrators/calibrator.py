@@ -27,6 +27,9 @@ BLOCK = 2**17
 LARGEST = 1e38
 """Scaled logits stay within this, so that one can always lie a step below another."""
 
+FAINTEST = -80.0
+"""exp of less than this is nothing beside 1; below -87 it is denormal, which makes processors ten times slower."""
+
 log = logging.getLogger("calibrant")
 
 
@@ -116,12 +119,13 @@ def keep_argmax(
 
 
 def in_blocks(
-    function: Callable[..., Float[Tensor, "n c *s"]], logits: Float[Tensor, "n c *s"], *maps: Shaped[Tensor, "n ..."]
-) -> Float[Tensor, "n c *s"]:
+    function: Callable[..., Float[Tensor, "n o p"]], logits: Float[Tensor, "n c *s"], *maps: Shaped[Tensor, "n ..."]
+) -> Float[Tensor, "n o *s"]:
     """Return ``function(logits, *maps)`` of a function that works on each pixel alone, computed in cache-sized blocks.
 
-    It is called with float32 logits ``(n, c, p)`` and maps ``(n, k, p)``. Where blocks do not help (on an accelerator,
-    in an export, or when gradients are wanted) it is called once, over all pixels.
+    It is called with float32 logits ``(n, c, p)`` and maps ``(n, k, p)`` and returns ``(n, o, p)``, any number o.
+    Where blocks do not help (on an accelerator, in an export, or when gradients are wanted) it is called once, over
+    all pixels.
 
     >>> z = torch.arange(12.0).reshape(1, 2, 2, 3)
     >>> torch.equal(in_blocks(lambda z: z * 2, z), z * 2)

@@ -1,5 +1,6 @@
 """Dirichlet calibration: a matrix on the log-probabilities (Kull et al., NeurIPS 2019), with ODIR regularisation."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +12,18 @@ from calibrant.calibrators._choose import best_temperature, choose, fallen_back,
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Blocks
 from calibrant.calibrators._winner import winner_first
-from calibrant.calibrators.calibrator import LARGEST, Calibrator, in_blocks
+from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Pixels, Predictions
 
 FLOOR = 1e-16
 """Probabilities below this count as this, so that a class out of the question does not count for all."""
 
-STRENGTHS = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
+STRENGTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 """Of the regularisation, to choose from."""
+
+DIAGONAL = 0.05
+"""The diagonal's share in it. ODIR leaves the diagonal free, and a class missing from the fit then runs away."""
 
 RIDGE = 1e-8
 """Pulls to temperature scaling, so weakly that the likelihood is the optimum's to six digits."""
@@ -108,8 +112,9 @@ class DirichletScaling(Calibrator):
 
             strength * sum of squared off-diagonal weights + bias_strength * sum of squared biases
 
-        (ODIR, off-diagonal and intercept regularisation; the sums are not divided by their number of terms). A ridge
-        of 1e-8 towards temperature scaling settles what the data leave open.
+        (ODIR, off-diagonal and intercept regularisation; the sums are not divided by their number of terms). So that a
+        class without labels stays near temperature scaling, the diagonal is pulled there by a twentieth of
+        ``strength``, and everything by 1e-8.
 
         :param strength: by default the best of :data:`STRENGTHS` on left-out images; 0 for none.
         :param bias_strength: by default ``strength``.
@@ -168,7 +173,8 @@ class DirichletScaling(Calibrator):
 def floored(z: Float[Tensor, "n c p"], floor: float) -> Float[Tensor, "n c p"]:
     """Return log-probabilities, those below ``log floor`` at it."""
     below = z - z.amax(1, keepdim=True)
-    return (below - below.exp().sum(1, keepdim=True).log()).clamp_min(torch.tensor(floor).log().item())
+    total = below.clamp_min(FAINTEST).exp_().sum(1, keepdim=True)
+    return (below - total.log()).clamp_min(math.log(floor))
 
 
 def _fit(
@@ -184,13 +190,13 @@ def _fit(
     """The minimum over ``[weight, bias]``."""
     c = num_classes(source)
     centre = torch.cat([torch.eye(c) / temperature, torch.zeros(c, 1)], 1).double()
-    power = torch.full((c, c + 1), float(strength), dtype=torch.float64).fill_diagonal_(0.0)
+    power = torch.full((c, c + 1), float(strength), dtype=torch.float64).fill_diagonal_(DIAGONAL * strength)
     power[:, c] = strength if bias_strength is None else bias_strength
+    power += RIDGE / 2
 
     def penalty(point: Tensor) -> tuple[float, Tensor]:
-        away = RIDGE * (point - centre)
-        pull = power * point
-        return float((pull * point).sum() + (away * (point - centre)).sum() / 2), 2 * pull + away
+        pull = power * (point - centre)
+        return float((pull * (point - centre)).sum()), 2 * pull
 
     start = centre if start is None else start
     found = _quasi_newton.minimise(
@@ -208,7 +214,7 @@ def _slope(
     scaled = torch.addmm(point[:, c:].float(), point[:, :c].float(), x)
     at_label = scaled.gather(0, labels[None]).squeeze(0)
     scaled -= (peak := scaled.amax(0))
-    total = scaled.exp_().sum(0)
+    total = scaled.clamp_min_(FAINTEST).exp_().sum(0)
     value = float((total.log() + peak - at_label).sum(dtype=torch.float64))
     scaled /= total
     scaled[labels, torch.arange(len(labels), device=labels.device)] -= 1
@@ -240,8 +246,8 @@ def _preconditioner(
     share = torch.ones(c, 1, 1, dtype=torch.float64)
     if size == 1:
         share = (mass / mass.mean()).clamp_min(1e-3)[:, None, None]
-    # The penalty's own curvature; and a class that is hardly ever in question must not leap.
-    blocks += torch.diag_embed((2 * power + RIDGE).expand(c, c + 1) if size > 1 else (2 * power + RIDGE).mean(0)[None])
+    # The curvature of the penalty; and a class that is hardly ever in question must not leap.
+    blocks += torch.diag_embed(2 * (power if size > 1 else power.mean(0, keepdim=True)))
     blocks += 1e-6 * torch.eye(c + 1, dtype=torch.float64) * blocks.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     factor = torch.linalg.cholesky(blocks)
 

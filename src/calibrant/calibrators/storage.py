@@ -21,8 +21,10 @@ from calibrant.calibrators._alternatives import Alternatives
 from calibrant.calibrators._softening import Softening
 from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.correctness import CorrectnessScaling
+from calibrant.calibrators.dirichlet import DirichletScaling
+from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selective import SelectiveScaling
-from calibrant.calibrators.selector import LearntSelector, NoSelector, SelectorQuality
+from calibrant.calibrators.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.errors import MethodError, StoreError
@@ -33,6 +35,7 @@ KINDS: dict[str, type] = {
     "identity": Identity,
     "temperature scaling": TemperatureScaling,
     "vector scaling": VectorScaling,
+    "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
     "correctness scaling": CorrectnessScaling,
     "softening": Softening,

@@ -8,7 +8,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _minimise
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Taylor
-from calibrant.calibrators.calibrator import Calibrator, in_blocks, keep_argmax, remark
+from calibrant.calibrators.calibrator import FAINTEST, Calibrator, in_blocks, keep_argmax, remark
 from calibrant.errors import InputError
 from calibrant.predictions import Pixels, Predictions
 
@@ -135,7 +135,7 @@ def _negative_log_likelihood(
     """
     inverse = float(point)
     below = logits - logits.amax(0)
-    weight = (below * inverse).exp_()
+    weight = (below * inverse).clamp_min_(FAINTEST).exp_()
     total = weight.sum(0)
     at_label = below.gather(0, labels[None]).squeeze(0)
     weight.mul_(below)

@@ -10,7 +10,7 @@ from calibrant.calibrators._choose import best_temperature, choose, fallen_back,
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Taylor
 from calibrant.calibrators._winner import winner_first
-from calibrant.calibrators.calibrator import LARGEST, Calibrator, in_blocks, remark
+from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks, remark
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Pixels, Predictions
 
@@ -197,7 +197,7 @@ def _negative_log_likelihood(
     scaled = torch.addcmul(bias, logits, weight)
     at_label = scaled.gather(0, labels[None]).squeeze(0)
     scaled -= (peak := scaled.amax(0))
-    scaled.exp_()
+    scaled.clamp_min_(FAINTEST).exp_()
     total = scaled.sum(0)
     value = (total.log() + peak - at_label).sum(dtype=torch.float64)
 

@@ -6,11 +6,8 @@ TemperatureScaling(temperature=1.996)
 """
 
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
-<<<<<<< HEAD
 from calibrant.calibrators.correctness import CorrectnessScaling
-=======
 from calibrant.calibrators.dirichlet import DirichletScaling
->>>>>>> main
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -21,11 +18,8 @@ from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
     "Calibrator",
-<<<<<<< HEAD
     "CorrectnessScaling",
-=======
     "DirichletScaling",
->>>>>>> main
     "Fit",
     "Identity",
     "LearntSelector",

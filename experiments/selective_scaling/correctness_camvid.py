@@ -7,15 +7,11 @@ the label map. Then the same with fewer images to fit on.
 """
 
 import argparse
-import json
 import logging
-import os
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -26,9 +22,9 @@ from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import SCORES, Measurement
 from calibrant.predictions import Prediction, Predictions, Subset, split
 from calibrant.testing import toy_predictions
+from experiments._record import record
 
 SHOWN = ("nll", "brier", "auroc", "augrc", "ece", "ece_images", "ece_classwise", "accuracy")
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Config:
     :param few: the methods that are compared on fewer images.
     """
 
-    folder: str = str(ROOT / "../shared/data/camvid_espnet_logits")
+    folder: str = "../shared/data/camvid_espnet_logits"
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     shares: tuple[float, ...] = (0.5, 0.25, 0.125)
     few: tuple[str, ...] = ("temperature", "vector-kept", "isotonic")
@@ -127,9 +123,9 @@ def as_numbers(found: Comparison) -> dict:
     }
 
 
-def run(config: Config, output: Path | None) -> dict[str, Comparison]:
-    """Run the experiment, print its tables, write its numbers; return the comparison at each number of images."""
-    start = time.time()
+def main(config: Config) -> dict[str, Comparison]:
+    """Run the experiment, print its tables, record them; return the comparison at each number of images."""
+    begun = time.monotonic()
     logging.getLogger("calibrant").setLevel(logging.ERROR)
     predictions = predictions_of(config)
     every = ["correctness", *(name for name in METHODS if name != "correctness")]
@@ -142,28 +138,12 @@ def run(config: Config, output: Path | None) -> dict[str, Comparison]:
         print(f"\n{count}; means over {len(config.seeds)} seeds; rivals: + ours is better, = no difference, - worse")
         show(tables[count])
         results[count] = {"figures": as_numbers(tables[count]), "CPU seconds": seconds, "changed labels": changed}
-        if output is not None:
-            write(output, {"config": asdict(config) | {"folder": Path(config.folder).name}, "results": results}, start)
+        if config.folder:
+            print(record("correctness_camvid", config, time.monotonic() - begun, results))
     return tables
 
 
-def write(output: Path, found: dict, start: float) -> None:
-    """Write the numbers with commit and time, whole or not at all."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    about = {"commit": commit.stdout.strip(), "date": time.strftime("%Y-%m-%d"), "seconds": round(time.time() - start)}
-    temporary = output.with_suffix(".partial")
-    temporary.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, output)
-
-
-def main() -> None:
-    """Read the command line."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
-    parser.add_argument("--output", type=Path, help="a JSON file")
-    options = parser.parse_args()
-    run(Config.smoke() if options.smoke else Config(), options.output)
-
-
-if __name__ == "__main__":
-    main()
+    main(Config.smoke() if parser.parse_args().smoke else Config())

@@ -114,39 +114,35 @@ def _compared(
 ) -> tuple[list[Float[Tensor, "n *s"]], list[Float[Tensor, "n *s"]], Bool[Tensor, "n *s"]]:
     """Shares of neighbours of a pixel's own and of its second class at each radius, and where another class is next."""
     first, second = (labels.to(torch.int16 if _plain() else torch.int32) for labels in (winner, runner_up))
-    counted = torch.uint8 if _plain() else torch.int32
     own, other = [], []
     edge = torch.zeros_like(winner, dtype=torch.bool)
-    inside = torch.ones_like(first[:1])
     for radius in RADII:
-        alike, like_second, count = (torch.zeros_like(m, dtype=counted) for m in (first, first, inside))
-        for neighbour, there, straight in _neighbours(first, inside, radius):
-            same = neighbour == first
+        none = torch.zeros_like(first, dtype=torch.uint8 if _plain() else torch.int32)
+        alike, like_second, count = none, none, none
+        for neighbour, straight in _neighbours(first, radius):
+            same, there = neighbour == first, neighbour >= 0
             if radius == 1 and straight:
-                edge = edge | (~same & (there == 1))
+                edge = edge | (there & ~same)
             alike = alike + same
             like_second = like_second + (neighbour == second)
-            count = count + (there == 1)
+            count = count + there
         share = 1 / count.clamp_min(1)
         own.append(alike * share)
         other.append(like_second * share)
     return own, other, edge
 
 
-def _neighbours(
-    labels: Int[Tensor, "n *s"], inside: Int[Tensor, "1 *s"], radius: int
-) -> Iterator[tuple[Int[Tensor, "n *s"], Int[Tensor, "1 *s"], bool]]:
-    """The neighbours along each axis and each diagonal of all axes; -1 beyond the edge, where ``inside`` is 0."""
+def _neighbours(labels: Int[Tensor, "n *s"], radius: int) -> Iterator[tuple[Int[Tensor, "n *s"], bool]]:
+    """The neighbours along each axis (true) and each diagonal of all axes (false); -1 beyond the edge."""
     dims = labels.ndim - 1
     straight = [tuple(sign * (k == axis) for k in range(dims)) for axis in range(dims) for sign in (-1, 1)]
     diagonal = list(itertools.product((-1, 1), repeat=dims)) if dims > 1 else []
-    wide, ones = pad(labels, (radius,) * (2 * dims), value=-1), pad(inside, (radius,) * (2 * dims))
+    wide = pad(labels, (radius,) * (2 * dims), value=-1)
     for direction in (*straight, *diagonal):
-        there, counted = wide, ones
+        there = wide
         for axis, sign in enumerate(direction, 1):
             there = there.narrow(axis, radius * (1 + sign), labels.shape[axis])
-            counted = counted.narrow(axis, radius * (1 + sign), labels.shape[axis])
-        yield there, counted, direction in straight
+        yield there, direction in straight
 
 
 def _means(values: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:

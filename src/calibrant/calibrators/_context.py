@@ -23,7 +23,7 @@ RADII = (1, 2, 4, 8, 16, 32)
 """How far away neighbours are compared, in pixels."""
 
 REACHES = (1, 4, 13, 40)
-"""Windows of 3, 9, 27 and 81 pixels, each a mean of three of the one before."""
+"""Windows of 3, 9, 27 and 81 pixels reach so far to each side."""
 
 OWN = ("margin", "first gap", "second gap", "log entropy", "confidence")
 
@@ -147,19 +147,25 @@ def _neighbours(labels: Int[Tensor, "n *s"], radius: int) -> Iterator[tuple[Int[
 
 def _means(values: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
     """Means over windows of 3, 9, 27 and 81 pixels along each axis, of the pixels within the image."""
-    total, count, means = values, torch.ones_like(values[:1]), []
-    for step in (1, 3, 9, 27):
+    means = []
+    for reach in REACHES:
+        total, count = values.double(), torch.ones_like(values[:1])
         for axis in range(1, values.ndim):
-            total, count = _three(total, axis, step), _three(count, axis, step)
-        means.append(total / count)
+            total, count = _window(total, axis, reach), _window(count, axis, reach)
+        means.append((total / count).to(values.dtype))
     return means
 
 
-def _three(values: Float[Tensor, "n *s"], axis: int, step: int) -> Float[Tensor, "n *s"]:
-    """The sum of the values here and one step to each side."""
-    wide = pad(values, (0, 0) * (values.ndim - 1 - axis) + (step, step))
+def _window(values: Float[Tensor, "n *s"], axis: int, reach: int) -> Float[Tensor, "n *s"]:
+    """Sums along an axis from ``reach`` before to ``reach`` after: differences of running sums."""
     size = values.shape[axis]
-    return values + wide.narrow(axis, 0, size) + wide.narrow(axis, 2 * step, size)
+    running = values.cumsum(axis)
+    none, whole = torch.zeros_like(running.narrow(axis, 0, 1)), running.narrow(axis, size - 1, 1)
+    repeat = [-1] * values.ndim
+    before, after = [*repeat], [*repeat]
+    before[axis], after[axis] = reach + 1, reach
+    wide = torch.cat([none.expand(before), running, whole.expand(after)], axis)
+    return wide.narrow(axis, 2 * reach + 1, size) - wide.narrow(axis, 0, size)
 
 
 def _of_class(

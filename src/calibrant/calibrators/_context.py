@@ -10,7 +10,6 @@ Conventions
 """
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -114,35 +113,32 @@ def _compared(
 ) -> tuple[list[Float[Tensor, "n *s"]], list[Float[Tensor, "n *s"]], Bool[Tensor, "n *s"]]:
     """Shares of neighbours of a pixel's own and of its second class at each radius, and where another class is next."""
     first, second = (labels.to(torch.int16 if _plain() else torch.int32) for labels in (winner, runner_up))
-    own, other = [], []
-    edge = torch.zeros_like(winner, dtype=torch.bool)
+    small = torch.uint8 if _plain() else torch.int32
+    own, other, edge = [], [], None
     for radius in RADII:
-        none = torch.zeros_like(first, dtype=torch.uint8 if _plain() else torch.int32)
-        alike, like_second, count = none, none, none
-        for neighbour, straight in _neighbours(first, radius):
-            same, there = neighbour == first, neighbour >= 0
-            if radius == 1 and straight:
-                edge = edge | (there & ~same)
-            alike = alike + same
-            like_second = like_second + (neighbour == second)
-            count = count + there
-        share = 1 / count.clamp_min(1)
-        own.append(alike * share)
-        other.append(like_second * share)
+        neighbours = _neighbours(first, radius)
+        same, there = neighbours == first, neighbours >= 0
+        if edge is None:  # only axes count as next to each other, not diagonals
+            edge = (there & ~same)[: 2 * (winner.ndim - 1)].any(0)
+        share = 1 / there.sum(0, dtype=small).clamp_min(1)
+        own.append(same.sum(0, dtype=small) * share)
+        other.append((neighbours == second).sum(0, dtype=small) * share)
+    assert edge is not None
     return own, other, edge
 
 
-def _neighbours(labels: Int[Tensor, "n *s"], radius: int) -> Iterator[tuple[Int[Tensor, "n *s"], bool]]:
-    """The neighbours along each axis (true) and each diagonal of all axes (false); -1 beyond the edge."""
+def _neighbours(labels: Int[Tensor, "n *s"], radius: int) -> Int[Tensor, "k n *s"]:
+    """The neighbours along each axis, then along each diagonal of all axes; -1 beyond the edge."""
     dims = labels.ndim - 1
     straight = [tuple(sign * (k == axis) for k in range(dims)) for axis in range(dims) for sign in (-1, 1)]
     diagonal = list(itertools.product((-1, 1), repeat=dims)) if dims > 1 else []
-    wide = pad(labels, (radius,) * (2 * dims), value=-1)
+    wide, found = pad(labels, (radius,) * (2 * dims), value=-1), []
     for direction in (*straight, *diagonal):
         there = wide
         for axis, sign in enumerate(direction, 1):
             there = there.narrow(axis, radius * (1 + sign), labels.shape[axis])
-        yield there, direction in straight
+        found.append(there)
+    return torch.stack(found)
 
 
 def _means(values: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:

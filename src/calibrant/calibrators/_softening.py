@@ -184,7 +184,6 @@ def train(
     epochs: int,
     batches_per_epoch: int = 15,
     images_per_batch: int = 8,
-    pixels_per_image: int = 2000,
     learning_rate: float = 4e-3,
     image_weight: float = 5.0,
     level_weight: float = 4.0,
@@ -192,6 +191,8 @@ def train(
 ) -> Trainee:
     """Return a network trained on some images; the epoch with the lowest loss on the others is kept."""
     network = Trainee(kept[0], centre, scale, hidden, seed)
+    most = max(map(len, (*kept, *held)))
+    pixels_per_image = min(2000, most, max(100, 50_000 // kept[0].below.shape[1]))
 
     def value(images: Sequence[ContextPixels], generator: torch.Generator) -> Tensor:
         drawn = [

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrant.calibrators import (
+    CorrectnessScaling,
     Fit,
     Identity,
     NoSelector,
@@ -16,6 +17,9 @@ from calibrant.calibrators import (
     TemperatureScaling,
     VectorScaling,
 )
+from calibrant.calibrators._alternatives import Alternatives
+from calibrant.calibrators._context import NAMES
+from calibrant.calibrators._softening import Softening
 from calibrant.testing import check_calibrator, tied_logits
 
 FITS: dict[str, Fit] = {
@@ -30,6 +34,11 @@ FITS: dict[str, Fit] = {
     "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
     "selective as published": partial(SelectiveScaling.fit_as_published, epochs=3),
     "selective as published over vector": partial(SelectiveScaling.fit_as_published, base=VectorScaling.fit, epochs=3),
+    "correctness": partial(CorrectnessScaling.fit, epochs=1, num_networks=2),
+    "correctness, order kept": partial(CorrectnessScaling.fit, keep_order=True, epochs=1, num_networks=2),
+    "correctness over vector": partial(
+        CorrectnessScaling.fit, base=partial(VectorScaling.fit, keep_argmax=True), epochs=1, num_networks=2
+    ),
 }
 
 
@@ -54,6 +63,20 @@ class Every(Selector):
         return {}
 
 
+def correctness(alternatives):
+    """Correctness scaling with random networks: temperatures all over the place."""
+    rng = torch.Generator().manual_seed(0)
+
+    def drawn(*shape):
+        return torch.randn(shape, generator=rng)
+
+    f, hidden, c = len(NAMES), 6, 3
+    network = (drawn(hidden, f), drawn(c, hidden), drawn(c, hidden), drawn(hidden), drawn(hidden), drawn())
+    softening = Softening(drawn(f), drawn(f).abs() + 0.1, *network)
+    habits = Alternatives(drawn(c), drawn(c), 3 * drawn(c, c)) if alternatives else None
+    return CorrectnessScaling(TemperatureScaling(1.7), softening, habits)
+
+
 KEEPING = {
     **{f"T={t:g}": TemperatureScaling(t) for t in (1e10, 1e3, 7.3, 1.7, 1.0, 0.3, 1e-3)},
     "uniform and cold": SelectiveScaling(Every(), TemperatureScaling(1e10), TemperatureScaling(1e-3)),
@@ -61,6 +84,8 @@ KEEPING = {
         Every(), TemperatureScaling(1e10), VectorScaling(torch.tensor([1.0, -2.0, 0.1]), torch.tensor([5.0, 0.0, -3.0]))
     ),
     "nothing flagged": SelectiveScaling(NoSelector(), Identity(), TemperatureScaling(2.3)),
+    "correctness": correctness(True),
+    "correctness, order kept": correctness(False),
 }
 
 

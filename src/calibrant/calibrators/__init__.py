@@ -6,6 +6,7 @@ TemperatureScaling(temperature=1.996)
 """
 
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
+from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.learnt_selector import LearntSelector
@@ -17,6 +18,7 @@ from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
     "Calibrator",
+    "CorrectnessScaling",
     "DirichletScaling",
     "Fit",
     "Identity",

@@ -17,7 +17,10 @@ from safetensors.torch import save as save_tensors
 
 from calibrant._check import check_choice
 from calibrant._shapes import Tensor
+from calibrant.calibrators._alternatives import Alternatives
+from calibrant.calibrators._softening import Softening
 from calibrant.calibrators.calibrator import Calibrator, Identity
+from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -34,6 +37,9 @@ KINDS: dict[str, type] = {
     "vector scaling": VectorScaling,
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
+    "correctness scaling": CorrectnessScaling,
+    "softening": Softening,
+    "alternatives": Alternatives,
     "no selector": NoSelector,
     "learnt selector": LearntSelector,
     "selector quality": SelectorQuality,

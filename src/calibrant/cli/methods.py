@@ -6,7 +6,14 @@ from functools import partial
 from typing import Any
 
 from calibrant._check import check_choice
-from calibrant.calibrators import Calibrator, Identity, SelectiveScaling, TemperatureScaling, VectorScaling
+from calibrant.calibrators import (
+    Calibrator,
+    CorrectnessScaling,
+    Identity,
+    SelectiveScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
 from calibrant.errors import MethodError
 from calibrant.predictions import Predictions
 
@@ -28,8 +35,10 @@ METHODS: dict[str, Method] = {
     "temperature": Method("temperature scaling", TemperatureScaling.fit),
     "temperature-published": Method("temperature scaling, as published", TemperatureScaling.fit_as_published),
     "vector": Method("vector scaling", VectorScaling.fit),
+    "vector-kept": Method("vector scaling, label map kept", partial(VectorScaling.fit, keep_argmax=True)),
     "selective": Method("selective scaling, validated", SelectiveScaling.fit),
     "selective-published": Method("selective scaling, as published", SelectiveScaling.fit_as_published),
+    "correctness": Method("correctness scaling", CorrectnessScaling.fit),
 }
 
 

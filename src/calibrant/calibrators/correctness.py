@@ -1,0 +1,261 @@
+"""Correctness scaling: estimate how likely each pixel is to be right, and soften or sharpen it accordingly.
+
+What selective scaling (Wang et al., CVPR 2023) wants to be. In place of a yes or no for each pixel and one large
+temperature, a small network sees the pixel's logits and what lies around it (:mod:`calibrant.calibrators._context`)
+and gives the pixel a temperature of its own, trained by proper scores.
+"""
+
+import logging
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
+from calibrant.calibrators._context import NAMES, context_of, first_true
+from calibrant.calibrators._softening import ContextPixels, Softening, Trainee, joined, train
+from calibrant.calibrators.calibrator import Calibrator, Fit, in_blocks, keep_argmax, remark
+from calibrant.calibrators.temperature import TemperatureScaling
+from calibrant.errors import FitError, InputError, ShapeError
+from calibrant.predictions import Predictions
+
+log = logging.getLogger("calibrant")
+
+MOST_NUMBERS = 50_000_000
+"""Numbers kept in memory by a fit, whatever the number of images (200 MB)."""
+
+
+class CorrectnessScaling(Calibrator):
+    """Give every pixel its own temperature, by how likely it is to be right; the label map stays.
+
+    A pixel's temperature depends on its surroundings: this calibrator is *not* pixel by pixel. Give it whole images
+    (crops see less), at the resolution it was fitted at. Each image is on its own, whatever else is in the batch.
+
+    With ``alternatives`` the temperature only says how sure a pixel is of its winner, and what remains is spread as is
+    usual for mistakes, with no class above the winner. Without, the order of all classes is the base's.
+
+    Memory beside the logits: some 40 numbers a pixel. No gradient flows through the temperatures.
+
+    :param base: calibrates first; must keep the argmax.
+    :param softening: gives the factor on the logits; None leaves it at the base.
+    :param alternatives: gives the spread of the other classes; None leaves it at the base.
+    :param notes: what a fit had to say.
+    :raises InputError: the base does not keep the argmax.
+
+    >>> from calibrant.calibrators import TemperatureScaling
+    >>> CorrectnessScaling(TemperatureScaling(2.0), None)(torch.tensor([[[[1.0]], [[3.0]]]])).flatten()
+    tensor([0.5000, 1.5000])
+    """
+
+    keeps_argmax = True
+
+    def __init__(
+        self,
+        base: Calibrator,
+        softening: Softening | None,
+        alternatives: Alternatives | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(notes)
+        if not base.keeps_argmax:
+            raise InputError(
+                f"expected a base that keeps the argmax; got {type(base).__name__}. "
+                "Vector and Dirichlet scaling keep it with keep_argmax=True."
+            )
+        self.base, self.softening, self.alternatives = base, softening, alternatives
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return logits less the largest of their pixel, at the pixel's temperature, with the argmax of the input.
+
+        :raises ShapeError: there are more or fewer classes than in the fit.
+        """
+        based = self.base(logits, image)
+        if self.softening is None and self.alternatives is None:
+            return based
+        for part in (self.softening, self.alternatives):
+            if part is not None and logits.shape[1] != part.num_classes:
+                raise ShapeError(
+                    f"expected logits of {part.num_classes} classes, as fitted, in axis 1; got "
+                    f"{tuple(logits.shape)}. Fit on predictions of this model."
+                )
+        if self.softening is None:
+            return in_blocks(self._spread, based)
+        whole = torch.compiler.is_compiling() or len(logits) == 0
+        parts = [based] if whole else based.split(1)  # one image's context in memory at a time
+        factor = torch.cat([self.softening(context_of(part.detach())) for part in parts])
+        return in_blocks(self._spread, based, factor)
+
+    def _spread(self, z: Float[Tensor, "n c p"], factor: Float[Tensor, "n 1 p"] | None = None) -> Tensor:
+        below = z - z.amax(1, keepdim=True)
+        factor = torch.ones_like(below[:, :1]) if factor is None else factor
+        winners = below == 0
+        others = None if self.alternatives is None else self.alternatives(below, first_true(winners)[:, 0])
+        return keep_argmax(z, spread(below, winners, factor, others))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return base, softening and alternatives."""
+        return {"base": self.base, "softening": self.softening, "alternatives": self.alternatives}
+
+    @classmethod
+    def fit(
+        cls,
+        predictions: Predictions,
+        *,
+        base: Fit = TemperatureScaling.fit,
+        keep_order: bool = False,
+        pixels_per_image: int | None = 10_000,
+        num_networks: int = 8,
+        hidden: int = 16,
+        epochs: int = 10,
+        image_weight: float = 5.0,
+        level_weight: float = 4.0,
+        seed: int = 0,
+    ) -> "CorrectnessScaling":
+        """Return correctness scaling, or its base alone where that is as good on images left out.
+
+        First the alternatives are fitted to the mistakes. Then the images are dealt to ``num_networks`` parts, and one
+        network is trained without each. All together, as one, they are the result; and on the images that each was not
+        trained on it is measured what they gain in negative log-likelihood. Of either, a gain on images left out of
+        less than its standard error over images is none: the base's own is kept, and a note says so.
+
+        Reads the predictions once, after the base has read them; memory does not grow with their number.
+
+        :param base: a fit for what comes first and must be beaten; must keep the argmax.
+        :param keep_order: keep the order of all classes, not of the first alone: no alternatives.
+        :param pixels_per_image: pixels kept of each image; fewer, where there are many images or classes.
+        :param num_networks: how many networks, at most as many as images.
+        :param hidden: width of each.
+        :param epochs: of 15 batches of 8 images.
+        :param image_weight: weight of the squared error of each image's accuracy.
+        :param level_weight: weight of each image's calibration error at ten levels of confidence: more lowers the
+            image-wise calibration error, less the negative log-likelihood.
+        :raises FitError: there is no labelled pixel.
+        """
+        whole = base(predictions)
+        images = _draw(predictions, whole, pixels_per_image, seed)
+        why_not = _hopeless(images)
+        if why_not:
+            return _base_alone(whole, (), why_not)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
+        images, alternatives, notes = [images[i] for i in order], None, ()
+        if not keep_order:
+            alternatives, found = fit_alternatives([_mistakes(image) for image in images])
+            notes = (found,)
+            log.info("correctness scaling: %s", found)
+            if alternatives is not None:
+                images = [_with_others(image, alternatives) for image in images]
+        centre, scale = _moments(images)
+        networks, gains = [], []
+        for number in range(min(num_networks, len(images))):
+            held = images[number::num_networks]
+            network = train(
+                [image for i, image in enumerate(images) if i % num_networks != number],
+                held,
+                centre,
+                scale,
+                hidden=hidden,
+                epochs=epochs,
+                image_weight=image_weight,
+                level_weight=level_weight,
+                seed=seed * 1000 + number,
+            )
+            networks.append(network)
+            gains += [_gain(image, network) for image in held]
+        gain, error = _mean_and_error(gains)
+        compared = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} through temperatures of their own"
+        if gain > error:
+            log.info("correctness scaling: %s", compared)
+            return cls(whole, joined(networks), alternatives, (*notes, compared))
+        if alternatives is None:
+            return _base_alone(whole, notes, f"no gain, {compared}.")
+        dropped = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
+        return cls(whole, None, alternatives, (*notes, dropped))
+
+
+@torch.no_grad()
+def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, seed: int) -> list[ContextPixels]:
+    """Labelled pixels of each image that has any; which ones depends on the seed and the image's key alone."""
+    drawn: list[ContextPixels] = []
+    for prediction in predictions:
+        most = MOST_NUMBERS // (len(predictions) * (2 * prediction.num_classes + len(NAMES)))
+        count = max(16, most if per_image is None else min(per_image, most))
+        flat = prediction.labels.flatten()
+        labelled = torch.nonzero(flat != IGNORE).squeeze(1)
+        if len(labelled) == 0:
+            continue
+        generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(prediction.key.encode()))
+        chosen = labelled[torch.randperm(len(labelled), generator=generator)[:count].to(labelled.device)]
+        image = None if prediction.image is None else prediction.image[None]
+        logits = base(prediction.logits[None], image)
+        context = context_of(logits)
+        z = logits[0].flatten(1)
+        pixel = chosen % z.shape[1]
+        drawn.append(
+            ContextPixels(
+                context.numbers[0][:, pixel].T.contiguous(),
+                (z[:, pixel] - z[:, pixel].amax(0)).T.contiguous(),
+                None,
+                flat[chosen].long(),
+                context.winner[0][pixel],
+                context.runner_up[0][pixel],
+            )
+        )
+        log.info("correctness scaling: read %s", prediction.key)
+    if not drawn:
+        raise FitError(
+            f"expected labelled pixels to fit on; all pixels of the {len(predictions)} images are unlabelled. "
+            "Check ignore_index."
+        )
+    return drawn
+
+
+def _hopeless(images: Sequence[ContextPixels]) -> str:
+    """Why nothing can be learnt from these images, if so."""
+    if len(images) < 2:
+        return "there is only one labelled image, and none to leave out. Add images to the fit."
+    right = sum(int((i.winner == i.labels).sum()) for i in images)
+    if right in (0, sum(map(len, images))):
+        return f"all pixels of the fit are {'right' if right else 'mistakes'}. Fit on images that hold both."
+    return ""
+
+
+def _moments(images: Sequence[ContextPixels]) -> tuple[Tensor, Tensor]:
+    count = sum(map(len, images))
+    centre = sum((i.numbers.double().sum(0) for i in images), torch.zeros((), dtype=torch.float64)) / count
+    square = sum(((i.numbers - centre).square().sum(0) for i in images), torch.zeros((), dtype=torch.float64)) / count
+    return centre.float(), square.sqrt().clamp_min(1e-3).float()
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error."""
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+
+
+def _mistakes(image: ContextPixels) -> Mistakes:
+    wrong = image.winner != image.labels
+    return Mistakes(image.below[wrong], image.labels[wrong], image.winner[wrong])
+
+
+@torch.no_grad()
+def _with_others(image: ContextPixels, alternatives: Alternatives) -> ContextPixels:
+    return replace(image, others=alternatives(image.below.T[None], image.winner[None])[0].T.contiguous())
+
+
+@torch.no_grad()
+def _gain(image: ContextPixels, network: Trainee) -> float:
+    """By how much a network lowers the mean negative log-likelihood of an image."""
+    _, before = image.totals(torch.ones_like(image.below[:, 0]))
+    _, after = image.totals(network(image.numbers, image.winner, image.runner_up))
+    return float((before - after).mean())
+
+
+def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:
+    last = remark(f"correctness scaling falls back to its base alone: {why}")
+    return CorrectnessScaling(whole, None, None, (*notes, last))

@@ -1,0 +1,307 @@
+"""Correctness scaling: parts against references, known truths, and what it does where nothing can be learnt."""
+
+import logging
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy, cross_entropy, nll_loss
+
+from calibrant.calibrators import (
+    CorrectnessScaling,
+    TemperatureScaling,
+    VectorScaling,
+    _context,
+    correctness,
+    export_onnx,
+    load,
+    save,
+)
+from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
+from calibrant.calibrators._context import NAMES, context_of
+from calibrant.calibrators._softening import LEVELS, ContextPixels, Softening, Trainee, joined, loss_of, together
+from calibrant.errors import FitError, InputError, ShapeError
+from calibrant.predictions import IGNORE, Prediction
+from calibrant.testing import toy_predictions
+
+
+def drawn(*shape, seed=0, scale=1.0):
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def softening(c, *, hidden=6, fewer=0):
+    numbers = len(NAMES) - fewer
+    tensors = [
+        drawn(hidden, numbers, scale=0.2),
+        drawn(c, hidden),
+        drawn(c, hidden, seed=1),
+        drawn(hidden),
+        drawn(hidden),
+    ]
+    return Softening(torch.zeros(numbers), torch.ones(numbers), *tensors, torch.tensor(0.1))
+
+
+def scenes(count, *, c=5, size=(40, 48), seed=0):
+    """Patches of classes. A pixel is right 97 % of the time inside a patch and 60 % at its edge, at one confidence
+    throughout; and a mistake for class k is nearly always k + 1."""
+    rng = torch.Generator().manual_seed(seed)
+    found = []
+    for number in range(count):
+        coarse = torch.rand(1, c, 4, 5, generator=rng)
+        label = torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0].argmax(0)
+        edge = torch.zeros(size, dtype=torch.bool)
+        edge[1:] |= label[1:] != label[:-1]
+        edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+        edge = torch.nn.functional.max_pool2d(edge[None].float(), 5, 1, 2)[0] > 0
+        wrong = torch.rand(size, generator=rng) < torch.where(edge, 0.4, 0.03)
+        other = (label + torch.where(torch.rand(size, generator=rng) < 0.9, 1, 2)) % c
+        logits = 0.3 * torch.randn(c, *size, generator=rng)
+        logits.scatter_(0, label[None], 3.0)
+        found.append(Prediction(f"{number:02d}", logits, torch.where(wrong, other, label)[None]))
+    return found
+
+
+def test_it_finds_what_a_temperature_cannot():
+    """Edges are less often right, and which class a mistake is follows from the winner: both are learnt."""
+    fitted = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=2)
+    plain = TemperatureScaling.fit(scenes(10))
+    test = scenes(10, seed=1)
+    order = CorrectnessScaling(fitted.base, fitted.softening)
+    nll = {
+        name: sum(float(cross_entropy(each(p.logits[None]), p.labels)) for p in test) / len(test)
+        for name, each in {"ours": fitted, "order kept": order, "plain": plain}.items()
+    }
+    truth = edge_share = 0.0
+    for p in test:
+        label, y = p.logits.argmax(0), p.labels[0]
+        edge = torch.zeros_like(label, dtype=torch.bool)
+        edge[1:] |= label[1:] != label[:-1]
+        edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+        edge = torch.nn.functional.max_pool2d(edge[None].float(), 5, 1, 2)[0] > 0
+        miss = torch.where(edge, 0.4, 0.03)
+        kind = torch.where(y == (label + 1) % 5, 0.9, 0.1)
+        truth -= float(torch.where(y == label, 1 - miss, miss * kind).log().mean()) / len(test)
+        edge_share += float(edge.float().mean()) / len(test)
+    assert 0.2 < edge_share < 0.8
+    assert truth < nll["ours"] < truth + 0.25 * (nll["plain"] - truth)
+    assert nll["order kept"] < nll["plain"] - 0.02
+    for p in test:
+        assert torch.equal(fitted(p.logits[None]).argmax(1), p.logits[None].argmax(1))
+
+
+def test_it_falls_back_where_there_is_nothing_to_learn(caplog):
+    predictions = toy_predictions(num_images=6, size=(24, 32))
+    with caplog.at_level(logging.WARNING, "calibrant"):
+        fitted = CorrectnessScaling.fit(predictions, num_networks=3, epochs=2)
+    plain = TemperatureScaling.fit(predictions)
+    logits = torch.stack([p.logits for p in predictions])
+    if fitted.softening is None and fitted.alternatives is None:
+        assert torch.equal(fitted(logits), plain(logits))
+        assert "falls back to its base alone" in fitted.notes[-1]
+        assert fitted.notes[-1] in caplog.messages
+    else:  # a gain within chance of the true map's, which temperature scaling is
+        torch.testing.assert_close(fitted(logits).softmax(1), plain(logits).softmax(1), rtol=0, atol=0.08)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda ps: ps[:1], "only one labelled image"),
+        (
+            lambda ps: [ps[0], *(replace(p, labels=torch.full_like(p.labels, IGNORE)) for p in ps[1:])],
+            "only one labelled",
+        ),
+        (lambda ps: [replace(p, labels=p.logits.argmax(0)[None]) for p in ps], "all pixels of the fit are right"),
+        (lambda ps: [replace(p, labels=p.logits.argmin(0)[None]) for p in ps], "all pixels of the fit are mistakes"),
+    ],
+)
+def test_it_says_why_it_falls_back(change, said):
+    fitted = CorrectnessScaling.fit(change(toy_predictions()), num_networks=2, epochs=1)
+    assert fitted.softening is None
+    assert fitted.alternatives is None
+    assert said in fitted.notes[-1]
+
+
+def test_no_labels_is_an_error():
+    void = [replace(p, labels=torch.full_like(p.labels, IGNORE)) for p in toy_predictions()]
+    with pytest.raises(FitError):
+        CorrectnessScaling.fit(void, base=lambda predictions: TemperatureScaling(1.0))
+
+
+def test_it_wants_a_base_that_keeps_the_argmax_and_the_classes_of_its_fit():
+    with pytest.raises(InputError, match="keeps the argmax; got VectorScaling"):
+        CorrectnessScaling(VectorScaling(torch.ones(3), torch.zeros(3)), None)
+    with pytest.raises(ShapeError, match="logits of 4 classes, as fitted"):
+        CorrectnessScaling(TemperatureScaling(1.0), softening(4))(torch.zeros(1, 3, 2, 2))
+
+
+def test_without_alternatives_the_order_of_all_classes_stays():
+    logits = drawn(2, 6, 20, 24, scale=4)
+    out = CorrectnessScaling(TemperatureScaling(1.3), softening(6))(logits)
+    assert torch.equal(out.argsort(stable=True, dim=1), logits.argsort(stable=True, dim=1))
+    ratio = (out - out.amax(1, keepdim=True)) / (logits - logits.amax(1, keepdim=True)).clamp_max(-1e-3)
+    spread_of_ratio = ratio.masked_fill(logits == logits.amax(1, keepdim=True), torch.nan)
+    assert float(spread_of_ratio.nan_to_num(0).amax(1).std()) > 0.01  # temperatures differ from pixel to pixel
+
+
+def test_three_dimensions_and_gradients():
+    logits = drawn(1, 4, 5, 6, 7).requires_grad_()
+    calibrator = CorrectnessScaling(
+        TemperatureScaling(1.3), softening(4), Alternatives(torch.ones(4), drawn(4), drawn(4, 4))
+    )
+    out = calibrator(logits)
+    assert out.shape == logits.shape
+    out.softmax(1)[:, 0].sum().backward()
+    assert bool(logits.grad.isfinite().all())
+    assert bool((logits.grad != 0).any())
+
+
+def test_several_networks_are_their_mean():
+    images = toy_predictions(num_classes=4)
+    pixels = pixels_of(images[0])
+    centre, scale = drawn(len(NAMES), scale=0.3), torch.rand(len(NAMES)) + 0.5
+    networks = [Trainee(pixels, centre, scale, 5, seed) for seed in range(3)]
+    for network in networks:
+        with torch.no_grad():
+            network.readout += drawn(5, seed=3, scale=0.2)
+            network.offset += 0.1
+    mean = torch.stack([n(pixels.numbers, pixels.winner, pixels.runner_up).log() for n in networks]).mean(0).exp()
+    whole = joined(networks)(context_of(images[0].logits[None]))[0, 0]
+    torch.testing.assert_close(whole, mean.detach(), rtol=1e-5, atol=1e-5)
+
+
+def pixels_of(prediction, others=None):
+    context = context_of(prediction.logits[None])
+    z = prediction.logits.flatten(1).T
+    below = z - z.amax(1, keepdim=True)
+    labels = prediction.labels.flatten().clamp_min(0)
+    return ContextPixels(context.numbers[0].T, below, others, labels, context.winner[0], context.runner_up[0])
+
+
+def test_the_loss_is_the_sum_of_its_parts():
+    images = [pixels_of(p) for p in toy_predictions(num_classes=4, num_images=2)]
+    pixels, factor = together(images), 1 + torch.rand(2 * 192, generator=torch.Generator().manual_seed(0))
+    z = pixels.below * factor[:, None]
+    confidence, right = z.softmax(1).amax(1), (z.argmax(1) == pixels.labels).float()
+    expected = cross_entropy(z, pixels.labels) + binary_cross_entropy(confidence, right)
+    for image in (slice(0, 192), slice(192, 384)):
+        gap = confidence[image] - right[image]
+        expected += 5.0 * gap.mean() ** 2 / 2
+        kernel = torch.exp(-((confidence[image][:, None] - LEVELS) ** 2) / (2 * 0.05**2))
+        share = kernel / kernel.sum(1, keepdim=True)
+        expected += 3.0 * ((gap[:, None] * share).mean(0) ** 2 + 1e-6).sqrt().sum() / 2
+    ours = loss_of(pixels, factor, num_images=2, image_weight=5.0, level_weight=3.0)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_alternatives_find_the_habits_of_mistakes():
+    """Labels drawn from known habits: the fit's loss comes close to the truth's."""
+    c, rng = 4, torch.Generator().manual_seed(0)
+    truth = Alternatives(torch.full((c,), 0.5), drawn(c), drawn(c, c, seed=2))
+    images, best = [], 0.0
+    for _ in range(8):
+        below = 2 * torch.randn(1, c, 2000, generator=rng)
+        below -= below.amax(1, keepdim=True)
+        winner = below.argmax(1)
+        log_probs = truth(below, winner)[0].T
+        labels = torch.multinomial(log_probs.exp(), 1, generator=rng)[:, 0]
+        best += float(nll_loss(log_probs, labels)) / 8
+        images.append(Mistakes(below[0].T, labels, winner[0]))
+    fitted, found = fit_alternatives(images)
+    assert fitted is not None
+    assert "strength" in found
+    loss = sum(float(nll_loss(fitted(i.below.T[None], i.winner[None])[0].T, i.labels)) for i in images) / 8
+    assert loss < best + 0.01
+    own = (
+        sum(float(nll_loss((i.below.scatter(1, i.winner[:, None], -1e30)).log_softmax(1), i.labels)) for i in images)
+        / 8
+    )
+    assert own > best + 0.1
+
+
+def test_alternatives_are_given_up_where_the_base_is_right():
+    c, rng = 4, torch.Generator().manual_seed(0)
+    images = []
+    for _ in range(6):
+        below = 2 * torch.randn(300, c, generator=rng)
+        below -= below.amax(1, keepdim=True)
+        winner = below.argmax(1)
+        rest = below.scatter(1, winner[:, None], -1e30).softmax(1)
+        images.append(Mistakes(below, torch.multinomial(rest, 1, generator=rng)[:, 0], winner))
+    fitted, found = fit_alternatives(images, strengths=(1e-4,))
+    assert fitted is None
+    assert "the base's own are kept" in found
+
+
+def test_spread_keeps_the_confidence_and_the_winner():
+    below = drawn(1, 5, 200, scale=3)
+    below -= below.amax(1, keepdim=True)
+    winners, factor = below == 0, torch.rand(1, 1, 200) + 0.5
+    others = drawn(1, 5, 200, seed=5, scale=2).masked_fill(winners, -1e30).log_softmax(1)
+    out = spread(below, winners, factor, others)
+    wanted = (below * factor).softmax(1)
+    # No class was cut at the winner's level, and the rest is not a difference of nearly equal numbers.
+    free = ((out < 0).sum(1) == 4) & (wanted.amax(1) < 0.99)
+    assert bool(free.any())
+    assert not bool(free.all())
+    probs = out.softmax(1)
+    torch.testing.assert_close(probs.amax(1)[free], wanted.amax(1)[free])
+    rest = probs / (1 - probs.amax(1, keepdim=True))
+    torch.testing.assert_close(
+        rest.masked_fill(winners, 0)[:, :, free[0]], others.exp()[:, :, free[0]], rtol=1e-4, atol=1e-5
+    )
+    assert bool((out <= 0).all())
+
+
+def test_memory_does_not_grow_with_the_images(monkeypatch):
+    monkeypatch.setattr(correctness, "MOST_NUMBERS", 40 * 3 * (2 * 3 + len(NAMES)))
+    base = TemperatureScaling(1.0)
+    assert [len(i) for i in correctness._draw(toy_predictions(num_images=3), base, None, 0)] == [40] * 3
+    assert [len(i) for i in correctness._draw(toy_predictions(num_images=6), base, None, 0)] == [20] * 6
+
+
+def test_what_is_drawn_of_an_image_does_not_depend_on_the_others():
+    predictions, base = toy_predictions(num_images=4), TemperatureScaling(1.5)
+    whole = correctness._draw(predictions, base, 30, 7)
+    some = correctness._draw([predictions[2], predictions[0]], base, 30, 7)
+    for one, other in ((whole[2], some[0]), (whole[0], some[1])):
+        assert torch.equal(one.numbers, other.numbers)
+        assert torch.equal(one.labels, other.labels)
+
+
+def test_onnx_gives_the_same(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    ort = pytest.importorskip("onnxruntime")
+    for name in ("RADII", "REACHES"):  # the others are the same again, and take minutes to export
+        monkeypatch.setattr(_context, name, (1,))
+    part = softening(3, fewer=16)
+    calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, Alternatives(torch.ones(3), drawn(3), drawn(3, 3)))
+    export_onnx(calibrator, tmp_path / "file.onnx", num_classes=3)
+    session = ort.InferenceSession(str(tmp_path / "file.onnx"), providers=["CPUExecutionProvider"])
+    given = drawn(2, 3, 21, 37, scale=3).round()
+    probs, labels = session.run(["probabilities", "labels"], {"logits": given.numpy()})
+    torch.testing.assert_close(torch.from_numpy(probs), calibrator(given).softmax(1), rtol=0, atol=1e-4)
+    assert torch.equal(torch.from_numpy(labels), given.argmax(1))
+
+
+def test_half_precision_and_scale():
+    """What is seen is scaled by the base, so a model whose logits are doubled gets the same probabilities."""
+    logits = drawn(1, 4, 16, 16, scale=3)
+    one, two = (CorrectnessScaling(TemperatureScaling(t), softening(4)) for t in (1.5, 3.0))
+    torch.testing.assert_close(one(logits).softmax(1), two(2 * logits).softmax(1))
+    half = one(logits.half())
+    assert half.dtype == torch.float32
+    assert math.isclose(
+        float(half.softmax(1).amax(1).mean()), float(one(logits).softmax(1).amax(1).mean()), rel_tol=1e-2
+    )
+
+
+def test_it_is_stored(tmp_path):
+    calibrator = CorrectnessScaling(
+        TemperatureScaling(1.5), softening(4), Alternatives(torch.ones(4), drawn(4), drawn(4, 4)), ("a note",)
+    )
+    save(calibrator, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.notes == ("a note",)
+    assert torch.equal(loaded(drawn(2, 4, 9, 9)), calibrator(drawn(2, 4, 9, 9)))

@@ -9,6 +9,8 @@ from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality
 from calibrant.calibrators.storage import load, save
@@ -18,14 +20,19 @@ from calibrant.calibrators.vector import VectorScaling
 __all__ = [
     "Calibrator",
     "DirichletScaling",
+    "EntropyAbove",
     "Fit",
     "Identity",
     "LearntSelector",
+    "MetaCal",
     "NoSelector",
+    "OraclePredictions",
+    "OracleSelector",
     "SelectiveScaling",
     "Selector",
     "SelectorQuality",
     "TemperatureScaling",
+    "Uniform",
     "VectorScaling",
     "export_onnx",
     "load",

@@ -20,6 +20,8 @@ from calibrant._shapes import Tensor
 from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.oracle import OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -34,7 +36,11 @@ KINDS: dict[str, type] = {
     "vector scaling": VectorScaling,
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
+    "Meta-Cal": MetaCal,
+    "uniform": Uniform,
     "no selector": NoSelector,
+    "entropy": EntropyAbove,
+    "oracle": OracleSelector,
     "learnt selector": LearntSelector,
     "selector quality": SelectorQuality,
 }

@@ -6,15 +6,12 @@ Other libraries stand beside ours where they happen to be installed.
 """
 
 import argparse
-import contextlib
 import importlib.util
 import logging
-import resource
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -51,21 +48,6 @@ def in_turn(tasks: dict[str, Callable[[], object]], runs: int) -> dict[str, floa
             if run:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def peak_megabytes() -> float:
-    """Return the largest resident memory since the last :func:`forget_peak`."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def forget_peak() -> float:
-    """Start a new peak where the system allows it, and return the resident memory now."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak_megabytes()
 
 
 def nll(predictions: list[Prediction], scale: Callable[[torch.Tensor], torch.Tensor]) -> float:

@@ -37,6 +37,19 @@ class Example:
     labels: Int[Tensor, "a *s"]
 
 
+@runtime_checkable
+class Examples(Protocol):
+    """A source of examples, read by number: a list, or what reads files when asked."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def __getitem__(self, i: int, /) -> Example:
+        """Read one image and its labels."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model said about one image.
@@ -108,6 +121,12 @@ class Subset:
     predictions: Predictions
     numbers: Sequence[int]
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the images, without reading any if the source has ``keys``."""
+        keys = getattr(self.predictions, "keys", None)
+        return tuple(self[i].key if keys is None else keys[n] for i, n in enumerate(self.numbers))
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.numbers)
@@ -175,7 +194,8 @@ class Pixels:
             flat = prediction.labels.flatten()
             labelled = torch.nonzero(flat != IGNORE).squeeze(1)
             if len(labelled) > per_image:
-                generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(prediction.key.encode()))
+                # torch's generator looks at the low 32 bits of its seed alone.
+                generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
                 chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
                 labelled = labelled[chosen.to(labelled.device)]
             columns = prediction.logits.flatten(1)

@@ -1,11 +1,9 @@
 """Fits reach the optimum, recover the truth, and are defined where there is none."""
 
-import logging
-
 import pytest
 import torch
 
-from calibrant.calibrators import TemperatureScaling, VectorScaling, _descend, _minimise
+from calibrant.calibrators import TemperatureScaling, VectorScaling, _minimise
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Pixels, Prediction
 from calibrant.testing import toy_predictions
@@ -250,55 +248,3 @@ def test_minimise_says_when_the_steps_run_out():
     enough = _minimise.minimise(_negative_log_likelihood, _minimise.Blocks(predictions), start)
     assert enough.converged
     assert 1 / float(enough.point) == pytest.approx(5.0, rel=0.15)
-
-
-class TestDescent:
-    def test_adamw_is_torchs(self):
-        generator = torch.Generator().manual_seed(0)
-        ours = torch.randn(5, generator=generator).requires_grad_()
-        theirs = ours.detach().clone().requires_grad_()
-        one = _descend.AdamW([ours], 1e-2, 0.1)
-        two = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=0.1)
-        for _ in range(20):
-            one.step(torch.autograd.grad((ours - 3).square().sum(), [ours]))
-            two.zero_grad()
-            (theirs - 3).square().sum().backward()
-            two.step()
-        torch.testing.assert_close(ours, theirs)
-
-    def test_the_best_state_is_kept_and_patience_ends_it(self):
-        x, path = torch.zeros(1, requires_grad=True), []
-
-        def score():
-            path.append(float(x))
-            return (path[-1] - 0.25) ** 2
-
-        best = _descend.descend(
-            [x],
-            loss=lambda batch: -x.sum(),
-            batches=lambda generator: [None],
-            score=score,
-            epochs=100,
-            learning_rate=0.1,
-            patience=3,
-        )
-        assert float(x.detach()) == pytest.approx(0.25, abs=0.06)
-        assert best == min((value - 0.25) ** 2 for value in path)
-        assert len(path) < 10
-
-    def test_a_loss_that_is_never_finite_is_a_fit_error(self):
-        x = torch.zeros(1, requires_grad=True)
-        with pytest.raises(FitError, match="finite held-out loss"):
-            _descend.descend(
-                [x],
-                loss=lambda _: x.sum(),
-                batches=lambda _: [0],
-                score=lambda: float("nan"),
-                epochs=2,
-                learning_rate=1.0,
-            )
-
-    def test_progress_is_logged(self, caplog):
-        with caplog.at_level(logging.INFO, logger="calibrant"):
-            TemperatureScaling.fit_as_published(toy_predictions(), epochs=2)
-        assert "epoch 2 of 2" in caplog.text

@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half of the time that help takes
     help="Honest confidence for semantic segmentation: measure it, repair it after training, report it.",
 )
 for command in (demo, import_, measure, fit, apply, compare, report):

@@ -1,21 +1,30 @@
 """What commands share: reading stores with a bar, naming methods, saying what was done."""
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
 aside = Console(stderr=True)
 
 
 @contextmanager
-def bars() -> Iterator[Progress]:
+def bars() -> Generator[Progress]:
     """Show progress bars on the error stream; what the library logs meanwhile is shown above them."""
     columns = (
         SpinnerColumn(),
@@ -53,33 +62,49 @@ class _OnBar(logging.Handler):
             self.progress.update(task.id, description=f"{title} [dim]{record.getMessage()}[/]", title=title)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Watched:
-    """Predictions that move a bar while they are read."""
+    """Predictions that move a bar while they are read, in order or by number."""
 
     predictions: Any
     progress: Progress
     title: str
+    _task: TaskID | None = None
 
     def __len__(self) -> int:
         return len(self.predictions)
 
     def __iter__(self) -> Iterator[Any]:
-        task = self.progress.add_task(self.title, total=len(self.predictions))
-        try:
-            for prediction in self.predictions:
-                yield prediction
-                self.progress.advance(task)
-        finally:
-            self.progress.remove_task(task)
+        self._done()
+        for prediction in self.predictions:
+            self._start()
+            yield prediction
+            self._advance()
+        self._done()
 
     def __getitem__(self, i: int, /) -> Any:
-        return self.predictions[i]
+        self._start()
+        item = self.predictions[i]
+        self._advance()
+        return item
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of the images."""
         return tuple(self.predictions.keys)
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = self.progress.add_task(self.title, total=len(self.predictions))
+
+    def _advance(self) -> None:
+        assert self._task is not None
+        self.progress.advance(self._task)
+
+    def _done(self) -> None:
+        if self._task is not None:
+            self.progress.remove_task(self._task)
+            self._task = None
 
 
 def write_json(value: Any, path: Path) -> None:

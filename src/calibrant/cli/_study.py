@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from calibrant.cli.methods import Method, fit_method
 from calibrant.errors import DataError, InputError
 from calibrant.evaluation import Comparison, calibrated, compare, tally_all
 from calibrant.metrics import SCORES, Measurement, load_measurement, save_measurement
-from calibrant.predictions import Predictions, Subset, split
+from calibrant.predictions import Predictions, split
 from calibrant.report import Case, as_json, case_of, terminal_table, worst_images, write_page
 
 SUFFIX = ".measurement"
@@ -143,7 +143,7 @@ def run_study(
     measurements: dict[str, list[Measurement]] = {title: [] for title in methods}
     notes: list[str] = []
     calibrators: dict[str, Calibrator] = {}
-    test: Predictions = tested
+    test: Any = tested
     with bars() as progress:
         for seed in seeds:
             fitted, test = split(source, share, seed=seed) if tested is None else (source, tested)
@@ -175,11 +175,11 @@ def _images(part: Predictions, source: Any, *, whole: bool) -> str:
     return f"{len(part)} images of {source.provenance.data}" + ("" if whole else ", drawn at random")
 
 
-def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
+def _cases(test: Any, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
     first = study.measurements[next(iter(calibrators))][-1]
     worst = worst_images(first, count=count)
     for key in worst:
-        prediction = test[_number(test, key)]
+        prediction = test[test.keys.index(key)]
         if prediction.logits.ndim != 3:
             return
         row = {title: study.measurements[title][-1].take([first.keys.index(key)]) for title in calibrators}
@@ -191,15 +191,8 @@ def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Stud
         )
 
 
-def _number(predictions: Any, key: str) -> int:
-    if isinstance(predictions, Subset):
-        wanted = list(predictions.predictions.keys).index(key)
-        return list(predictions.numbers).index(wanted)
-    return list(predictions.keys).index(key)
-
-
 @contextmanager
-def _heard(who: str, notes: list[str]) -> Iterator[None]:
+def _heard(who: str, notes: list[str]) -> Generator[None]:
     """Collect what a fit warns of."""
     handler = _Notes(who, notes)
     logging.getLogger("calibrant").addHandler(handler)

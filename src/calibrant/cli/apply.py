@@ -14,11 +14,17 @@ def apply(
     output: Annotated[str, typer.Option("--output", "-o", help="Where the calibrated store goes.")],
     dtype: Annotated[str, typer.Option(help="float32 keeps every label; float16 is half the size.")] = "float32",
 ) -> None:
-    """Write the predictions of STORE as CALIBRATOR makes them. Interrupted, the same command goes on."""
+    """Write STORE as CALIBRATOR makes it.
+
+    Interrupted, the same command goes on.
+    """
     from calibrant.calibrators import load
     from calibrant.cli._console import Watched, bars, console
     from calibrant.data import StoredPredictions, write_store
+    from calibrant.errors import InputError
 
+    if Path(store).resolve() == Path(output).resolve():
+        raise InputError(f"expected another place for the calibrated store; got {output} for both. Choose a new one.")
     loaded, stored = load(calibrator), StoredPredictions(store)
     provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {loaded}")
     with bars() as progress:

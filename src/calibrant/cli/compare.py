@@ -9,7 +9,9 @@ import typer
 def compare(
     store: Annotated[str, typer.Argument(help="The store to fit on; without TEST, one part of it is for testing.")],
     test: Annotated[list[str] | None, typer.Argument(help="Stores to test on, of other images.")] = None,
-    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Names with commas between, or all. A wrong name is answered with the right ones.")
+    ] = "all",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
     json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,
     tallies: Annotated[
@@ -23,7 +25,10 @@ def compare(
         int, typer.Option(min=1, help="How far from a change of label the boundary reaches.")
     ] = 2,
 ) -> None:
-    """Compare calibration methods on STORE (and TEST), and write a report that opens by double click."""
+    """Fit methods, judge them on other images, report.
+
+    Fits on one part of STORE and tests on the other, or on TEST. The report opens by double click.
+    """
     from calibrant.cli._console import console
     from calibrant.cli._study import run_study
     from calibrant.cli.methods import parse_methods

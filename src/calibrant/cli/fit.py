@@ -14,7 +14,7 @@ def fit(
     pixels_per_image: Annotated[int, typer.Option(help="Pixels drawn from each image.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the pixels drawn and of training.")] = 0,
 ) -> None:
-    """Fit a calibrator to the predictions of STORE and save it."""
+    """Fit a calibrator to STORE and save it."""
     from calibrant.calibrators import save
     from calibrant.cli._console import Watched, bars, console
     from calibrant.cli.methods import fit_method, parse_method

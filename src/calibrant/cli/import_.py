@@ -26,9 +26,12 @@ def import_(
     dtype: Annotated[
         str | None, typer.Option(help="Store logits as float16, bfloat16 or float32; as they are if not said.")
     ] = None,
+    upsample: Annotated[
+        bool, typer.Option(help="Logits are smaller than the labels, and are to be upsampled linearly.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
-    """Bring logits or probabilities from FOLDER into a store.
+    """Bring logits or probabilities into a store.
 
     Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
     probability maps, and TIFF. Interrupted, the same command goes on.
@@ -44,11 +47,12 @@ def import_(
         probabilities=probabilities,
         class_axis=class_axis,
         class_names=_names(class_names),
+        upsample=upsample,
     )
     provenance = Provenance(
         model=model or str(folder),
         data=data or str(folder),
-        resolution="as stored, at the size of the labels",
+        resolution="the labels' size" + (", logits upsampled linearly" if upsample else ""),
         class_names=_names(class_names),
         ignore="none" if ignore_index < 0 else f"label {ignore_index} counts nowhere",
     )

@@ -20,7 +20,10 @@ def measure(
         int, typer.Option(min=1, help="How far from a change of label the boundary reaches.")
     ] = 2,
 ) -> None:
-    """Print calibration, likelihood, overlap and ranking scores of STORE, with intervals over images."""
+    """Print the scores of STORE with their intervals.
+
+    Calibration, likelihood, overlap and ranking; intervals are over images. --json writes every figure.
+    """
     from functools import partial
 
     from calibrant.calibrators import load

@@ -24,7 +24,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "uncalibrated": Method("uncalibrated", Identity.fit),
+    "uncalibrated": Method("uncalibrated", lambda predictions, **_: Identity()),
     "temperature": Method("temperature scaling", TemperatureScaling.fit),
     "temperature-published": Method("temperature scaling, as published", TemperatureScaling.fit_as_published),
     "vector": Method("vector scaling", VectorScaling.fit),

@@ -1,5 +1,14 @@
 """Counting and scoring: tallies with one row per image, and pure functions of them."""
 
+from calibrant.metrics.areas import (
+    AreaSamples,
+    area_crps,
+    area_interval,
+    area_pit,
+    area_ranks,
+    interval_coverage,
+    interval_width,
+)
 from calibrant.metrics.calibration import (
     BrierDecomposition,
     CalibrationBins,
@@ -15,6 +24,23 @@ from calibrant.metrics.calibration import (
     reliability_curve,
 )
 from calibrant.metrics.files import load_measurement, save_measurement
+from calibrant.metrics.frequencies import (
+    FlipCounts,
+    SampleDivergence,
+    SampleFrequencies,
+    expected_sample_divergence,
+    flip_frequencies,
+    flip_offsets,
+    sample_divergence,
+)
+from calibrant.metrics.hypotheses import (
+    HypothesisDistances,
+    annotator_diversity,
+    ged_floor,
+    generalised_energy_distance,
+    hungarian_matched_iou,
+    sample_diversity,
+)
 from calibrant.metrics.measurement import SCORES, Measurement
 from calibrant.metrics.mistakes import (
     ConfidenceRanks,
@@ -49,20 +75,30 @@ from calibrant.metrics.tally import (
 
 __all__ = [
     "SCORES",
+    "AreaSamples",
     "BrierDecomposition",
     "CalibrationBins",
     "ClassCounts",
     "ClasswiseBins",
     "ConfidenceRanks",
+    "FlipCounts",
+    "HypothesisDistances",
     "Interval",
     "LikelihoodSums",
     "Measurement",
     "ReliabilityCurve",
     "Resamples",
     "RiskCoverage",
+    "SampleDivergence",
+    "SampleFrequencies",
     "Score",
     "Tally",
     "adaptive_calibration_error",
+    "annotator_diversity",
+    "area_crps",
+    "area_interval",
+    "area_pit",
+    "area_ranks",
     "augrc",
     "aurc",
     "auroc",
@@ -76,10 +112,18 @@ __all__ = [
     "dice",
     "expected_calibration_error",
     "expected_error_if_calibrated",
+    "expected_sample_divergence",
+    "flip_frequencies",
+    "flip_offsets",
+    "ged_floor",
+    "generalised_energy_distance",
+    "hungarian_matched_iou",
     "image_mean",
     "interior",
     "intersection_over_union",
     "interval",
+    "interval_coverage",
+    "interval_width",
     "load_measurement",
     "maximum_calibration_error",
     "mean_confidence",
@@ -92,6 +136,8 @@ __all__ = [
     "reliability_curve",
     "resampled_scores",
     "risk_coverage_curve",
+    "sample_divergence",
+    "sample_diversity",
     "save_measurement",
     "top_label_brier_score",
 ]

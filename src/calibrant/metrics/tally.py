@@ -12,14 +12,14 @@ Conventions
 * Intervals draw whole images again (a cluster bootstrap): pixels of one image are far from independent.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from typing import Any, TypeVar
 
 import torch
 
-from calibrant._shapes import Float, Tensor
+from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError, ShapeError
 
 T = TypeVar("T", bound="Tally")
@@ -102,14 +102,18 @@ class Tally:
         others = other.columns()
         return replace(self.mapped(lambda column: column - next(others)), keys=self.keys, left_out=self.left_out)
 
-    @classmethod
-    def stack(cls: type[T], tallies: Sequence[T]) -> T:
+    @staticmethod
+    def added(rows: Iterable[T]) -> T:
+        """Return the sum of tallies row by row, in their order, without names of rows."""
+        return reduce(_plus, rows)
+
+    @staticmethod
+    def stack(tallies: Sequence[T]) -> T:
         """Return all rows in one tally, sorted by key if every row has one.
 
         :raises ShapeError: the tallies count different things (other bins or classes).
+        :raises InputError: there is none.
         """
-        if len(tallies) == 1:
-            return tallies[0]
         if not tallies:
             raise InputError("expected at least one tally to stack; got none. Count at least one image.")
         columns = [list(tally.columns()) for tally in tallies]
@@ -130,6 +134,11 @@ class Tally:
         return replace(replace(stacked, keys=keys).take(order), left_out=left_out)
 
 
+def _plus(first: T, second: T) -> T:
+    others = second.columns()
+    return first.mapped(lambda column: column + next(others))
+
+
 @dataclass(frozen=True)
 class Interval:
     """A value and the bounds of its interval."""
@@ -143,25 +152,42 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+_AT_ONCE = 50
+"""Resamples looked at together, so that memory stays small beside the tally itself."""
+
+
 @dataclass(frozen=True)
 class Resamples:
     """How often each image is drawn in each resample: shared by all that is to be compared in pairs."""
 
     keys: tuple[str, ...]
-    weights: Float[Tensor, "r n"]
+    weights: Int[Tensor, "r n"]
 
     @classmethod
     def draw(cls, tallies: Sequence[Tally], *, generator: torch.Generator, num_resamples: int = 1000) -> "Resamples":
-        """Draw images with replacement from all that appear in the tallies."""
+        """Draw images with replacement from all that appear in the tallies.
+
+        :raises InputError: no resample is asked for.
+        """
+        if num_resamples < 1:
+            raise InputError(f"expected at least one resample; got {num_resamples}. A thousand are usual.")
         keys = tuple(sorted(reduce(set.union, (set(_row_names(tally)) for tally in tallies), set())))
-        drawn = torch.randint(len(keys), (num_resamples, len(keys)), generator=generator)
-        weights = torch.zeros(num_resamples, len(keys), dtype=torch.float64)
-        return cls(keys, weights.scatter_add_(1, drawn, torch.ones_like(weights)))
+        weights = torch.zeros(num_resamples, len(keys), dtype=torch.int16)
+        for part in weights.split(_AT_ONCE):
+            drawn = torch.randint(len(keys), part.shape, generator=generator)
+            part.scatter_add_(1, drawn, torch.ones_like(part))
+        return cls(keys, weights)
 
     def of(self, tally: Tally) -> Float[Tensor, "r n"]:
         """Return the weights of a tally's rows."""
+        return torch.cat(list(self.parts(tally)))
+
+    def parts(self, tally: Tally) -> Iterator[Float[Tensor, "r n"]]:
+        """Yield the weights of a tally's rows, some resamples at a time."""
         number = {key: i for i, key in enumerate(self.keys)}
-        return self.weights[:, [number[name] for name in _row_names(tally)]]
+        rows = [number[name] for name in _row_names(tally)]
+        for part in self.weights.split(_AT_ONCE):
+            yield part[:, rows].double()
 
 
 def _row_names(tally: Tally) -> tuple[str, ...]:
@@ -181,32 +207,40 @@ def resampled_scores(
     scores: Mapping[str, Score], tally: Tally, resamples: Resamples
 ) -> dict[str, tuple[float, Float[Tensor, " r"]]]:
     """Return each score's value and its values on every resample."""
-    weights = resamples.of(tally)
-    found = {}
-    whole = tally.pooled()
-    pooled: dict[str, list[Tensor]] = {name: [] for name, score in scores.items() if score.pooled}
-    # A few resamples at a time, so that memory stays small beside the tally itself.
-    for part in weights.split(50) if pooled else ():
-        again = tally.resampled(part)
-        for name, values in pooled.items():
-            values.append(scores[name].of(again).double())
-    for name, score in scores.items():
-        if score.pooled:
-            found[name] = (float(score.of(whole)), torch.cat(pooled[name]))
-        else:
-            values = score.of(tally).double()
-            known = ~values.isnan()
-            found[name] = (image_mean(values), (weights[:, known] @ values[known]) / weights[:, known].sum(1))
-    return found
+    pooled = {name: score for name, score in scores.items() if score.pooled}
+    by_image = {name: score.of(tally).double() for name, score in scores.items() if not score.pooled}
+    drawn: dict[str, list[Tensor]] = {name: [] for name in scores}
+    for weights in resamples.parts(tally):
+        again = tally.resampled(weights) if pooled else None
+        for name, score in pooled.items():
+            drawn[name].append(score.of(again).double())
+        for name, values in by_image.items():
+            known = (~values.isnan()).double()
+            drawn[name].append((weights @ values.nan_to_num()) / (weights @ known))
+    whole = tally.pooled() if pooled else None
+    value = {name: float(score.of(whole)) for name, score in pooled.items()}
+    value |= {name: image_mean(values) for name, values in by_image.items()}
+    return {name: (value[name], torch.cat(parts)) for name, parts in drawn.items()}
 
 
 def interval(value: float, values: Float[Tensor, " r"], *, level: float = 0.95) -> Interval:
-    """Return the percentile interval of resampled values."""
+    """Return the percentile interval of resampled values, less the bootstrap's own estimate of its bias.
+
+    A resample holds some images twice, so its calibration errors are larger than the data's, by as much as the data's
+    are larger than the truth. Unshifted, an interval may miss its own value. No bound leaves zero behind that no
+    resample crossed.
+
+    >>> interval(1.0, torch.tensor([1.0, 2.0, 3.0]), level=0.5)
+    Interval(value=1.0, low=0.5, high=1.5)
+    """
     known = values[~values.isnan()]
     if len(known) == 0:
         return Interval(value, float("nan"), float("nan"))
-    low, high = torch.quantile(known, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=known.dtype)).tolist()
-    return Interval(value, low, high)
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=known.dtype)
+    low, high = (torch.quantile(known, tails) - known.mean() + value).tolist()
+    if value >= 0 and bool((known >= 0).all()):
+        low = max(low, 0.0)
+    return Interval(value, min(low, value), max(high, value))
 
 
 def bootstrap(

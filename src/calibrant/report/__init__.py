@@ -1,1 +1,11 @@
-"""The only room that draws."""
+"""The only room that draws.
+
+``write_page`` makes one HTML file of a comparison; ``terminal_table`` and ``as_json`` say the same in the terminal and
+to programs. ``worst_images`` and ``case_of`` choose and prepare the single images a page shows.
+"""
+
+from calibrant.report.cases import Case, case_of, worst_images
+from calibrant.report.page import render_page, write_page
+from calibrant.report.tables import as_json, terminal_table
+
+__all__ = ["Case", "as_json", "case_of", "render_page", "terminal_table", "worst_images", "write_page"]

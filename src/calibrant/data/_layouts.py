@@ -1,0 +1,162 @@
+"""Which files belong to which image, in the layouts that people have."""
+
+import os
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibrant.data._reading import LABELS, NIFTI, PICTURES, PROBABILITIES, SCORES, split_name
+from calibrant.errors import DataError
+
+SCORE_FOLDERS = ("logits", *PROBABILITIES)
+KNOWN = (
+    "Known layouts: logits/NAME.npy (or .npz, .safetensors, .tif) with labels/NAME.png; nnU-Net's NAME.npz with a "
+    "folder of NAME.nii.gz or NAME.png labels; NAME.nii.gz of four axes, or NAME_0000.nii.gz, NAME_0001.nii.gz, … for "
+    "each class, with labels/NAME.nii.gz"
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one image: one of scores, or one for each class; one of labels for each annotator."""
+
+    key: str
+    scores: tuple[Path, ...]
+    labels: tuple[Path, ...]
+    image: Path | None
+
+
+def score_folder(path: Path) -> Path:
+    """Return where the scores lie: in a folder named for them, or right here.
+
+    :raises DataError: there is no such folder, or two of them.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: expected a folder of scores and labels; there is none. Check the path.")
+    named = [path / name for name in SCORE_FOLDERS if (path / name).is_dir()]
+    if len(named) > 1:
+        raise DataError(
+            f"{path}: expected one folder of scores; got {named[0].name} and {named[1].name}. Name one of them, "
+            "and the labels: open_folder(path / 'logits', labels=path / 'labels') (command line: --labels)."
+        )
+    return named[0] if named else path
+
+
+def match(
+    path: Path, labels: str | os.PathLike[str] | None, images: str | os.PathLike[str] | None
+) -> tuple[list[Files], int]:
+    """Match files by the names before their endings; return them in order, and how many labels have no scores.
+
+    :raises DataError: nothing is there, labels or images are missing, or a name is there twice.
+    """
+    folder = score_folder(path)
+    label_folder = Path(labels) if labels is not None else path / "labels"
+    image_folder = Path(images) if images is not None else path / "images"
+    scores = _one_kind(folder)
+    if not scores:
+        names = sorted(p.name for p in folder.iterdir())
+        inside = ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "an empty folder"
+        raise DataError(f"{folder}: expected files of scores ({', '.join(SCORES)}); got {inside}. {KNOWN}.")
+    if not label_folder.is_dir():
+        raise DataError(
+            f"{label_folder}: expected the folder of labels; there is none. "
+            "Name it: open_folder(path, labels=…) (command line: --labels)."
+        )
+    annotators = _annotators(label_folder, set(scores.values()))
+    groups = _classes(scores, annotators[0])
+    missing = [key for key in groups if any(key not in there for there in annotators)]
+    if missing:
+        some = "" if len(missing) == 1 else f" (so do {len(missing) - 1} more of {len(groups)})"
+        lacking = next(i for i, there in enumerate(annotators) if missing[0] not in there)
+        where = label_folder if len(annotators) == 1 else _subfolders(label_folder)[lacking]
+        raise DataError(
+            f"image {missing[0]!r}: expected its labels at {where / missing[0]}{'.png'} (or another of "
+            f"{', '.join(LABELS[1:])}); there are none{some}. Labels must be named as the scores are."
+        )
+    pictures = None
+    if images is not None or image_folder.is_dir():
+        pictures = _unique(_files(image_folder, PICTURES), PICTURES)
+        without = [key for key in groups if key not in pictures]
+        if without:
+            raise DataError(
+                f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or {', '.join(PICTURES[1:])}); "
+                f"it is missing, as are {len(without) - 1} more. Images must be named as the scores are."
+            )
+    files = [
+        Files(key, groups[key], tuple(there[key] for there in annotators), pictures[key] if pictures else None)
+        for key in sorted(groups)
+    ]
+    return files, len(annotators[0].keys() - groups.keys())
+
+
+def _one_kind(folder: Path) -> dict[str, Path]:
+    """Return the score files of the one kind that is there; beside nnU-Net's .npz lie its label maps, which are not."""
+    kinds = {}
+    for file in sorted(folder.iterdir()):
+        found = split_name(file, SCORES)
+        if found and file.is_file():
+            kind = {".nii": ".nii.gz", ".tiff": ".tif"}.get(found[1], found[1])
+            kinds.setdefault(kind, []).append(file)
+    if ".npz" in kinds:
+        kinds.pop(".nii.gz", None)
+    if len(kinds) > 1:
+        raise DataError(
+            f"{folder}: expected scores of one kind; got {' and '.join(sorted(kinds))} files. Put those that are not "
+            "scores into another folder, labels into one named labels."
+        )
+    return _unique(next(iter(kinds.values()), []), SCORES)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _annotators(folder: Path, scores: Set[Path]) -> list[dict[str, Path]]:
+    """Return the label files of each annotator: of the folder itself, or of each folder in it."""
+    here = _unique([p for p in _files(folder, LABELS) if p not in scores], LABELS)
+    several = [there for there in (_unique(_files(p, LABELS), LABELS) for p in _subfolders(folder)) if there]
+    if here and several:
+        raise DataError(
+            f"{folder}: expected label files, or one folder of them for each annotator; got both. Move one of them."
+        )
+    if not here and not several:
+        raise DataError(f"{folder}: expected label files ({', '.join(LABELS)}); there are none. {KNOWN}.")
+    return several or [here]
+
+
+def _classes(scores: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Return the score files of each image: NAME_0000, NAME_0001, … are classes where the labels are called NAME."""
+    groups: dict[str, tuple[Path, ...]] = {}
+    for stem, file in scores.items():
+        name, _, number = stem.rpartition("_")
+        if stem in labels or name not in labels or len(number) != 4 or not number.isdigit():
+            groups[stem] = (file,)
+            continue
+        there = groups.setdefault(name, ())
+        if int(number) != len(there) or split_name(file, NIFTI) is None:
+            raise DataError(
+                f"{file}: expected the class maps of {name!r} as NIfTI files numbered from _0000 without a gap; "
+                f"got _{number} as number {len(there)}. Add the missing one, or name the labels as the scores are."
+            )
+        groups[name] = (*there, file)
+    return groups
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of {', '.join(suffixes)} files; there is none. Check the path.")
+    return [p for p in sorted(folder.iterdir()) if p.is_file()]
+
+
+def _unique(files: Sequence[Path], suffixes: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files:
+        name = split_name(file, suffixes)
+        if name is None:
+            continue
+        if name[0] in found:
+            raise DataError(
+                f"{file}: expected one file of the name {name[0]!r}; got {found[name[0]].name} too. Remove one of them."
+            )
+        found[name[0]] = file
+    return found

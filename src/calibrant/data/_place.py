@@ -1,0 +1,110 @@
+"""A folder on disk or at a URL, in which a file is there whole or not at all."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from calibrant.errors import StoreError
+
+
+class Place:
+    """A flat folder: local paths, ``file://``, ``memory://``, and whatever else fsspec can reach.
+
+    :raises StoreError: nothing installed can reach such an address.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = os.fspath(url)
+        try:
+            self._fs, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise StoreError(
+                f"{self.url}: expected a folder or an address that fsspec can reach; {error}. "
+                "Check the part before '://', or install the package for it."
+            ) from error
+        self._root = root.rstrip("/") if len(root) > 1 else root
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+
+    def is_same_as(self, other: "Place") -> bool:
+        """Tell whether two addresses lead to one folder."""
+        return type(self._fs) is type(other._fs) and self._root == other._root
+
+    def name(self, file: str) -> str:
+        """Return the full name of a file, for messages."""
+        return f"{self.url.rstrip('/')}/{file}"
+
+    def local_path(self, file: str) -> Path:
+        """Return the path of a file in a local folder."""
+        return Path(self._root) / file
+
+    def is_folder(self) -> bool:
+        """Tell whether there is such a folder (or, in a bucket, anything below the address)."""
+        return self._fs.isdir(self._root)
+
+    def is_file(self) -> bool:
+        """Tell whether a file stands where a folder is expected."""
+        return self._fs.isfile(self._root)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the names of the visible files and their sizes in bytes; nothing if there is no folder."""
+        self._fs.invalidate_cache()
+        try:
+            found = self._fs.ls(self._root, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise StoreError(
+                f"{self.url}: expected a folder that can be listed; got {error}. Get the right to read it."
+            ) from error
+        files = ((item["name"].rstrip("/").rsplit("/", 1)[-1], item) for item in found)
+        return {name: item["size"] or 0 for name, item in files if not name.startswith(".")}
+
+    def size(self, file: str) -> int:
+        """Return the size of one file in bytes.
+
+        :raises FileNotFoundError: there is none.
+        """
+        return self._fs.info(self._path(file))["size"]
+
+    def read(self, file: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return the bytes of a file, or some of them."""
+        return self._fs.cat_file(self._path(file), start=start, end=end)
+
+    def write(self, file: str, content: bytes) -> None:
+        """Write a file whole or not at all: under another name first, then renamed; in a bucket in one go.
+
+        :raises OSError: the disk is full, or may not be written to; nothing is left behind.
+        """
+        self._fs.makedirs(self._root, exist_ok=True)
+        if not self.is_local:
+            self._fs.pipe_file(self._path(file), content)
+            return
+        path = self.local_path(file)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())  # so that not even a power cut leaves a name without its content
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+    def remove(self, file: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(file))
+
+    def sweep(self) -> None:
+        """Remove the temporary files of a write that was killed."""
+        if self.is_local:
+            for path in Path(self._root).glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+    def _path(self, file: str) -> str:
+        return f"{self._root.rstrip('/')}/{file}"

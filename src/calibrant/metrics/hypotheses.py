@@ -1,0 +1,291 @@
+"""How well drawn label maps match what annotators say: distances of every pair of maps, and scores read off them.
+
+Conventions
+-----------
+* The distance of two maps is 1 - IoU, the mean over the classes that count. Maps are compared on the pixels that every
+  annotator labelled.
+* The IoU of two empty regions is named, because published numbers differ in it: ``"one"`` (LIDC: Kohl et al. 2019,
+  PHiSeg, CAR), ``"nan"`` (the class is left out of the pair; stochastic Cityscapes: Kohl et al. 2018, CAR)
+  or ``"zero"``.
+* Labels are either *annotators*, draws from a law p(y|x) that nobody knows, or all *modes* of a known law, with their
+  probabilities as weights. Scores that correct for the number of draws need to know which.
+* Every score is one number an image; the score of a data set is the mean over images. Rows have no sum.
+* Published energy distances keep the distance of a map to itself (a V-statistic). They fall as samples are added, for
+  the same model, so numbers at unlike sample counts are not comparable; without the diagonal they are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment, linprog
+
+from calibrant._check import check_choice, shape_of
+from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant.errors import InputError, LabelError, ShapeError
+from calibrant.metrics._imagewise import ImageWise
+from calibrant.metrics._maps import each_map_set, normalised
+from calibrant.metrics._pairs import pairwise_distances
+
+T = TypeVar("T", bound="HypothesisDistances")
+EMPTY = {"one": 1.0, "nan": math.nan, "zero": 0.0}
+"""The IoU of two empty regions, by name."""
+
+
+@dataclass(frozen=True)
+class HypothesisDistances(ImageWise):
+    """Distances between the hypotheses and the labels of each image.
+
+    :param to_labels: of each hypothesis to each label.
+    :param between_hypotheses: of each two hypotheses.
+    :param between_labels: of each two labels.
+    :param label_weights: adding up to 1; 0 marks padding.
+    :param sample_weights: of the hypotheses, adding up to 1.
+    :param modes: whether the labels are all modes of a known law.
+    """
+
+    to_labels: Float[Tensor, "n m a"]
+    between_hypotheses: Float[Tensor, "n m m"]
+    between_labels: Float[Tensor, "n a a"]
+    label_weights: Float[Tensor, "n a"]
+    sample_weights: Float[Tensor, "n m"]
+    modes: Bool[Tensor, " n"]
+
+    @classmethod
+    def of(
+        cls,
+        hypotheses: Int[Tensor, "m n *s"],
+        labels: Int[Tensor, "n *t"],
+        *,
+        num_classes: int,
+        classes: Sequence[int] | None = None,
+        empty: str = "one",
+        weights: Float[Tensor, "n a"] | None = None,
+        modes: bool = False,
+        sample_weights: Float[Tensor, "n m"] | None = None,
+    ) -> "HypothesisDistances":
+        """Compare every pair of maps of each image of a batch, one row each.
+
+        An image without labelled pixels scores NaN; under ``empty="nan"`` so does one whose labels show none of the
+        classes. Hypotheses alone cannot have an image left out: two that show none of its classes are at distance 0.
+
+        :param hypotheses: drawn maps, samples first.
+        :param labels: (n, a, *s), or (n, *s) with one annotator; ``IGNORE`` where unlabelled.
+        :param classes: those that count, such as ``[1]`` for the foreground alone; by default all.
+        :param empty: the IoU of two empty regions: ``"one"``, ``"nan"`` or ``"zero"``.
+        :param weights: of the labels; by default all annotators who labelled a pixel of the image weigh the same.
+        :param modes: the labels are all modes of a known law, ``weights`` their probabilities.
+        :param sample_weights: of the hypotheses; by default all weigh the same.
+        :raises ShapeError, LabelError, InputError, MethodError: what was passed cannot be compared.
+
+        >>> ring, dot = torch.tensor([[1, 1, 1, 0]]), torch.tensor([[0, 1, 0, 0]])
+        >>> distances = HypothesisDistances.of(
+        ...     torch.stack([ring, dot]), torch.stack([ring, ring], 1), num_classes=2, classes=[1])
+        >>> distances.to_labels[0]
+        tensor([[0.0000, 0.0000],
+                [0.6667, 0.6667]], dtype=torch.float64)
+        """
+        check_choice(empty, EMPTY, "convention for empty regions")
+        counted = list(range(num_classes) if classes is None else classes)
+        if not counted or not set(counted) <= set(range(num_classes)):
+            raise LabelError(
+                f"expected at least one class to count, of 0..{num_classes - 1}; got {counted}. Check num_classes."
+            )
+        num_samples = len(hypotheses)
+        if sample_weights is not None and sample_weights.shape != (len(labels), num_samples):
+            raise ShapeError(
+                f"expected one weight an image and hypothesis, {(len(labels), num_samples)}; "
+                f"got {shape_of(sample_weights)}. Images come first, as in the labels' weights."
+            )
+        found, label_weights = [], []
+        for maps in each_map_set(hypotheses, labels, num_classes, weights):
+            stacked = np.concatenate([maps.hypotheses, maps.labels])
+            if not maps.complete.all():
+                stacked = stacked[:, maps.complete]
+            distances = pairwise_distances(stacked, counted, EMPTY[empty])
+            between_labels = distances[num_samples:, num_samples:][np.ix_(maps.weights > 0, maps.weights > 0)]
+            shows_nothing = stacked.shape[1] == 0 or np.isnan(between_labels).all()
+            distances = np.full_like(distances, np.nan) if shows_nothing else np.nan_to_num(distances, nan=0.0)
+            found.append(torch.from_numpy(distances))
+            label_weights.append(torch.from_numpy(maps.weights))
+        rows = torch.stack(found)
+        if sample_weights is None:
+            sample_weights = torch.ones(len(rows), num_samples)
+        return cls(
+            rows[:, :num_samples, num_samples:].clone(),
+            rows[:, :num_samples, :num_samples].clone(),
+            rows[:, num_samples:, num_samples:].clone(),
+            torch.stack(label_weights),
+            normalised(sample_weights, "hypotheses"),
+            torch.full((len(rows),), modes),
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """The number of hypotheses."""
+        return self.to_labels.shape[1]
+
+    def first(self: T, num_samples: int) -> T:
+        """Return the distances of the first hypotheses alone.
+
+        :raises InputError: there are not that many.
+        """
+        if not 1 <= num_samples <= self.num_samples:
+            raise InputError(
+                f"expected 1 to {self.num_samples} samples; got {num_samples}. Draw more hypotheses, or ask for fewer."
+            )
+        chosen = slice(num_samples)
+        return replace(
+            self,
+            to_labels=self.to_labels[:, chosen],
+            between_hypotheses=self.between_hypotheses[:, chosen, chosen],
+            sample_weights=normalised(self.sample_weights[:, chosen], "hypotheses"),
+        )
+
+    @classmethod
+    def stack(cls: type[T], tallies: Sequence[T]) -> T:
+        """Return all rows in one tally, sorted by key; images of fewer annotators are padded with weights of 0."""
+        most = max((tally.label_weights.shape[1] for tally in tallies), default=0)
+        return super().stack([tally._padded(most) for tally in tallies])
+
+    def _padded(self: T, num_labels: int) -> T:
+        more = num_labels - self.label_weights.shape[1]
+        if more == 0:
+            return self
+        pad = torch.nn.functional.pad
+        return replace(
+            self,
+            to_labels=pad(self.to_labels, (0, more)),
+            between_labels=pad(self.between_labels, (0, more, 0, more)),
+            label_weights=pad(self.label_weights, (0, more)),
+        )
+
+
+def generalised_energy_distance(
+    distances: HypothesisDistances, *, num_samples: int | None = None, diagonal: bool = True
+) -> Float[Tensor, " n"]:
+    r"""Return the squared generalised energy distance (GED) of each image; lower is better.
+
+    .. math:: 2\,E\,d(s, y) - E\,d(s, s') - E\,d(y, y')
+
+    Kohl et al. (2018), eq. (5); Kassapis et al. (2021), eq. (9). ``ged_floor`` says what a perfect sampler scores.
+
+    :param num_samples: the value to expect at that many samples, exactly the mean over all choices of so many of those
+        held: with D the mean distance of two different hypotheses it is :math:`\mathrm{GED}_\infty + D/m`, which also
+        reaches beyond the number held. ``distances.first(m)`` uses the first m alone, with more noise.
+    :param diagonal: keep the distance of a map to itself, as published. Without it the value does not depend on the
+        number of samples or annotators, but for chance, and is 0 on average for a perfect sampler; it can fall below
+        0, and needs two hypotheses and, unless labels are modes, two annotators, or it is NaN.
+    :raises InputError: ``num_samples`` of hypotheses with unlike weights.
+    """
+    crossed = torch.einsum("nm,nma,na->n", distances.sample_weights, distances.to_labels, distances.label_weights)
+    within = _within(distances.between_hypotheses, distances.sample_weights)
+    between = _within(distances.between_labels, distances.label_weights)
+    if not diagonal:
+        labels = torch.where(distances.modes, between.all, between.different)
+        return 2 * crossed - within.different - labels
+    if num_samples is None:
+        return 2 * crossed - within.all - between.all
+    _check_alike(distances, num_samples)
+    same = 1 / num_samples
+    # One hypothesis alone has no distance to a different one, and needs none at num_samples = 1.
+    different = within.different if num_samples > 1 else torch.zeros_like(crossed)
+    return 2 * crossed - ((1 - same) * different + same * within.same) - between.all
+
+
+def ged_floor(distances: HypothesisDistances, num_samples: int | float) -> Float[Tensor, " n"]:
+    r"""Return the GED (as published, with the diagonal) that a perfect sampler is expected to score on each image.
+
+    Let m hypotheses and R annotators all be independent draws from one law, with D the mean distance of two draws.
+    Distances of different maps are D on average; the self pairs, 1/m and 1/R of all, are 0. What remains is
+    D (1/m + 1/R). If labels are all modes of the known law, their term is exact, and D/m remains. D is estimated from
+    the labels without their self pairs; with unequal weights w, 1/R is the sum of w².
+
+    :param num_samples: m; ``math.inf`` for what no number of samples takes away.
+
+    >>> halves = torch.tensor([[[0, 0, 0, 1], [0, 0, 1, 1]]])
+    >>> distances = HypothesisDistances.of(halves.movedim(1, 0), halves, num_classes=2, classes=[1])
+    >>> ged_floor(distances, 16)  # two annotators at distance 1/2
+    tensor([0.2812], dtype=torch.float64)
+    """
+    labels = _within(distances.between_labels, distances.label_weights)
+    apart = torch.where(distances.modes, labels.all, labels.different)
+    of_labels = torch.where(distances.modes, 0.0, distances.label_weights.square().sum(-1))
+    return (apart - labels.same) * (1 / num_samples + of_labels)
+
+
+def sample_diversity(distances: HypothesisDistances) -> Float[Tensor, " n"]:
+    """Return the mean distance of two different hypotheses: 0 for a sampler that has collapsed."""
+    return _within(distances.between_hypotheses, distances.sample_weights).different
+
+
+def annotator_diversity(distances: HypothesisDistances) -> Float[Tensor, " n"]:
+    """Return the mean distance of two annotators: of two different ones, or of two draws from the known modes."""
+    labels = _within(distances.between_labels, distances.label_weights)
+    return torch.where(distances.modes, labels.all, labels.different)
+
+
+def hungarian_matched_iou(distances: HypothesisDistances, num_samples: int | None = None) -> Float[Tensor, " n"]:
+    """Return the Hungarian-matched IoU (HM-IoU) of each image; higher is better.
+
+    Hypotheses are matched to labels so that the mean IoU is largest, each with all of its weight: optimal transport
+    from the sample weights to the label weights. Where weights are alike this is the one-to-one assignment after both
+    sets have been repeated to their least common multiple; for 16 hypotheses and 4 annotators that is the published
+    form (Kohl et al. 2019; CAR), in which each annotator is repeated four times.
+
+    :param num_samples: uses the first so many hypotheses.
+    :raises InputError: there are not that many hypotheses.
+    """
+    distances = distances if num_samples is None else distances.first(num_samples)
+    rows = zip(
+        distances.to_labels.numpy(), distances.sample_weights.numpy(), distances.label_weights.numpy(), strict=True
+    )
+    return torch.tensor([1 - _transport_cost(*row) for row in rows], dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Mean distances in one set: of all pairs, of different members, and of a member to itself."""
+
+    all: Tensor
+    different: Tensor
+    same: Tensor
+
+
+def _within(distances: Float[Tensor, "n w w"], weights: Float[Tensor, "n w"]) -> _Within:
+    everything = torch.einsum("nv,nvw,nw->n", weights, distances, weights)
+    to_itself = distances.diagonal(dim1=1, dim2=2)
+    chance = weights.square()
+    different = (everything - (chance * to_itself).sum(-1)) / (1 - chance.sum(-1))
+    alone = (weights > 0).sum(-1) < 2
+    return _Within(everything, torch.where(alone, torch.nan, different), (weights * to_itself).sum(-1))
+
+
+def _check_alike(distances: HypothesisDistances, num_samples: int) -> None:
+    weights = distances.sample_weights
+    if num_samples < 1 or not torch.allclose(weights, torch.full_like(weights, 1 / weights.shape[1])):
+        raise InputError(
+            f"expected 1 sample or more, of hypotheses that weigh the same; got num_samples={num_samples} and weights "
+            f"from {float(weights.min()):.3g} to {float(weights.max()):.3g}. Leave num_samples out for a weighted set."
+        )
+
+
+def _transport_cost(cost: np.ndarray, of_rows: np.ndarray, of_columns: np.ndarray) -> float:
+    cost, of_rows, of_columns = cost[of_rows > 0][:, of_columns > 0], of_rows[of_rows > 0], of_columns[of_columns > 0]
+    if cost.size == 0 or np.isnan(cost).any():
+        return math.nan
+    size = math.lcm(*cost.shape)
+    alike = np.ptp(of_rows) < 1e-12 and np.ptp(of_columns) < 1e-12
+    if alike and size <= 512:
+        repeated = cost.repeat(size // cost.shape[0], 0).repeat(size // cost.shape[1], 1)
+        return float(repeated[linear_sum_assignment(repeated)].mean())
+    m, a = cost.shape
+    margins = np.concatenate([np.kron(np.eye(m), np.ones(a)), np.kron(np.ones(m), np.eye(a))])
+    # One margin follows from the others; left in, rounding could make the equations contradict each other.
+    solved = linprog(cost.ravel(), A_eq=margins[:-1], b_eq=np.concatenate([of_rows, of_columns])[:-1], method="highs")
+    if not solved.success:
+        raise InputError(f"expected weights that can be transported; got none that could ({solved.message}).")
+    return float(solved.fun)

@@ -1,0 +1,96 @@
+"""What the figures draw: curves over all repetitions, with bands from drawing images again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from calibrant._shapes import Float, Tensor
+from calibrant.metrics import (
+    CalibrationBins,
+    ConfidenceRanks,
+    Measurement,
+    Resamples,
+    reliability_curve,
+    risk_coverage_curve,
+)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Bin by bin: what was said, what came true, in how many pixels; nan in empty bins.
+
+    :param low: lower bound of the accuracy, from the interval of the gap over images.
+    """
+
+    confidence: Float[Tensor, " b"]
+    accuracy: Float[Tensor, " b"]
+    share: Float[Tensor, " b"]
+    low: Float[Tensor, " b"]
+    high: Float[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class RiskCoverageLine:
+    """The error among the surest pixels, for growing shares of pixels kept."""
+
+    coverage: Float[Tensor, " q"]
+    risk: Float[Tensor, " q"]
+
+    def at(self, coverage: float) -> float:
+        """Return the risk at a coverage, between the nearest two points."""
+        after = int(torch.searchsorted(self.coverage, coverage).clamp(max=len(self.coverage) - 1))
+        before = max(0, after - 1)
+        span = float(self.coverage[after] - self.coverage[before])
+        share = 1.0 if span == 0 else (coverage - float(self.coverage[before])) / span
+        share = min(max(share, 0.0), 1.0)
+        return float(self.risk[before] * (1 - share) + self.risk[after] * share)
+
+
+def draws(measurements: Mapping[str, Sequence[Measurement]], *, seed: int = 0, num_resamples: int = 500) -> Resamples:
+    """Return resamples shared by all figures of a page."""
+    rows = [each for repetitions in measurements.values() for each in repetitions]
+    return Resamples.draw(rows, generator=torch.Generator().manual_seed(seed), num_resamples=num_resamples)
+
+
+def pooled_bins(bins: Sequence[CalibrationBins]) -> CalibrationBins:
+    """Return one row with the pixels of all images of all repetitions."""
+    return CalibrationBins.stack([each.pooled() for each in bins]).pooled()
+
+
+def reliability(
+    measurements: Sequence[Measurement], resamples: Resamples, of: Callable[[Measurement], CalibrationBins]
+) -> Reliability:
+    """Return the reliability of all repetitions' pixels together, with its 95 % band over images.
+
+    :param of: which bins of a measurement are meant.
+    """
+    bins = [of(each) for each in measurements]
+    curve = reliability_curve(pooled_bins(bins))
+    # An image that is tested in several repetitions is drawn in all of them or in none.
+    weights = [resamples.of(each) for each in measurements]
+    parts = [each.resampled(weight) for each, weight in zip(bins, weights, strict=True)]
+    drawn = replace(
+        parts[0],
+        count=torch.stack([part.count for part in parts]).sum(0),
+        correct=torch.stack([part.correct for part in parts]).sum(0),
+        confidence=torch.stack([part.confidence for part in parts]).sum(0),
+    )
+    gap = (drawn.correct - drawn.confidence) / drawn.count
+    low, high = torch.nanquantile(gap, torch.tensor([0.025, 0.975], dtype=gap.dtype), dim=0)
+    confidence, accuracy, share = (column[0].double() for column in (curve.confidence, curve.accuracy, curve.share))
+    return Reliability(confidence, accuracy, share, (confidence + low).clamp(0, 1), (confidence + high).clamp(0, 1))
+
+
+def risk_coverage(ranks: Sequence[ConfidenceRanks], *, most_points: int = 200) -> RiskCoverageLine:
+    """Return the risk-coverage curve of all repetitions' pixels together, thinned to what a figure shows."""
+    curve = risk_coverage_curve(ConfidenceRanks.stack([each.pooled() for each in ranks]).pooled())
+    coverage, risk = curve.coverage[0].double(), curve.risk[0].double()
+    known = ~(coverage.isnan() | risk.isnan()) & (coverage > 0)
+    coverage, order = coverage[known].sort(stable=True)
+    risk = risk[known][order]
+    # A pixel of a figure holds at most one point; the last point, all pixels kept, always stays.
+    cell = (coverage * most_points).ceil()
+    last = torch.ones_like(cell, dtype=torch.bool)
+    last[:-1] = cell[:-1] != cell[1:]
+    return RiskCoverageLine(coverage[last], risk[last])

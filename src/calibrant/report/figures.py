@@ -1,0 +1,230 @@
+"""Figures as inline SVG: reliability diagrams and risk-coverage curves.
+
+Each figure is a string to be put into an HTML page: no outside reference, text as text, identifiers that start with
+the figure's name, colours as custom properties of the page, and the same bytes for the same numbers.
+"""
+
+import io
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import matplotlib as mpl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from calibrant.report.curves import Reliability, RiskCoverageLine
+from calibrant.report.palette import LIGHT, Style, as_property
+
+_SETTINGS: dict[str, Any] = {
+    "axes.edgecolor": LIGHT["soft"],
+    "axes.labelcolor": LIGHT["ink"],
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "calibrant",
+    "text.color": LIGHT["ink"],
+    "text.parse_math": False,
+    "xtick.color": LIGHT["soft"],
+    "ytick.color": LIGHT["soft"],
+    "xtick.labelcolor": LIGHT["ink"],
+    "ytick.labelcolor": LIGHT["ink"],
+}
+_PERCENT = FuncFormatter(lambda value, _: f"{100 * value:g}")
+_FIFTHS = FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1])
+
+SPARSE = 1e-4
+"""Bins with a smaller share of the pixels are drawn as open points."""
+
+Line = tuple[str, Reliability, Style]
+
+
+def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
+    """Return a reliability diagram with the pixel mass under it, as SVG.
+
+    A single line comes with its gap areas; several come with a legend.
+
+    :param name: starts every identifier in the figure; unlike in any other figure of the page.
+    :param label: the text alternative.
+    """
+    several = len(lines) > 1
+    with _settings():
+        height = 4.1 + (0.1 + 0.19 * len(lines) if several else 0)
+        figure = Figure(figsize=(3.5, height))
+        figure.patch.set_alpha(0)
+        below = height - 4.1
+        main = figure.add_axes((0.15, (below + 1.45) / height, 0.8, 2.55 / height))
+        mass = figure.add_axes((0.15, (below + 0.48) / height, 0.8, 0.68 / height))
+        for axes in (main, mass):
+            axes.patch.set_alpha(0)
+        main.plot([0, 1], [0, 1], color=LIGHT["soft"], linewidth=1, linestyle=(0, (4, 3)))
+        main.text(0.03, 0.94, "too timid", color=LIGHT["soft"], va="top")
+        main.text(0.98, 0.04, "too sure", color=LIGHT["soft"], ha="right")
+        for number, (title, line, style) in enumerate(lines):
+            _draw_reliability(main, line, style, title, gaps=not several)
+            _draw_mass(mass, line, style, number, len(lines))
+        main.set(xlim=(0, 1), ylim=(0, 1), ylabel="right (%)")
+        main.xaxis.set_major_locator(_FIFTHS)
+        main.yaxis.set_major_locator(_FIFTHS)
+        main.xaxis.set_major_formatter(_PERCENT)
+        main.yaxis.set_major_formatter(_PERCENT)
+        mass.set_yscale("function", functions=(lambda x: abs(x) ** 0.5, lambda x: x**2))
+        mass.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (%)", ylabel="pixels (%)")
+        mass.xaxis.set_major_locator(_FIFTHS)
+        mass.xaxis.set_major_formatter(_PERCENT)
+        mass.yaxis.set_major_locator(FixedLocator([0, 0.1, 0.5, 1]))
+        mass.yaxis.set_minor_locator(NullLocator())
+        mass.yaxis.set_major_formatter(_PERCENT)
+        if several:
+            figure.legend(
+                *main.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5
+            )
+        return _svg(figure, name, label)
+
+
+def risk_coverage_figure(
+    lines: Sequence[tuple[str, RiskCoverageLine, Style]],
+    *,
+    name: str,
+    label: str,
+    ideal: RiskCoverageLine | None = None,
+) -> str:
+    """Return the risk-coverage curves of several methods in one diagram, as SVG.
+
+    :param ideal: the curve of a confidence that puts every mistake last, with the same label maps.
+    """
+    with _settings():
+        below = 0.62 + 0.19 * (len(lines) + (ideal is not None))
+        height = 2.7 + below
+        figure = Figure(figsize=(4.2, height))
+        figure.patch.set_alpha(0)
+        axes = figure.add_axes((0.13, below / height, 0.82, 2.6 / height))
+        axes.patch.set_alpha(0)
+        top = 0.0
+        for number, (title, line, style) in enumerate(lines):
+            coverage, risk = line.coverage.tolist(), line.risk.tolist()
+            # The markers of the methods stand apart, so that curves that lie on each other can be told.
+            every = (round(number / len(lines) * len(coverage) / 6), max(1, len(coverage) // 6))
+            axes.plot(
+                coverage,
+                risk,
+                color=style.color,
+                linestyle=style.dashes,
+                marker=style.marker,
+                markevery=every,
+                markersize=4.5,
+                linewidth=1.4,
+                label=title,
+            )
+            top = max(top, *risk)
+        if ideal is not None:
+            axes.plot(
+                ideal.coverage.tolist(),
+                ideal.risk.tolist(),
+                color=LIGHT["soft"],
+                linestyle=(0, (1, 2)),
+                linewidth=1.2,
+                label="ideal: every mistake ranked last",
+            )
+        axes.set(xlim=(0, 1), ylim=(0, 1.05 * top or 1), xlabel="coverage: surest pixels kept (%)")
+        axes.set_ylabel("risk: mistakes among them (%)")
+        axes.xaxis.set_major_formatter(_PERCENT)
+        axes.yaxis.set_major_formatter(_PERCENT)
+        figure.legend(*axes.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5)
+        return _svg(figure, name, label)
+
+
+@contextmanager
+def _settings() -> Generator[None, None, None]:
+    """Draw with the room's own settings, whatever a user's own are, and leave theirs as they were."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        with mpl.rc_context(cast(Any, _SETTINGS)):
+            yield
+
+
+def ideal_risk_coverage(line: RiskCoverageLine) -> RiskCoverageLine:
+    """Return the risk-coverage curve of the same mistakes, all of them ranked last.
+
+    >>> line = RiskCoverageLine(torch.tensor([0.5, 1.0]), torch.tensor([0.1, 0.2]))
+    >>> round(ideal_risk_coverage(line).at(0.9), 3)
+    0.111
+    """
+    error = float(line.risk[-1])
+    steps = torch.linspace(1 - error, 1, 50, dtype=torch.float64)
+    coverage = torch.cat([torch.zeros(1, dtype=torch.float64), steps])
+    return RiskCoverageLine(coverage, ((coverage - (1 - error)).clamp(min=0) / coverage.clamp(min=1e-9)))
+
+
+def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *, gaps: bool) -> None:
+    # A handful of pixels says nothing, and the band of a single image has no width: such bins are points, no curve.
+    full, sparse = line.share >= SPARSE, (line.share > 0) & (line.share < SPARSE)
+    said, right = line.confidence.where(full, torch.nan), line.accuracy.where(full, torch.nan)
+    bounds = (line.low.where(full, torch.nan).tolist(), line.high.where(full, torch.nan).tolist())
+    axes.fill_between(said.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
+    if gaps:
+        axes.bar(
+            said[full].tolist(),
+            (right - said)[full].tolist(),
+            bottom=said[full].tolist(),
+            width=0.6 / len(line.share),
+            fill=False,
+            edgecolor=style.color,
+            hatch="/////",
+            linewidth=0.6,
+        )
+    looks: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4.5, "clip_on": False}
+    axes.plot(said.tolist(), right.tolist(), linestyle=style.dashes, linewidth=1.4, label=title, **looks)
+    if bool(sparse.any()):
+        points = (line.confidence[sparse].tolist(), line.accuracy[sparse].tolist())
+        axes.plot(*points, linestyle="none", markerfacecolor="none", label="_sparse", **looks)
+
+
+def _draw_mass(axes: Axes, line: Reliability, style: Style, number: int, count: int) -> None:
+    bins = len(line.share)
+    width = 0.84 / bins / count
+    left = [(i + 0.08) / bins + number * width for i in range(bins)]
+    axes.bar(
+        left,
+        line.share.nan_to_num(0).tolist(),
+        width=width,
+        align="edge",
+        facecolor=style.color if number == 0 else "none",
+        edgecolor=style.color,
+        hatch=None if number == 0 else "/////",
+        linewidth=0.6,
+    )
+
+
+def _svg(figure: Figure, name: str, label: str) -> str:
+    """Return the figure as an SVG element that can stand in a page beside others."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
+    text = re.sub(r'\b(id)="', rf'\1="{name}-', text)
+    text = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    # The page says which font; matplotlib's list of families would name one that readers may not have.
+    text = re.sub(r"font: (?:\d+ )?([\d.]+)px [^;\"]+", r"font-size: \1px", text)
+    text = re.sub(r"font-family: [^;\"]+; ?", "", text)
+    text = re.sub(r"#[0-9a-f]{6}\b", lambda found: as_property(found[0]) or found[0], text)
+    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+    text = re.sub(r"\n\s*", "\n", text)
+    box = re.search(r'viewBox="([^"]+)"', text)
+    head = f'<svg class="figure" role="img" aria-label="{_escaped(label)}" viewBox="{box[1] if box else ""}">'
+    return head + text[text.index(">", text.index("<svg")) + 1 :].strip()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

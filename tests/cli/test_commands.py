@@ -1,0 +1,117 @@
+"""Every command, run as a user runs it, on a small folder of arrays."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calibrant.cli import main
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Eight images of an over-confident model, 4 classes, with void pixels."""
+    path = tmp_path_factory.mktemp("arrays")
+    rng = np.random.default_rng(0)
+    for name in ("logits", "labels", "images"):
+        (path / name).mkdir()
+    for number in range(8):
+        smooth = np.kron(rng.normal(size=(4, 5, 6)), np.ones((4, 4)))
+        logits = 2 * (smooth + 0.3 * rng.normal(size=smooth.shape))
+        probs = np.exp(logits) / np.exp(logits).sum(0)
+        labels = (probs.cumsum(0) < rng.random(probs.shape[1:])).sum(0).clip(max=3)
+        labels[:2] = 255
+        np.save(path / "logits" / f"{number}.npy", (3 * logits).astype(np.float16))
+        Image.fromarray(labels.astype(np.uint8)).save(path / "labels" / f"{number}.png")
+        Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path / "images" / f"{number}.png")
+    return path
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Run a command line; return its exit code, output and error output."""
+    monkeypatch.setattr("sys.argv", ["calibrant", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    return stopped.value.code or 0, printed.out, " ".join(printed.err.split())
+
+
+@pytest.fixture
+def calibrant(monkeypatch, capsys):
+    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def store(calibrant, folder, tmp_path):
+    code, out, err = calibrant("import", folder, "-o", tmp_path / "store", "--class-names", "sky,road,tree,car")
+    assert (code, err) == (0, "")
+    assert "8 images, 4 classes" in out
+    return tmp_path / "store"
+
+
+def test_fit_then_measure_shows_the_calibrated_model_better(calibrant, store, tmp_path):
+    assert calibrant("fit", store, "--method", "temperature", "-o", tmp_path / "ts")[0] == 0
+    figures = tmp_path / "figures.json"
+    code, out, _ = calibrant("measure", store, "--calibrator", tmp_path / "ts", "--json", figures, "-o", tmp_path / "m")
+    assert code == 0
+    assert "uncalibrated" in out
+    text = json.loads(figures.read_text())
+    assert text["facts"]["images"].endswith("(8 measured)")
+    report = tmp_path / "again.html"
+    assert calibrant("report", tmp_path / "m", "-o", report)[0] == 0
+    assert report.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_compare_writes_table_json_and_report(calibrant, store, tmp_path):
+    report, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    code, out, _ = calibrant(
+        "compare", store, "--methods", "uncalibrated,temperature,vector", "--seeds", 2, "-o", report, "--json", figures
+    )
+    assert code == 0
+    assert "temperature" in out
+    assert "chance" in out
+    assert "sky" in report.read_text()
+    assert json.loads(figures.read_text())
+
+
+def test_apply_keeps_every_label(calibrant, store, tmp_path):
+    from calibrant.data import StoredPredictions
+
+    calibrant("fit", store, "--method", "temperature", "-o", tmp_path / "ts")
+    assert calibrant("apply", tmp_path / "ts", store, "-o", tmp_path / "out")[0] == 0
+    for before, after in zip(StoredPredictions(store), StoredPredictions(tmp_path / "out"), strict=True):
+        assert (before.logits.argmax(0) == after.logits.argmax(0)).all()
+        assert after.logits.softmax(0).amax(0).mean() < before.logits.float().softmax(0).amax(0).mean()
+
+
+def test_composed_methods_are_named_and_fitted(calibrant, store, tmp_path):
+    code, out, _ = calibrant("fit", store, "--method", "selective:base=temperature;epochs=1", "-o", tmp_path / "sel")
+    assert code == 0
+    assert "SelectiveScaling" in out
+
+
+def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, tmp_path):
+    def refused(*arguments):
+        code, _, err = calibrant(*arguments)
+        assert code == 2
+        return err
+
+    assert "Did you mean 'temperature'" in refused("fit", store, "--method", "temprature", "-o", tmp_path / "x")
+    assert "in both" in refused("compare", store, store, "-o", tmp_path / "r.html")
+    assert "there is no such folder" in refused("measure", tmp_path / "nowhere")
+    assert "--ignore-index" in refused("import", folder, "-o", tmp_path / "y", "--ignore-index", "-1")
+    assert "before the softmax" in refused("import", _probabilities(folder, tmp_path), "-o", tmp_path / "z")
+    assert "Leave that option out" in refused("fit", store, "--method", "vector:base=temperature", "-o", tmp_path / "x")
+    assert not (tmp_path / "r.html").exists()
+    assert not (tmp_path / "x").exists()
+
+
+def _probabilities(folder, tmp_path):
+    made = tmp_path / "probs"
+    (made / "logits").mkdir(parents=True)
+    for file in (folder / "logits").iterdir():
+        z = np.load(file).astype(np.float64)
+        np.save(made / "logits" / file.name, np.exp(z - z.max(0)) / np.exp(z - z.max(0)).sum(0))
+    (made / "labels").symlink_to(folder / "labels")
+    return made

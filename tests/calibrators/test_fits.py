@@ -59,7 +59,7 @@ def test_fits_reach_the_optimum_of_a_float64_lbfgs(pixels_per_image, void):
     z, labels = pixels.logits.double(), pixels.labels
     temperature = TemperatureScaling.fit(predictions, pixels_per_image=pixels_per_image, seed=3).temperature
     assert float(nll(z / temperature, labels)) == pytest.approx(lbfgs(z, labels, vector=False), rel=1e-6)
-    fitted = VectorScaling.fit(predictions, pixels_per_image=pixels_per_image, seed=3)
+    fitted = VectorScaling.fit(predictions, pixels_per_image=pixels_per_image, strength=0, safe=False, seed=3)
     reached = nll(z * fitted.weight.double()[:, None] + fitted.bias.double()[:, None], labels)
     assert float(reached) == pytest.approx(lbfgs(z, labels, vector=True), rel=1e-6)
 
@@ -141,7 +141,7 @@ class TestDegenerate:
         fitted = VectorScaling.fit(predictions)
         assert bool(fitted.bias.isfinite().all())
         assert 1 < float(fitted.bias[:2].mean() - fitted.bias[2]) < 60
-        assert "1 of 3 classes" in fitted.notes[0]
+        assert any("1 of 3 classes" in note for note in fitted.notes)
         z, labels = columns(predictions)
         reached = nll(z * fitted.weight.double()[:, None] + fitted.bias.double()[:, None], labels)
         assert float(reached) == pytest.approx(lbfgs(z, labels, vector=True), rel=1e-5)

@@ -10,6 +10,8 @@ from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality
 from calibrant.calibrators.storage import load, save
@@ -20,14 +22,19 @@ __all__ = [
     "Calibrator",
     "CorrectnessScaling",
     "DirichletScaling",
+    "EntropyAbove",
     "Fit",
     "Identity",
     "LearntSelector",
+    "MetaCal",
     "NoSelector",
+    "OraclePredictions",
+    "OracleSelector",
     "SelectiveScaling",
     "Selector",
     "SelectorQuality",
     "TemperatureScaling",
+    "Uniform",
     "VectorScaling",
     "export_onnx",
     "load",

@@ -24,6 +24,9 @@ Slope = Callable[[Float[Tensor, "c p"], Int[Tensor, " p"], Tensor], tuple[float,
 Penalty = Callable[[Tensor], tuple[float, Tensor]]
 """From parameters to value and gradient of what is added to the mean."""
 
+Preconditioner = Callable[[Tensor], Tensor]
+"""From a gradient to about the Newton step against it: the inverse of an approximate Hessian."""
+
 
 class Found(NamedTuple):
     """Where a minimisation ended, after how many passes."""
@@ -36,7 +39,7 @@ class Found(NamedTuple):
 def minimise(
     slope: Slope,
     penalty: Penalty,
-    precondition: Callable[[Tensor], Tensor],
+    precondition: Preconditioner,
     blocks: Blocks,
     start: Tensor,
     *,
@@ -47,7 +50,6 @@ def minimise(
 
     It ends when the next step promises less than ``tolerance`` of the value.
 
-    :param precondition: from a gradient to about the Newton step against it: the inverse of an approximate Hessian.
     :raises FitError: there is no labelled pixel, or the value is not finite at the start.
     """
     point = start.double()

@@ -20,16 +20,18 @@ TRACED_STEPS = 6
 
 
 def winner_first(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-    """Return the log-probabilities nearest to ``softmax(mapped)`` whose argmax is that of ``raw``, ties included.
+    """Return the logits nearest to ``mapped``, as distributions, whose argmax is that of ``raw``, ties included.
+
+    Pixels whose winner is not overtaken keep their logits.
 
     >>> raw = torch.tensor([[[2.0], [1.0], [0.0]]])
     >>> winner_first(raw, torch.tensor([[[0.2], [0.6], [0.2]]]).log()).exp().squeeze()
     tensor([0.4000, 0.4000, 0.2000])
     """
-    mapped = mapped - mapped.logsumexp(1, keepdim=True)
+    offset = mapped.logsumexp(1, keepdim=True)
     winner = (raw == raw.amax(1, keepdim=True)).float()
     count = winner.sum(1, keepdim=True)
-    probs = mapped.exp()
+    probs = (mapped - offset).exp()
     level = (probs * winner).sum(1, keepdim=True) / count
     beaten = (probs.amax(1, keepdim=True) > level) | (count > 1)
     if torch.compiler.is_compiling():
@@ -38,7 +40,7 @@ def winner_first(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) ->
         image, pixel = beaten[:, 0].nonzero(as_tuple=True)
         here = _level(*(each[image, :, pixel] for each in (probs, winner, level)), steps=probs.shape[1])
         level = level.index_put((image, torch.zeros_like(image), pixel), here[:, 0])
-    log_level = level.log()
+    log_level = level.log() + offset
     shared = torch.where(winner == 1, log_level, torch.minimum(mapped, log_level))
     return keep_argmax(raw, torch.where(beaten, shared, mapped))
 

@@ -1,7 +1,6 @@
 """Dirichlet calibration: a matrix on the log-probabilities (Kull et al., NeurIPS 2019), with ODIR regularisation."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -117,10 +116,10 @@ class DirichletScaling(Calibrator):
         ``strength``, and everything by 1e-8.
 
         :param strength: by default the best of :data:`STRENGTHS` on left-out images; 0 for none.
-        :param bias_strength: by default ``strength``.
+        :param bias_strength: by default a tenth of ``strength``: biases are few.
         :param keep_argmax: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
-            than the standard error of its gain, or if there is but one image.
+            than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :raises FitError: there is no labelled pixel.
         """
@@ -191,7 +190,7 @@ def _fit(
     c = num_classes(source)
     centre = torch.cat([torch.eye(c) / temperature, torch.zeros(c, 1)], 1).double()
     power = torch.full((c, c + 1), float(strength), dtype=torch.float64).fill_diagonal_(DIAGONAL * strength)
-    power[:, c] = strength if bias_strength is None else bias_strength
+    power[:, c] = strength / 10 if bias_strength is None else bias_strength
     power += RIDGE / 2
 
     def penalty(point: Tensor) -> tuple[float, Tensor]:
@@ -224,7 +223,7 @@ def _slope(
 
 def _preconditioner(
     pixels: Pixels, point: Float[Tensor, "c q"], power: Float[Tensor, "c q"]
-) -> Callable[[Tensor], Tensor]:
+) -> _quasi_newton.Preconditioner:
     """The inverse of the Hessian's blocks on its diagonal, one for each row: sum p_k (1 - p_k) [x, 1] [x, 1]ᵀ.
 
     With very many classes one block, of the mean weight, serves all rows but for its size.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.calibrators._winner import winner_first
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, in_blocks, keep_argmax, remark
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality, select
@@ -28,24 +29,29 @@ UNIFORM = 1e10
 class SelectiveScaling(Calibrator):
     """Calibrate suspected mistakes in one way and all other pixels in another; the label map stays.
 
-    Where a branch may change the argmax, the raw winner's logit is raised to the largest of its pixel.
-
     :param selector: finds the suspected mistakes.
     :param mistaken: calibrates them.
     :param others: calibrates all other pixels.
+    :param keep_argmax: where a branch changes the argmax, take the nearest distribution in which the raw winner still
+        wins; if false, leave it changed.
     :param notes: what a fit had to say.
 
     >>> SelectiveScaling(NoSelector(), TemperatureScaling(1e10), Identity())(torch.tensor([[[1.0], [3.0]]])).squeeze()
     tensor([1., 3.])
     """
 
-    keeps_argmax = True
-
     def __init__(
-        self, selector: Selector, mistaken: Calibrator, others: Calibrator, notes: tuple[str, ...] = ()
+        self,
+        selector: Selector,
+        mistaken: Calibrator,
+        others: Calibrator,
+        keep_argmax: bool = True,
+        notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
         self.selector, self.mistaken, self.others = selector, mistaken, others
+        self.keep_argmax = keep_argmax
+        self.keeps_argmax = keep_argmax or (mistaken.keeps_argmax and others.keeps_argmax)
 
     @property
     def quality(self) -> SelectorQuality | None:
@@ -55,19 +61,20 @@ class SelectiveScaling(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return the logits of the two branches, pixel by pixel, in float32, with the argmax of the input."""
+        """Return the logits of the two branches, pixel by pixel, in float32."""
         flagged = self.selector(logits, image).unsqueeze(1)
         hot, cold = _temperature(self.mistaken, logits), _temperature(self.others, logits)
         if hot is not None and cold is not None:
             return in_blocks(lambda z, t: keep_argmax(z, z / t), logits, torch.where(flagged, hot, cold))
         mixed = torch.where(flagged, self.mistaken(logits, image), self.others(logits, image))
-        if self.mistaken.keeps_argmax and self.others.keeps_argmax:
+        if not self.keep_argmax or (self.mistaken.keeps_argmax and self.others.keeps_argmax):
             return mixed
-        return in_blocks(lambda z, scaled: keep_argmax(z, scaled, lift=True), logits, mixed)
+        return in_blocks(winner_first, logits, mixed)
 
     def arguments(self) -> dict[str, Any]:
-        """Return selector and branches."""
-        return {"selector": self.selector, "mistaken": self.mistaken, "others": self.others}
+        """Return selector and branches, and whether the label map is kept."""
+        branches = {"mistaken": self.mistaken, "others": self.others}
+        return {"selector": self.selector, **branches, "keep_argmax": self.keep_argmax}
 
     @classmethod
     def fit(
@@ -118,7 +125,7 @@ class SelectiveScaling(Calibrator):
             return _base_alone(whole, quality, f"no gain: {compared}.")
         notes = (f"{chosen}; {compared}", *_warnings(quality, temperature))
         log.info("selective scaling: %s", notes[0])
-        return cls(selector, TemperatureScaling(temperature), candidates[best].others, notes)
+        return cls(selector, TemperatureScaling(temperature), candidates[best].others, notes=notes)
 
     @classmethod
     def fit_as_published(
@@ -167,7 +174,7 @@ class SelectiveScaling(Calibrator):
             rule += " (the paper says nothing between 35 % and 50 %)"
         log.info("selective scaling: %s", rule)
         notes = (rule, *_warnings(quality, temperature))
-        return cls(selector, TemperatureScaling(temperature), base(predictions), notes)
+        return cls(selector, TemperatureScaling(temperature), base(predictions), notes=notes)
 
 
 @dataclass(frozen=True)
@@ -223,7 +230,7 @@ def _nll_of(calibrators: list[Calibrator], predictions: Predictions) -> list[flo
 
 def _base_alone(whole: Calibrator, quality: SelectorQuality | None, why: str) -> SelectiveScaling:
     note = remark(f"selective scaling falls back to its base alone: {why}")
-    return SelectiveScaling(NoSelector(quality), whole, whole, (note,))
+    return SelectiveScaling(NoSelector(quality), whole, whole, notes=(note,))
 
 
 def _warnings(quality: SelectorQuality, temperature: float) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.oracle import OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -40,7 +42,11 @@ KINDS: dict[str, type] = {
     "correctness scaling": CorrectnessScaling,
     "softening": Softening,
     "alternatives": Alternatives,
+    "Meta-Cal": MetaCal,
+    "uniform": Uniform,
     "no selector": NoSelector,
+    "entropy": EntropyAbove,
+    "oracle": OracleSelector,
     "learnt selector": LearntSelector,
     "selector quality": SelectorQuality,
 }

@@ -99,7 +99,7 @@ class VectorScaling(Calibrator):
         :param strength: by default the best of :data:`STRENGTHS` on left-out images.
         :param keep_argmax: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
-            than the standard error of its gain, or if there is but one image.
+            than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :raises FitError: there is no labelled pixel.
         """

@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 
+from benchmarks._memory import forget_peak, peak_megabytes
 from calibrant.calibrators import Calibrator, SelectiveScaling, TemperatureScaling, VectorScaling
 from calibrant.calibrators._minimise import Blocks
 from calibrant.predictions import IGNORE, Prediction

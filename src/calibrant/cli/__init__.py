@@ -1,5 +1,6 @@
 """The command line: parse, call, print. One file per command; nothing heavy is imported before a command runs."""
 
+import signal
 import sys
 
 import typer
@@ -38,17 +39,20 @@ def _options(version: bool = typer.Option(False, "--version", callback=_print_ve
 
 def main() -> None:
     """Run the command line; every error that a user can mend is one message and exit code 2."""
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except CalibrantError as error:
         _stop(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _stop("stopped: what was finished is kept; run the same command again to go on.", 130)
     except OSError as error:
         _stop(
             f"error: {error.strerror or error}: {error.filename or 'a file'}. Check the path and the room on the disk.",
             2,
         )
+
+
+def _interrupted(*_: object) -> None:
+    _stop("stopped: what was finished is kept; run the same command again to go on.", 130)
 
 
 def _stop(message: str, code: int) -> None:

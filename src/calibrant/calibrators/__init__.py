@@ -8,6 +8,7 @@ TemperatureScaling(temperature=1.996)
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
+from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
 from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
@@ -23,6 +24,7 @@ __all__ = [
     "EntropyAbove",
     "Fit",
     "Identity",
+    "IsotonicScaling",
     "LearntSelector",
     "MetaCal",
     "NoSelector",

@@ -19,6 +19,7 @@ from calibrant._check import check_choice
 from calibrant._shapes import Tensor
 from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.dirichlet import DirichletScaling
+from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
 from calibrant.calibrators.oracle import OracleSelector
@@ -36,6 +37,7 @@ KINDS: dict[str, type] = {
     "vector scaling": VectorScaling,
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
+    "isotonic scaling": IsotonicScaling,
     "Meta-Cal": MetaCal,
     "uniform": Uniform,
     "no selector": NoSelector,

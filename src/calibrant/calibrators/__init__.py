@@ -10,6 +10,7 @@ from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.local_temperature import LocalTemperatureScaling
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
 from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -26,6 +27,7 @@ __all__ = [
     "Identity",
     "IsotonicScaling",
     "LearntSelector",
+    "LocalTemperatureScaling",
     "MetaCal",
     "NoSelector",
     "OraclePredictions",

@@ -21,6 +21,7 @@ from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.local_temperature import LocalTemperatureScaling
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
 from calibrant.calibrators.oracle import OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -28,6 +29,7 @@ from calibrant.calibrators.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.errors import MethodError, StoreError
+from calibrant.networks import TemperatureTree
 
 FORMAT = 1
 
@@ -38,6 +40,8 @@ KINDS: dict[str, type] = {
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
     "isotonic scaling": IsotonicScaling,
+    "local temperature scaling": LocalTemperatureScaling,
+    "temperature tree": TemperatureTree,
     "Meta-Cal": MetaCal,
     "uniform": Uniform,
     "no selector": NoSelector,

@@ -9,7 +9,9 @@ from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
+from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.local_temperature import LocalTemperatureScaling
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
 from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -25,7 +27,9 @@ __all__ = [
     "EntropyAbove",
     "Fit",
     "Identity",
+    "IsotonicScaling",
     "LearntSelector",
+    "LocalTemperatureScaling",
     "MetaCal",
     "NoSelector",
     "OraclePredictions",

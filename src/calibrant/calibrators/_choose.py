@@ -129,6 +129,11 @@ def sample(predictions: Predictions | Pixels, seed: int) -> Pixels:
     return Pixels(predictions.logits[:, at], predictions.labels[at], predictions.image[at])
 
 
+def mean_nll(calibrator: Calibrator, pixels: Pixels) -> float:
+    """Return the mean negative log-likelihood of pixels through a calibrator."""
+    return float(_by_image([calibrator], [pixels]).sum()) / len(pixels)
+
+
 @torch.no_grad()
 def _by_image(calibrators: Sequence[Calibrator], parts: Sequence[Pixels]) -> Float[Tensor, " n"]:
     """The summed negative log-likelihood of each image, each part through its calibrator."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from calibrant._shapes import Float, Tensor
+from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators.calibrator import FAINTEST, in_blocks, keep_argmax
 
 DELTA = 1e-3
@@ -33,6 +33,11 @@ TOLERANCE = 1e-3
 FAR = 1e35
 """Logits further below the largest than this are taken to be that far."""
 
+OUT = -1e5
+"""In units of the mean distance: too far to count at any temperature that is solved for."""
+
+COLDEST = 2.0**-120
+
 
 def temperature_for(
     logits: Float[Tensor, "n c *s"], confidence: Float[Tensor, "n 1 *s"], *, near: float = 1.0
@@ -49,7 +54,7 @@ def temperature_for(
     >>> (z / temperature_for(z, torch.tensor([[[0.8]]]))).softmax(1).amax()
     tensor(0.8000)
     """
-    return _over_pixels(lambda z, r: _temperature(z - z.amax(1, keepdim=True), r, near), logits, confidence)
+    return _over_pixels(lambda z, r: _temperature(z - z.amax(1, keepdim=True), lambda _: r, near), logits, confidence)
 
 
 def with_confidence(
@@ -63,9 +68,57 @@ def with_confidence(
 
     def scaled(z: Tensor, r: Tensor) -> Tensor:
         below = z - z.amax(1, keepdim=True)
-        return keep_argmax(z, below / _temperature(below, r, near))
+        return keep_argmax(z, below / _temperature(below, lambda _: r, near))
 
     return _over_pixels(scaled, logits, confidence)
+
+
+def recalibrated(
+    logits: Float[Tensor, "n c *s"],
+    wanted: Callable[[Float[Tensor, "n 1 p"], Int[Tensor, "n 1 p"]], Float[Tensor, "n 1 p"]],
+    *,
+    near: float = 1.0,
+    coldest: float = COLDEST,
+) -> Float[Tensor, "n c *s"]:
+    """Return :func:`with_confidence` where the confidence wanted is a function of the one at temperature ``near``.
+
+    It costs one pass less than asking for both, one after the other.
+
+    :param wanted: from the log-odds of being right at that temperature, and the winning class, to the confidence.
+    :param coldest: no temperature is lower. (Where two classes nearly tie, more confidence is had only by taking it
+        from all the others.)
+
+    >>> recalibrated(torch.tensor([[[3.0], [1.0]]]), lambda odds, winner: (odds / 2).sigmoid()).softmax(1)[0, 0]
+    tensor([0.7311])
+    """
+
+    def scaled(z: Tensor) -> Tensor:
+        below = z - z.amax(1, keepdim=True)
+        return keep_argmax(z, below / _temperature(below, lambda h: wanted(-h, winner(below)), near, coldest))
+
+    return in_blocks(scaled, logits)
+
+
+def winner(below: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
+    """Return the first class whose distance from the largest logit is 0, a third as slow as an argmax.
+
+    >>> winner(torch.tensor([[[-1.0], [0.0], [0.0]]])).item()
+    1
+    """
+    last = below.shape[1] - 1
+    from_last = torch.arange(last, -1, -1, device=below.device, dtype=below.dtype)[:, None]
+    return last - below.sign().add_(1).mul_(from_last).amax(1, keepdim=True).long()
+
+
+def log_odds(z: Float[Tensor, "n c p"], temperature: float) -> tuple[Float[Tensor, "n 1 p"], Float[Tensor, "n c p"]]:
+    """Return the log-odds of the confidence, 16 at most, and the distances from the largest logit.
+
+    >>> log_odds(torch.tensor([[[3.0], [1.0]]]), 2.0)[0].squeeze()
+    tensor(1.0000)
+    """
+    below = z - z.amax(1, keepdim=True)
+    total = (below / temperature).clamp_min_(FAINTEST).exp_().sum(1, keepdim=True)
+    return -(total - 1).clamp_min_(1e-7).log_(), below
 
 
 def reachable(confidence: Tensor, num_classes: int) -> Tensor:
@@ -87,32 +140,35 @@ def _over_pixels(function: Callable[..., Tensor], logits: Tensor, confidence: Te
 class _Problem(NamedTuple):
     """What is to be solved, in units of the mean distance of the other classes: then their mean distance is -1.
 
-    The winner is left among the classes (masks cost more than all the rest): its distance 0 adds 1 to the sum of
-    exponentials, which is taken off again, and nothing to the moments.
-
-    :param distances: of all classes from the largest logit.
-    :param nearest: the largest below 0, or (nearly) 0 where several classes share the largest logit.
+    :param others: distances from the largest logit; the winners' is so far that its exponential is nil.
+    :param ties: how many classes share the largest logit beside the winner.
+    :param nearest: the largest distance below 0, or (nearly) 0 where there are ties.
     :param target: h at the solution.
     :param slack: how far h may be off.
     """
 
-    distances: Float[Tensor, "n c p"]
+    others: Float[Tensor, "n c p"]
+    ties: Float[Tensor, "n 1 p"]
     nearest: Float[Tensor, "n 1 p"]
     target: Float[Tensor, "n 1 p"]
     slack: Float[Tensor, "n 1 p"]
 
     @classmethod
-    def of(cls, below: Tensor, confidence: Tensor) -> tuple["_Problem", Tensor]:
-        """Return the problem and its unit."""
+    def of(cls, below: Tensor) -> tuple["_Problem", Tensor]:
+        """Return the problem, without an aim yet, and its unit."""
         below = below.clamp_min(-FAR)
         unit = -below.sum(1, keepdim=True) / max(1, below.shape[1] - 1)
-        distances = below / unit.clamp_min(2.0**-126)
-        with torch.no_grad():
-            winner = below.sign().add_(1)
-            nearest = torch.sub(distances, winner, alpha=1e30).amax(1, keepdim=True)
-            nearest = torch.where(winner.sum(1, keepdim=True) > 1, -1e-30, nearest).clamp_(-1e15, -1e-30)
+        at_top = below.detach().sign().add_(1)  # arithmetic is three times as fast as masks
+        ties = at_top.sum(1, keepdim=True) - 1
+        others = torch.sub(below / unit.clamp_min(2.0**-126), at_top, alpha=-OUT)
+        nearest = others.detach().amax(1, keepdim=True)
+        nearest = torch.where(ties > 0, -1e-30, nearest).clamp_max_(-1e-30)
+        return cls(others, ties, nearest, nearest, nearest), unit
+
+    def aimed(self, confidence: Tensor) -> "_Problem":
+        """Return the problem of reaching a confidence."""
         odds = (1 - confidence) / confidence
-        return cls(distances, nearest, odds.log(), TOLERANCE * (2 + odds + 1 / odds)), unit
+        return self._replace(target=odds.log(), slack=TOLERANCE * (2 + odds + 1 / odds))
 
     def columns(self, chosen: Tensor) -> "_Problem":
         """Return some of the pixels of a single image."""
@@ -120,46 +176,54 @@ class _Problem(NamedTuple):
 
     def h(self, t: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n 1 p"]:
         """Return the log-odds of being wrong."""
-        return ((self.distances * t).exp().sum(1, keepdim=True) - 1).clamp_min(1e-7).log()
+        return ((self.others * t).exp().sum(1, keepdim=True) + self.ties).log()
 
     def derivatives(self, t: Float[Tensor, "n 1 p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return h and its three derivatives: the cumulants of the distances under exp(t d)."""
-        weight = (self.distances * t).clamp_min_(FAINTEST).exp_()
-        total = (weight.sum(1, keepdim=True) - 1).clamp_min_(1e-7)
-        one, two, three = (weight.mul_(self.distances).sum(1, keepdim=True).div_(total) for _ in range(3))
+        weight = (self.others * t).clamp_min_(FAINTEST).exp_()
+        total = weight.sum(1, keepdim=True) + self.ties
+        one, two, three = (weight.mul_(self.others).sum(1, keepdim=True).div_(total) for _ in range(3))
         curvature = torch.addcmul(two, one, one, value=-1)
         third = torch.addcmul(three, one, curvature * 2 + two, value=-1)
         return total.log_(), one.clamp_max_(-1e-30), curvature, third
 
 
 def _temperature(
-    below: Float[Tensor, "n c p"], confidence: Float[Tensor, "n 1 p"], near: float
+    below: Float[Tensor, "n c p"], wanted: Callable[[Tensor], Tensor], near: float, coldest: float = COLDEST
 ) -> Float[Tensor, "n 1 p"]:
-    confidence = reachable(confidence.float(), below.shape[1])
+    """The temperature for the confidence that is wanted, given h at the temperature ``near``."""
     with torch.no_grad():
-        problem, unit = _Problem.of(below, confidence)
-        t = _solution(problem, unit / near)
+        problem, unit = _Problem.of(below)
+        start = unit / near
+        there = problem.derivatives(start)
+    confidence = reachable(wanted(there[0]).float(), below.shape[1])
+    with torch.no_grad():
+        problem = problem.aimed(confidence)
+        t = _solution(problem, start, there)
     if torch.is_grad_enabled() and (confidence.requires_grad or below.requires_grad):
         # One Newton step more, which changes next to nothing but carries the gradient of the solution.
         slope = torch.minimum(problem.derivatives(t)[1], -1e-4 / t).detach()
-        problem, unit = _Problem.of(below, confidence)
-        t = t - (problem.h(t) - problem.target) / slope
+        problem, unit = _Problem.of(below)
+        t = t - (problem.h(t) - problem.aimed(confidence).target) / slope
     # Where all logits are equal (or nearly so: denormal distances) nothing can be scaled.
-    return torch.where(unit < 2.0**-126, 1.0, (unit / t).clamp(2.0**-120, 2.0**120))
+    return torch.where(unit < 2.0**-126, 1.0, (unit / t).clamp(coldest, 2.0**120))
 
 
-def _solution(problem: _Problem, start: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n 1 p"]:
-    fall = (problem.target - math.log(max(1, problem.distances.shape[1] - 1))).clamp_max(0)
+def _solution(problem: _Problem, t: Tensor, there: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """The solution, from t and what h does there."""
+    fall = (problem.target - math.log(max(1, problem.others.shape[1] - 1))).clamp_max(0)
     low = torch.maximum(-fall, problem.target / problem.nearest).clamp_min_(1e-20)
     high = (fall / problem.nearest).clamp_(1e-20, 1e30)
-    t = torch.minimum(torch.maximum(start, low), high)
     solution, left = t, None
-    for _ in range(STEPS):
-        h, slope, curvature, third = problem.derivatives(t)
+    for number in range(STEPS):
+        h, slope, curvature, third = problem.derivatives(t) if number else there
         off = h - problem.target
-        low = torch.maximum(low, torch.addcdiv(t, off, slope, value=-1))
+        # A start beyond the bound is too cold for h to be told; then the bound is where to start.
+        told = t <= high
+        low = torch.where(told, torch.maximum(low, torch.addcdiv(t, off, slope, value=-1)), low)
+        step = torch.where(told, _step(off, slope, curvature, third), torch.inf)
         high = torch.minimum(high, torch.addcdiv(t, off.clamp_min(0), problem.nearest, value=-1))
-        t = torch.minimum(torch.maximum(t + _step(off, slope, curvature, third), low), high)
+        t = torch.minimum(torch.maximum(t + step, low), high)
         if torch.compiler.is_compiling():
             solution = t
             continue

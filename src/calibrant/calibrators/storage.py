@@ -22,7 +22,9 @@ from calibrant.calibrators._softening import Softening
 from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
+from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.local_temperature import LocalTemperatureScaling
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
 from calibrant.calibrators.oracle import OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
@@ -30,6 +32,7 @@ from calibrant.calibrators.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.errors import MethodError, StoreError
+from calibrant.networks import TemperatureTree
 
 FORMAT = 1
 
@@ -42,6 +45,9 @@ KINDS: dict[str, type] = {
     "correctness scaling": CorrectnessScaling,
     "softening": Softening,
     "alternatives": Alternatives,
+    "isotonic scaling": IsotonicScaling,
+    "local temperature scaling": LocalTemperatureScaling,
+    "temperature tree": TemperatureTree,
     "Meta-Cal": MetaCal,
     "uniform": Uniform,
     "no selector": NoSelector,

@@ -1,0 +1,248 @@
+"""Local temperature scaling: a temperature for every pixel, seen in logits and image (Ding et al., ICCV 2021)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.calibrators._choose import best_temperature
+from calibrant.calibrators._descend import descend
+from calibrant.calibrators.calibrator import Calibrator, in_blocks, keep_argmax
+from calibrant.errors import FitError, ShapeError
+from calibrant.networks import TemperatureTree
+from calibrant.predictions import Pixels, Prediction, Predictions, Subset, split
+
+HELD_OUT = 24
+"""Images on which epochs are compared, at most."""
+
+HOTTEST = 1e3
+
+Crop = tuple[int, tuple[float, ...]]
+"""The number of an image, and where in it, as shares of what is left over."""
+
+
+class LocalTemperatureScaling(Calibrator):
+    """Divide the logits of each pixel by a temperature of its own, from a small network; the label map stays.
+
+    :param network: from logits (and image) to temperatures.
+    :param notes: what a fit had to say.
+
+    >>> calibrator = LocalTemperatureScaling(TemperatureTree.published(2))
+    >>> calibrator(torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)).squeeze()
+    tensor([0.5000, 1.5000])
+    """
+
+    keeps_argmax = True
+
+    def __init__(self, network: TemperatureTree, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(notes)
+        self.network = network.requires_grad_(False)
+
+    def temperatures(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n 1 *s"]:
+        """Return the temperature of each pixel.
+
+        :raises ShapeError: the logits have other classes or other dimensions than those of the fit.
+        """
+        expected = (self.network.weight.shape[1], self.network.dims)
+        if (logits.shape[1], logits.ndim - 2) != expected:
+            raise ShapeError(
+                f"expected logits of {expected[0]} classes over {expected[1]} dimensions, as fitted; got "
+                f"{tuple(logits.shape)}. Fit on predictions of this model."
+            )
+        return self.network(logits.float(), image).clamp_max(HOTTEST)
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return the logits over their temperatures, in float32, with the argmax of the input."""
+        return in_blocks(lambda z, t: keep_argmax(z, z / t), logits, self.temperatures(logits, image))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the network."""
+        return {"network": self.network}
+
+    @classmethod
+    def fit(
+        cls,
+        predictions: Predictions,
+        *,
+        use_image: bool = True,
+        epochs: int = 16,
+        crop: int = 96,
+        crops_per_image: int = 3,
+        batch: int = 4,
+        learning_rate: float = 3e-3,
+        pixels_per_image: int | None = 10_000,
+        seed: int = 0,
+    ) -> "LocalTemperatureScaling":
+        """Return the tree trained from temperature scaling on, by mean NLL of crops.
+
+        A fifth of the images is held out, and the epoch best on them is kept: that may be none, which is temperature
+        scaling. One batch of crops is in memory at a time.
+
+        :param use_image: give the tree its branch for the image, where the predictions have one.
+        :param crop: the longest side of a crop, in pixels; a sixth of it in three dimensions.
+        :param crops_per_image: seen in an epoch.
+        :param pixels_per_image: pixels drawn of each image for the first temperature; None for all of them.
+        :raises FitError: there is no labelled pixel.
+        """
+        first = _first(predictions)
+        pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
+        start = min(best_temperature(pixels, seed=seed), 100.0)
+        network = TemperatureTree.random(
+            first.num_classes,
+            first.image.shape[0] if use_image and first.image is not None else 0,
+            start=start,
+            dims=first.logits.ndim - 1,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        side = crop if first.logits.ndim == 3 else max(16, crop // 6)
+
+        def crops(generator: torch.Generator, count: int) -> list[Crop]:
+            order = torch.randperm(count, generator=generator).repeat(crops_per_image).tolist()
+            at = torch.rand(len(order), first.logits.ndim - 1, generator=generator).tolist()
+            return [(number, tuple(where)) for number, where in zip(order, at, strict=True)]
+
+        def read(prediction: Prediction, where: tuple[float, ...]) -> Prediction:
+            return _cropped(prediction, where, side)
+
+        recipe = Recipe(epochs, learning_rate, batch, patience=4)
+        best = _train(network, predictions, crops, read, recipe, seed)
+        return cls(network, (f"held-out NLL {best:.4f}, from temperature {start:.3g}",))
+
+    @classmethod
+    def fit_as_published(
+        cls,
+        predictions: Predictions,
+        *,
+        size: int | None = 56,
+        epochs: int = 40,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        pixels_per_image: int | None = None,
+    ) -> "LocalTemperatureScaling":
+        """Return the published tree from its initialisation, trained as Wang et al. (CVPR 2023, Supp. Table 1) did.
+
+        AdamW, learning rate 1e-3, weight decay 1e-6, 40 epochs of batches of 20 maps reduced to 56 x 56 (nearest); the
+        state with the lowest NLL on a fifth of the images, held out, is kept. (Ding et al. took Adam, 1e-4, 200 epochs
+        of batches of 4 whole maps.)
+
+        :param size: the sides of the reduced maps; None for whole maps.
+        :param pixels_per_image: not used: maps are needed, not pixels.
+        """
+        first = _first(predictions)
+        network = TemperatureTree.published(
+            first.num_classes, 0 if first.image is None else first.image.shape[0], dims=first.logits.ndim - 1
+        )
+
+        def maps(generator: torch.Generator, count: int) -> list[Crop]:
+            return [(number, ()) for number in torch.randperm(count, generator=generator).tolist()]
+
+        def read(prediction: Prediction, where: tuple[float, ...]) -> Prediction:
+            return prediction if size is None else _reduced(prediction, size)
+
+        recipe = Recipe(epochs, learning_rate, batch=20, patience=None)
+        best = _train(network, predictions, maps, read, recipe, seed)
+        return cls(network, (f"held-out NLL {best:.4f}",))
+
+
+class Recipe(NamedTuple):
+    """How to train."""
+
+    epochs: int
+    learning_rate: float
+    batch: int
+    patience: int | None
+
+
+def _first(predictions: Predictions) -> Prediction:
+    if len(predictions) == 0:
+        raise FitError("expected at least one image to fit on; got none. Check the folder or the split.")
+    first = predictions[0]
+    if first.logits.ndim not in (3, 4):
+        raise ShapeError(
+            f"expected logits over two or three dimensions, whose neighbours a network can see; got "
+            f"{tuple(first.logits.shape)}."
+        )
+    return first
+
+
+def _train(
+    network: TemperatureTree,
+    predictions: Predictions,
+    crops: Callable[[torch.Generator, int], list[Crop]],
+    read: Callable[[Prediction, tuple[float, ...]], Prediction],
+    recipe: Recipe,
+    seed: int,
+) -> float:
+    """Train the network in place, with the images of a batch in memory; return the NLL on held-out images."""
+    kept, held = predictions, predictions
+    if len(predictions) > 1:
+        kept, held = split(predictions, min(0.8, 1 - 0.6 / len(predictions)), seed=seed)
+    compared = Subset(held, range(min(len(held), HELD_OUT)))
+
+    def loss(batch: Sequence[Crop]) -> Tensor:
+        parts = [_nll(network, read(kept[number], where)) for number, where in batch]
+        return torch.stack([value for value, _ in parts]).sum() / max(1, sum(count for _, count in parts))
+
+    def batches(generator: torch.Generator) -> list[Sequence[Crop]]:
+        listed = crops(generator, len(kept))
+        return [listed[i : i + recipe.batch] for i in range(0, len(listed), recipe.batch)]
+
+    def score() -> float:
+        # Whole maps where crops are trained on: that is what the network will see.
+        parts = [_nll(network, p if recipe.patience else read(p, ())) for p in compared]
+        count = sum(count for _, count in parts)
+        return float(sum(value for value, _ in parts)) / count if count else math.inf
+
+    return descend(
+        list(network.parameters()),
+        loss=loss,
+        batches=batches,
+        score=score,
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        anneal=recipe.patience is not None,
+        patience=recipe.patience,
+        seed=seed,
+        name="local temperature scaling",
+    )
+
+
+def _nll(network: TemperatureTree, prediction: Prediction) -> tuple[Tensor, int]:
+    """The sum over labelled pixels, and their number."""
+    logits = prediction.logits[None].float()
+    image = None if prediction.image is None or network.image_weight is None else prediction.image[None]
+    scaled = logits / network(logits, image)
+    labels = prediction.labels.long()
+    total = cross_entropy(scaled.expand(len(labels), *scaled.shape[1:]), labels, ignore_index=IGNORE, reduction="sum")
+    return total, int((labels != IGNORE).sum())
+
+
+def _cropped(prediction: Prediction, where: tuple[float, ...], side: int) -> Prediction:
+    space = prediction.logits.shape[1:]
+    starts = [round(share * max(0, length - side)) for share, length in zip(where, space, strict=True)]
+    at = (slice(None), *(slice(start, start + side) for start in starts))
+    image = None if prediction.image is None else prediction.image[at]
+    return replace(prediction, logits=prediction.logits[at], labels=prediction.labels[at], image=image)
+
+
+def _reduced(prediction: Prediction, size: int) -> Prediction:
+    """Every so-manieth pixel, so that no side is longer than ``size``."""
+
+    def chosen(tensor: Tensor) -> Tensor:
+        for axis in range(1, tensor.ndim):
+            length = tensor.shape[axis]
+            if length > size:
+                at = (torch.arange(size, device=tensor.device) * length) // size
+                tensor = tensor.index_select(axis, at)
+        return tensor
+
+    image = None if prediction.image is None else chosen(prediction.image)
+    return replace(prediction, logits=chosen(prediction.logits), labels=chosen(prediction.labels), image=image)

@@ -1,0 +1,125 @@
+"""The network of local temperature scaling: a temperature for every pixel (Ding et al., ICCV 2021).
+
+Four maps of temperatures, seen in the logits, are mixed two and two, the two mixtures are mixed, and what comes out is
+mixed with a map of temperatures seen in the image. Each map and each gate is a 5 x 5 convolution, dilated by 2, of one
+channel.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from calibrant._shapes import Float, Tensor
+from calibrant.errors import InputError
+
+SIDE, DILATION = 5, 2
+REACH = DILATION * (SIDE // 2)
+
+
+class TemperatureTree(nn.Module):
+    """Temperatures ``n 1 *s`` from logits ``n c *s`` and, if it has a branch for it, an image ``n k *s``.
+
+    :param weight: (8, c, 5, 5) or (8, c, 5, 5, 5): four temperatures, three gates, and the gate to the image.
+    :param bias: (8,).
+    :param image_weight: (1, k, 5, 5) or (1, k, 5, 5, 5); None for no branch.
+    :param image_bias: (1,).
+    :param start: the temperature where the tree says nothing, for a tree that reads bounded log-probabilities and ends
+        in a softplus. None for the published tree: it reads raw logits and ends in ReLU(t + 1) + 1e-8.
+    :raises InputError: an image branch without an image.
+
+    >>> TemperatureTree.published(4, 3)(torch.zeros(1, 4, 6, 7), torch.zeros(1, 3, 6, 7)).unique()
+    tensor([2.], grad_fn=...)
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        image_weight: Tensor | None = None,
+        image_bias: Tensor | None = None,
+        start: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+        self.image_weight = None if image_weight is None else nn.Parameter(image_weight.clone())
+        self.image_bias = None if image_bias is None else nn.Parameter(image_bias.clone())
+        self.start = start
+        self.dims = weight.ndim - 2
+
+    @classmethod
+    def published(cls, num_classes: int, image_channels: int = 0, *, dims: int = 2) -> "TemperatureTree":
+        """Return the published tree at its initialisation: all nil, so a temperature of 2.
+
+        From there the four temperatures get equal gradients and their gates none: they never part, and what learns is
+        one map of the logits, one of the image, and the gate between.
+        """
+        kernel = (SIDE,) * dims
+        weight, bias = torch.zeros(8, num_classes, *kernel), torch.zeros(8)
+        if image_channels == 0:
+            return cls(weight, bias)
+        return cls(weight, bias, torch.zeros(1, image_channels, *kernel), torch.zeros(1))
+
+    @classmethod
+    def random(
+        cls,
+        num_classes: int,
+        image_channels: int = 0,
+        *,
+        start: float,
+        dims: int = 2,
+        generator: torch.Generator | None = None,
+    ) -> "TemperatureTree":
+        """Return a tree that can learn: small random weights, and temperatures that stay positive.
+
+        It starts with a twentieth of the image: what the image says is the harder to learn.
+        """
+        kernel = (SIDE,) * dims
+        weight = torch.randn(8, num_classes, *kernel, generator=generator) * 0.1 / (num_classes * SIDE**dims) ** 0.5
+        if image_channels == 0:
+            return cls(weight, torch.zeros(8), start=start)
+        image_weight = torch.randn(1, image_channels, *kernel, generator=generator) * 0.1 / SIDE ** (dims / 2)
+        bias = torch.tensor([0.0] * 7 + [3.0])
+        return cls(weight, bias, image_weight, torch.zeros(1), start=start)
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n 1 *s"]:
+        """Return the temperatures."""
+        learns = self.start is not None
+        maps = self._convolved(logits.log_softmax(1).clamp_min(-20) / 5 if learns else logits, self.weight, self.bias)
+        (one, two, three, four), gates = maps[:, :4].split(1, 1), maps[:, 4:].sigmoid()
+        first, second, third, to_image = gates.split(1, 1)
+        tree = _mixed(_mixed(one, two, first), _mixed(three, four, second), third)
+        if self.image_weight is not None:
+            if image is None:
+                raise InputError("expected an image, as in the fit; got none. Pass calibrator(logits, image).")
+            seen = self._convolved(image.to(tree.dtype), self.image_weight, self.image_bias)
+            tree = _mixed(tree, seen, to_image)
+        if self.start is None:
+            return (tree + 2).relu() + 1e-8  # each map counts from 1, and so does the tree
+        before = self.start + math.log(-math.expm1(-self.start))  # the softplus of it is the start
+        return F.softplus(tree + before).clamp_min(1e-3)
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # Reflection needs more pixels than it reflects.
+        mode = "reflect" if min(x.shape[2:]) > REACH else "replicate"
+        padded = F.pad(x, (REACH, REACH) * self.dims, mode=mode)
+        convolve = F.conv2d if self.dims == 2 else F.conv3d
+        return convolve(padded, weight, bias, dilation=DILATION)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs to make this network again."""
+        return {
+            "weight": self.weight,
+            "bias": self.bias,
+            "image_weight": self.image_weight,
+            "image_bias": self.image_bias,
+            "start": self.start,
+        }
+
+
+def _mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    return other + share * (one - other)

@@ -30,6 +30,10 @@ class Alternatives(nn.Module):
     :param confusion: what each class gains beside each winner, (winner, class).
     """
 
+    weight: Tensor
+    bias: Tensor
+    confusion: Tensor
+
     def __init__(self, weight: Float[Tensor, " c"], bias: Float[Tensor, " c"], confusion: Float[Tensor, "c c"]) -> None:
         super().__init__()
         for name, value in {"weight": weight, "bias": bias, "confusion": confusion}.items():

@@ -38,6 +38,15 @@ class Softening(nn.Module):
     :param offset: its value where nothing is known.
     """
 
+    centre: Tensor
+    scale: Tensor
+    weight: Tensor
+    by_winner: Tensor
+    by_runner_up: Tensor
+    bias: Tensor
+    readout: Tensor
+    offset: Tensor
+
     def __init__(
         self,
         centre: Float[Tensor, " f"],
@@ -97,8 +106,14 @@ class ContextPixels:
 
     def at(self, chosen: Int[Tensor, " q"]) -> "ContextPixels":
         """Return some of the pixels."""
-        columns = (self.numbers, self.below, self.others, self.labels, self.winner, self.runner_up)
-        return ContextPixels(*(None if column is None else column[chosen] for column in columns))
+        return ContextPixels(
+            self.numbers[chosen],
+            self.below[chosen],
+            None if self.others is None else self.others[chosen],
+            self.labels[chosen],
+            self.winner[chosen],
+            self.runner_up[chosen],
+        )
 
     def totals(self, factor: Float[Tensor, " p"]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
         """Return the sum of the exponentials of the logits under a factor, where the winner's is 1, and the NLL."""
@@ -229,12 +244,15 @@ def train(
 
 def together(images: Sequence[ContextPixels]) -> ContextPixels:
     """Return the pixels of several images as one list."""
-
-    def column(name: str) -> Any:
-        parts = [getattr(image, name) for image in images]
-        return None if parts[0] is None else torch.cat(parts)
-
-    return ContextPixels(*map(column, ("numbers", "below", "others", "labels", "winner", "runner_up")))
+    others = [image.others for image in images if image.others is not None]
+    return ContextPixels(
+        torch.cat([image.numbers for image in images]),
+        torch.cat([image.below for image in images]),
+        torch.cat(others) if others else None,
+        torch.cat([image.labels for image in images]),
+        torch.cat([image.winner for image in images]),
+        torch.cat([image.runner_up for image in images]),
+    )
 
 
 @torch.no_grad()

@@ -244,12 +244,15 @@ def train(
 
 def together(images: Sequence[ContextPixels]) -> ContextPixels:
     """Return the pixels of several images as one list."""
-
-    def column(name: str) -> Any:
-        parts = [getattr(image, name) for image in images]
-        return None if parts[0] is None else torch.cat(parts)
-
-    return ContextPixels(*map(column, ("numbers", "below", "others", "labels", "winner", "runner_up")))
+    others = [image.others for image in images if image.others is not None]
+    return ContextPixels(
+        torch.cat([image.numbers for image in images]),
+        torch.cat([image.below for image in images]),
+        torch.cat(others) if others else None,
+        torch.cat([image.labels for image in images]),
+        torch.cat([image.winner for image in images]),
+        torch.cat([image.runner_up for image in images]),
+    )
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: setup demo format check test shapes bench lock clean
+.PHONY: setup demo format check test shapes page-check bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -31,7 +31,11 @@ test: setup
 shapes: setup  ## the tests with every shape annotation turned into a check
 	$(BIN)/python -m pytest -q --jaxtyping-packages=calibrant,beartype.beartype --ignore=tests/test_messages.py
 
+page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
+	$(BIN)/python tools/check_page.py demo/report.html
+
 bench: setup  ## ratios to a plain pass, and to other libraries, in one run
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.tally
 	$(BIN)/python -m benchmarks.fit
 

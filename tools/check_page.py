@@ -33,9 +33,10 @@ addEventListener("load", async () => {
   document.querySelectorAll("details").forEach(each => each.open = true);
   const found = await axe.run(document, {resultTypes: ["violations", "incomplete"],
     rules: {"color-contrast": {enabled: false}}});
-  // Cells that are scrolled out of sight or under a sticky heading have no colour behind them: lay them open first.
+  // Cells out of sight or under a sticky heading have no colour behind them: lay them open. Small text is judged no
+  // less strictly.
   const open = document.createElement("style");
-  open.textContent = ".scroll{overflow:visible!important;width:max-content} *{position:static!important}";
+  open.textContent = "html{font-size:35%} .scroll{overflow:visible;width:max-content} *{position:static!important}";
   document.head.append(open);
   const colors = await axe.run(document, {resultTypes: ["violations", "incomplete"], runOnly: ["color-contrast"]});
   open.remove();
@@ -50,6 +51,17 @@ addEventListener("load", async () => {
     passes: found.passes.length + colors.passes.length, wide});
   document.body.append(out);
 });
+"""
+
+FRAME = """<!DOCTYPE html>
+<html lang="en"><title>frame</title><body style="margin:0">
+<iframe title="page" src="page.html" style="border:0;width:{width}px;height:{height}px"></iframe>
+<script>
+setInterval(() => {{
+  const found = document.querySelector("iframe").contentDocument.querySelector("#axe-found");
+  if (found && !document.querySelector("#axe-found")) document.body.append(found.cloneNode(true));
+}}, 100);
+</script></body></html>
 """
 
 
@@ -93,14 +105,7 @@ def _look(page: Path, axe: str, browser: str, size: str, dark: bool, folder: Pat
     frame = folder / "frame.html"
     width, height = size.split(",")
     # Chromium does not make its own window as narrow as a phone, so the page is looked at in a frame of that width.
-    frame.write_text(
-        f'<!DOCTYPE html><html lang="en"><title>frame</title><body style="margin:0">'
-        f'<iframe title="page" src="page.html" style="border:0;width:{width}px;height:{height}px"></iframe><script>'
-        'setInterval(() => { const found = document.querySelector("iframe").contentDocument.querySelector("#axe-found");'
-        ' if (found && !document.querySelector("#axe-found")) document.body.append(found.cloneNode(true)); }, 100);'
-        "</script></body></html>",
-        "utf-8",
-    )
+    frame.write_text(FRAME.format(width=width, height=height), "utf-8")
     command = [browser, *FLAGS, "--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}"]
     command += [f"--window-size={max(int(width), 600)},{height}", "--dump-dom", frame.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False).stdout

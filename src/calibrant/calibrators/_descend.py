@@ -80,8 +80,10 @@ def descend(
             if anneal:
                 done = (epoch - 1 + number / len(epoch_batches)) / epochs
                 optimiser.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
-            value = loss(batch)
-            optimiser.step(torch.autograd.grad(value, list(parameters)))
+            with torch.enable_grad():  # a caller may well fit under no_grad
+                value = loss(batch)
+                gradients = torch.autograd.grad(value, list(parameters))
+            optimiser.step(gradients)
             total, count = total + float(value.detach()), count + 1
         now = _scored(score)
         log.info("%s: epoch %d of %d, loss %.4f, held out %.4f", name, epoch, epochs, total / max(1, count), now)

@@ -19,7 +19,7 @@ SAMPLE = 16
 """One pixel in so many is enough to bring a fit close to its optimum."""
 
 HALVINGS = 16
-"""A step that brings no gain when halved so often has met the noise of float32: the optimum, as far as it can be seen."""
+"""A step that brings no gain when halved so often has met the noise of float32, and that is the optimum."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -82,7 +82,7 @@ def export_onnx(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Silence torch's exporter, which warns of packages it does not need here and of its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

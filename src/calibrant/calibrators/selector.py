@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -175,7 +176,7 @@ class LearntSelector(Selector):
         widths: Sequence[int] | None = None,
         epochs: int = 10,
         learning_rate: float = 3e-3,
-        batch: int = 4096,
+        batch: int | None = None,
         maps_per_batch: int | None = None,
         anneal: bool = True,
         patience: int | None = 4,
@@ -186,11 +187,13 @@ class LearntSelector(Selector):
 
         :param widths: of the hidden layers. By default the paper's (c, 2 c, c), but no wider than (48, 64, 48), which
             at 150 classes takes an eighth of its time.
+        :param batch: pixels in a batch; by default a 32nd of them, within 256 and 4096.
         :param maps_per_batch: make batches of whole images, as the paper does, and not of ``batch`` pixels.
         :param mistake_weight: how often a mistake counts.
         :raises FitError: the kept pixels are all right or all mistakes.
         """
         c = kept.logits.shape[0]
+        batch = min(4096, max(256, len(kept) // 32)) if batch is None else batch
         widths = (min(c, 48), min(2 * c, 64), min(c, 48)) if widths is None else widths
         x, right = _rows(kept), _right(kept)
         x_held, right_held = _rows(held_out), _right(held_out)
@@ -259,9 +262,9 @@ def _network(c: int, widths: Sequence[int], generator: torch.Generator) -> nn.Se
     the identity where it is square (the released code), the others as torch starts them."""
     sizes = [c, *widths, 2]
     layers: list[nn.Module] = []
-    for number, (into, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
-        linear = nn.utils.skip_init(nn.Linear, into, out)  # leaves torch's global generator alone
-        with torch.no_grad():
+    for number, (into, out) in enumerate(pairwise(sizes)):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # a new layer draws from torch's global generator
+            linear = nn.Linear(into, out)
             if number == 0 and into == out:
                 nn.init.eye_(linear.weight)
                 nn.init.zeros_(linear.bias)

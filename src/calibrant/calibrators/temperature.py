@@ -28,6 +28,7 @@ class TemperatureScaling(Calibrator):
     """
 
     keeps_argmax = True
+    divisor: Tensor
 
     def __init__(self, temperature: float, notes: tuple[str, ...] = ()) -> None:
         super().__init__(notes)
@@ -80,7 +81,7 @@ class TemperatureScaling(Calibrator):
         elif temperature < 1.001 * COLDEST or found.value < 1e-6:
             notes = (
                 remark(
-                    f"no temperature is too small for these pixels: nearly all are right; stopped at {temperature:.3g}. "
+                    f"no temperature is too small for these pixels, nearly all are right; ended at {temperature:.3g}. "
                     "Fit on images the model has not been trained on."
                 ),
             )

@@ -29,6 +29,8 @@ class VectorScaling(Calibrator):
     """
 
     keeps_argmax = False
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, weight: Float[Tensor, " c"], bias: Float[Tensor, " c"], notes: tuple[str, ...] = ()) -> None:
         super().__init__(notes)

@@ -1,7 +1,8 @@
 """What commands share: reading stores with a bar, naming methods, saying what was done."""
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
 aside = Console(stderr=True)
 
 
 @contextmanager
-def bars() -> Iterator[Progress]:
+def bars() -> Generator[Progress]:
     """Show progress bars on the error stream; what the library logs meanwhile is shown above them."""
     columns = (
         SpinnerColumn(),

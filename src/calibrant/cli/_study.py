@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -175,7 +175,7 @@ def _images(part: Predictions, source: Any, *, whole: bool) -> str:
     return f"{len(part)} images of {source.provenance.data}" + ("" if whole else ", drawn at random")
 
 
-def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
+def _cases(test: Any, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
     first = study.measurements[next(iter(calibrators))][-1]
     worst = worst_images(first, count=count)
     for key in worst:
@@ -192,7 +192,7 @@ def _cases(test: Predictions, calibrators: Mapping[str, Calibrator], study: Stud
 
 
 @contextmanager
-def _heard(who: str, notes: list[str]) -> Iterator[None]:
+def _heard(who: str, notes: list[str]) -> Generator[None]:
     """Collect what a fit warns of."""
     handler = _Notes(who, notes)
     logging.getLogger("calibrant").addHandler(handler)

@@ -71,7 +71,7 @@ class StreetBuilder:
         top = view.horizon - view.unit * (6 + 2.5 * texture(self.rng, (1, view.size[1]), 9 * view.unit))
         green, grey = np.array([0.36, 0.46, 0.36]), np.array([0.54, 0.50, 0.50])
         colour = green + (tone + 2) / 4 * (grey - green) + 0.03 * view.grain[..., None]
-        view.add(view.everywhere, top - view.y, 1.5 * view.unit, law, colour, 40)
+        view.add(view.everywhere, top - view.y, 1.5 * view.unit, law, colour, 40.0)
 
     def _ground(self):
         view = self.view
@@ -82,7 +82,7 @@ class StreetBuilder:
         dash = ((np.abs(across) < 0.12) & (depth % 6 < 3))[..., None] * clear
         asphalt = self._paint(0.36, 0.36, 0.38, spread=0.02) + 0.4 * dash
         asphalt = asphalt + 0.02 * view.fine[..., None] + 0.03 * view.blotch[..., None]
-        view.add(view.everywhere, view.horizon - view.y, 0.8 * view.unit, {ROAD: 1.0}, asphalt, 8)
+        view.add(view.everywhere, view.horizon - view.y, 0.8 * view.unit, {ROAD: 1.0}, asphalt, 8.0)
 
         # One paving on both sides of the street; annotators disagree about a shared surface as a whole.
         shared = self.rng.random() < 0.5
@@ -95,7 +95,7 @@ class StreetBuilder:
             sides.append((slope * low - side * (view.x - view.vanish)) / np.hypot(1, slope))
         distance = np.maximum(view.horizon - view.y, np.minimum(*sides))
         law = SHARED_PAVING if shared else {SIDEWALK: 1.0}
-        view.add(view.everywhere, distance, view.unit * (2.0 if shared else 0.7), law, paving, 8)
+        view.add(view.everywhere, distance, view.unit * (2.0 if shared else 0.7), law, paving, 8.0)
 
     def _rim_and_bonnet(self) -> np.ndarray:
         view, (height, width) = self.view, self.view.size
@@ -121,7 +121,7 @@ class StreetBuilder:
         return pieces
 
     def _house(self, depth: float, side: int, *, length: float, overgrown: bool):
-        block = self.view.block(depth, side * self.front[side], 100, length, self.rng.uniform(5, 16), 0.06)
+        block = self.view.block(depth, side * self.front[side], 100.0, length, self.rng.uniform(5, 16), 0.06)
         wall = self._paint(*WALLS[self.rng.integers(len(WALLS))], spread=0.04)
         if overgrown:
             wall = 0.45 * wall + 0.55 * np.array([0.26, 0.40, 0.20])
@@ -139,7 +139,7 @@ class StreetBuilder:
         self.view.add(block.window, block.distance, block.softness, law, colour, depth)
 
     def _hedge(self, depth: float, side: int, *, length: float):
-        block = self.view.block(depth, side * self.front[side], 100, length, self.rng.uniform(1.2, 3.0), 0.2)
+        block = self.view.block(depth, side * self.front[side], 100.0, length, self.rng.uniform(1.2, 3.0), 0.2)
         leaves = self._paint(0.24, 0.36, 0.18, spread=0.03) * np.where(block.on_end, 0.86, 1.0)[..., None]
         leaves = leaves + 0.08 * self.view.grain[block.window][..., None]
         self.view.add(block.window, block.distance, block.softness, {VEGETATION: 1.0}, leaves, depth)
@@ -150,7 +150,7 @@ class StreetBuilder:
         view, metre = self.view, self.view.focal / depth
         foot = view.column(side * (self.kerb[side] + 0.6), depth)
         height, crown = self.rng.uniform(4, 8), self.rng.uniform(1.2, 2.2)
-        top, middle, bottom = (view.row(up, depth) for up in (height, height - crown, 0))
+        top, middle, bottom = (view.row(up, depth) for up in (height, height - crown, 0.0))
         softness, reach = view.outline(depth, 0.25), 1.5 * crown * metre
         window = view.window(foot - reach, top - reach / 3, foot + reach, bottom, softness)
         rough = 0.25 * crown * metre * np.clip(view.grain[window], -1.5, 1.5)
@@ -163,8 +163,8 @@ class StreetBuilder:
     def _lamp(self, depth: float, side: int):
         view, metre = self.view, self.view.focal / depth
         foot = view.column(side * (self.kerb[side] + 0.3), depth)
-        top, bottom = view.row(self.rng.uniform(3, 7), depth), view.row(0, depth)
-        half, end = max(0.12 * metre, 0.9 * view.unit), foot - side * self.rng.uniform(0, 1.2) * metre
+        top, bottom = view.row(self.rng.uniform(3, 7), depth), view.row(0.0, depth)
+        half, end = max(0.15 * metre, 1.3 * view.unit), foot - side * self.rng.uniform(0, 1.2) * metre
         softness = view.outline(depth, 0.0)
         window = view.window(min(foot, end) - half, top, max(foot, end) + half, bottom, softness)
         mast = view.box(window, foot - half, top, foot + half, bottom)
@@ -184,7 +184,7 @@ class StreetBuilder:
     def _figure(self, depth: float, side: int, law: Law, clothes: np.ndarray, skin: np.ndarray):
         view, metre = self.view, self.view.focal / depth
         foot = view.column(side * self.rng.uniform(self.kerb[side] - 1.0, self.front[side] - 0.5), depth)
-        top, bottom = view.row(self.rng.uniform(1.55, 1.9), depth), view.row(0, depth)
+        top, bottom = view.row(self.rng.uniform(1.55, 1.9), depth), view.row(0.0, depth)
         softness = view.outline(depth, 0.05)
         window = view.window(foot - 0.3 * metre, top, foot + 0.3 * metre, bottom, softness)
         head = view.ellipse(window, foot, top + 0.13 * metre, 0.14 * metre, 0.16 * metre)
@@ -214,7 +214,7 @@ class StreetBuilder:
         # Something dark at the kerb: a car in the shade or a bush, told by its tone alone.
         view, metre = self.view, self.view.focal / depth
         tone, law = posterior(self.rng, {CAR: 0.6, VEGETATION: 0.4}, {CAR: -1.0, VEGETATION: 1.0}, 0.9)
-        middle, bottom = view.column(side * (self.kerb[side] - 0.8), depth), view.row(0, depth)
+        middle, bottom = view.column(side * (self.kerb[side] - 0.8), depth), view.row(0.0, depth)
         softness = view.outline(depth, 0.15)
         window = view.window(middle - metre, bottom - 1.5 * metre, middle + metre, bottom, softness)
         distance = view.ellipse(window, middle, bottom - 0.7 * metre, 0.95 * metre, 0.8 * metre)

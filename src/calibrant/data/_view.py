@@ -137,7 +137,7 @@ class View:
         near, far, rim = self.column(x, depth), self.column(x, depth + length), self.column(x + side * width, depth)
         softness = self.outline(depth, blur)
         top = min(self.row(height, depth), self.row(height, depth + length))
-        window = self.window(min(far, rim), top, max(far, rim), self.row(0, depth), softness)
+        window = self.window(min(far, rim), top, max(far, rim), self.row(0.0, depth), softness)
         columns, rows = self.at(window)
         out = np.clip(side * (columns - self.vanish), side * (far - self.vanish), side * (near - self.vanish))
         on_end = side * (columns - near) > 0

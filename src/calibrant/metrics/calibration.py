@@ -12,13 +12,15 @@ Conventions
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.special import gammaln
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, bin_of, each_image, histogram, score_pixels
+from calibrant.metrics._blocks import bin_of
+from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 
@@ -50,8 +52,7 @@ class CalibrationBins(Tally):
         :param where: restricts the pixels; shaped like the labels.
         :raises ShapeError, LabelError, LogitsError: the images cannot be counted.
         """
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image), num_bins=num_bins) for image in images])
+        return count_images(partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(
@@ -59,23 +60,26 @@ class CalibrationBins(Tally):
         pixels: PixelScores,
         *,
         num_bins: int,
-        group: Int[Tensor, " p"] | None = None,
+        group: Int[np.ndarray, " p"] | None = None,
         num_groups: int | None = None,
     ) -> "CalibrationBins":
         """Count the pixels of one image: one row, with a group axis if ``group`` says which group a pixel is in."""
-        shape = (1, num_bins, 2) if num_groups is None else (1, num_groups, num_bins, 2)
+        shape = (1, num_bins) if num_groups is None else (1, num_groups, num_bins)
         cell = bin_of(pixels.confidence, num_bins)
         if group is not None:
             cell += group * num_bins
-        cell = cell * 2 + pixels.correct
-        size = int(np.prod(shape))
-        count = histogram(cell, size).view(shape)
-        confidence = histogram(cell, size, pixels.confidence).view(shape)
-        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], confidence.sum(-1))
+        count = histogram(cell * 2 + pixels.correct, (*shape, 2))
+        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], histogram(cell, shape, pixels.confidence))
 
     def summed(self) -> "CalibrationBins":
         """Return the counts of all groups together."""
         return replace(self.mapped(lambda column: column.sum(1)), keys=self.keys, left_out=self.left_out)
+
+    def minus(self, other: "CalibrationBins") -> "CalibrationBins":
+        """Return the counts that are not in ``other``, a tally of some of the same pixels."""
+        rest = super().minus(other)
+        # Sums that were rounded in another order leave a trace in a bin that is empty now.
+        return replace(rest, confidence=torch.where(rest.count > 0, rest.confidence.clamp_min(0), 0.0))
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ class ReliabilityCurve:
 
 def reliability_curve(bins: CalibrationBins) -> ReliabilityCurve:
     """Return mean confidence, accuracy and share of pixels of every bin."""
-    total = bins.count.sum(-1, keepdim=True)
-    return ReliabilityCurve(bins.confidence / bins.count, bins.correct / bins.count, bins.count / total)
+    count, correct = bins.count.double(), bins.correct.double()
+    return ReliabilityCurve(bins.confidence / count, correct / count, count / count.sum(-1, keepdim=True))
 
 
 def expected_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
@@ -166,13 +170,14 @@ def brier_decomposition(bins: CalibrationBins) -> BrierDecomposition:
     bins' accuracies differ (higher is better), uncertainty what the accuracy alone leaves. What remains to the
     top-label Brier score is spread within bins. Murphy (1973), J. Appl. Meteor. 12.
     """
-    total = bins.count.sum(-1).double()
-    accuracy = (bins.correct / bins.count).nan_to_num()
-    mean = bins.correct.sum(-1) / total
-    gap = (bins.confidence - bins.correct).square() / bins.count
+    count, correct = bins.count.double(), bins.correct.double()
+    total = count.sum(-1)
+    mean = correct.sum(-1) / total
+    accuracy = (correct / count).nan_to_num()
+    gap = (bins.confidence - correct).square() / count
     return BrierDecomposition(
         gap.nan_to_num().sum(-1) / total,
-        (bins.count * (accuracy - mean[..., None]).square()).sum(-1) / total,
+        (count * (accuracy - mean[..., None]).square()).sum(-1) / total,
         mean * (1 - mean),
     )
 
@@ -200,15 +205,15 @@ class ClasswiseBins(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ClasswiseBins":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image, classwise_bins=num_bins)) for image in images])
+        return count_images(cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ClasswiseBins":
         """Return one row from pixels scored with ``classwise_bins``."""
         sums = pixels.classwise
         assert sums is not None, "score_pixels(…, classwise_bins=…) counts them"
-        return cls(sums.count[None], sums.positive[None], sums.probability[None])
+        counts = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
+        return cls(*counts, torch.from_numpy(sums.probability)[None])
 
 
 def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:

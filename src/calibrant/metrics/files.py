@@ -71,7 +71,7 @@ def _named(tally: Tally, prefix: str = ""):
             yield f"{prefix}{each.name}", value.contiguous()
 
 
-def _built(kind: type, columns: Mapping[str, torch.Tensor], prefix: str, **names: Any) -> Any:
+def _built(kind: type[Tally], columns: Mapping[str, torch.Tensor], prefix: str, **names: Any) -> Any:
     hints = get_type_hints(kind)
     parts: dict[str, Any] = {}
     for each in fields(kind):

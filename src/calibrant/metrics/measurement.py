@@ -1,9 +1,10 @@
 """Everything at once: the tally that a report is made from, and the scores that it shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
-from calibrant.metrics._pixels import each_image, score_pixels
+from calibrant.metrics._pixels import Image, PixelScores, count_images, each_image
 from calibrant.metrics.calibration import (
     CalibrationBins,
     ClasswiseBins,
@@ -59,15 +60,13 @@ class Measurement(Tally):
 
         :param width: how far from a change of label the boundary reaches, in pixels.
         """
-        return cls.stack([cls._of_image(*image, num_bins, width) for image in each_image(logits, labels, where)])
+        count = partial(cls._of_pixels, num_bins=num_bins, num_classes=logits.shape[1])
+        images = (_with_boundary(image, width) for image in each_image(logits, labels, where))
+        return count_images(count, images, keep_outside=True, likelihood=True, classwise_bins=num_bins)
 
     @classmethod
-    def _of_image(cls, logits: Tensor, labels: Tensor, where: Tensor | None, num_bins: int, width: int):
-        num_classes = len(logits)
-        at_edge = boundary(labels, width=width)
-        if where is not None:
-            labels = labels.where(where, IGNORE)
-        pixels = score_pixels(logits, labels, at_edge, keep_outside=True, likelihood=True, classwise_bins=num_bins)
+    def _of_pixels(cls, pixels: PixelScores, *, num_bins: int, num_classes: int) -> "Measurement":
+        assert pixels.where is not None, "the boundary is marked by the mask"
         # One histogram over (class, boundary, wrong) gives every restricted tally by adding up its cells.
         group = pixels.label * 4 + pixels.where * 2 + ~pixels.correct
         cells = CalibrationBins.of_pixels(pixels, num_bins=num_bins, group=group, num_groups=4 * num_classes)
@@ -100,6 +99,12 @@ class Measurement(Tally):
         return self.bins.minus(self.mistaken)
 
 
+def _with_boundary(image: Image, width: int) -> Image:
+    """Return the image with its mask applied to the labels, and with the boundary marked in its stead."""
+    labels = image.labels if image.where is None else image.labels.where(image.where, IGNORE)
+    return replace(image, labels=labels, where=boundary(image.labels, width=width))
+
+
 SCORES: dict[str, Score] = {
     "ece_images": Score(
         "ECE, image-wise",
@@ -113,7 +118,7 @@ SCORES: dict[str, Score] = {
         lambda m: expected_error_if_calibrated(m.bins),
         False,
         "",
-        "What a perfectly calibrated model with these confidences would score image-wise by chance alone.",
+        "What a calibrated model with these confidences would score image-wise by chance, if pixels were independent.",
     ),
     "ece": Score(
         "ECE, pooled",

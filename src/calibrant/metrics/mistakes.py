@@ -12,13 +12,15 @@ Conventions
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, each_image, histogram, score_pixels
+from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
-_LOWEST, _STEPS, _NUM_BINS = -6.0, 20, 480
+_LOWEST, _HIGHEST, _STEPS = -6, 18, 20
+_NUM_BINS = (_HIGHEST - _LOWEST) * _STEPS
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,14 @@ class ConfidenceRanks(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ConfidenceRanks":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image)) for image in images])
+        return count_images(cls.of_pixels, each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ConfidenceRanks":
         """Return one row."""
-        place = ((pixels.log_odds.clamp(_LOWEST, 18.0) - _LOWEST) * _STEPS).long().clamp_(max=_NUM_BINS - 1)
-        count = histogram(place * 2 + pixels.correct, 2 * _NUM_BINS).view(1, _NUM_BINS, 2)
-        confidence = histogram(place, _NUM_BINS, pixels.confidence)[None]
-        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], confidence)
+        place = ((pixels.log_odds.clip(_LOWEST, _HIGHEST) - _LOWEST) * _STEPS).astype(np.intp).clip(max=_NUM_BINS - 1)
+        count = histogram(place * 2 + pixels.correct, (1, _NUM_BINS, 2))
+        return cls(count.sum(-1, dtype=count.dtype), count[..., 1], histogram(place, (1, _NUM_BINS), pixels.confidence))
 
 
 @dataclass(frozen=True)

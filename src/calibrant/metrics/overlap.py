@@ -8,9 +8,10 @@ Conventions
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, each_image, histogram, score_pixels
+from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 
@@ -31,20 +32,19 @@ class ClassCounts(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ClassCounts":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image), num_classes=logits.shape[1]) for image in images])
+        return count_images(partial(cls.of_pixels, num_classes=logits.shape[1]), each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores, *, num_classes: int) -> "ClassCounts":
         """Return one row."""
-        labelled = histogram(pixels.label * 2 + pixels.correct, 2 * num_classes).view(num_classes, 2)
-        predicted = histogram(pixels.prediction, num_classes)
-        return cls(labelled[None, :, 1], predicted[None], labelled.sum(1)[None])
+        labelled = histogram(pixels.label * 2 + pixels.correct, (1, num_classes, 2))
+        predicted = histogram(pixels.prediction, (1, num_classes))
+        return cls(labelled[..., 1], predicted, labelled.sum(-1, dtype=labelled.dtype))
 
 
 def intersection_over_union(counts: ClassCounts) -> Float[Tensor, "n c"]:
     """Return the IoU (Jaccard index) of each class; NaN where a class is neither predicted nor labelled."""
-    return counts.intersection / (counts.predicted + counts.labelled - counts.intersection)
+    return counts.intersection.double() / (counts.predicted + counts.labelled - counts.intersection)
 
 
 def mean_iou(counts: ClassCounts) -> Float[Tensor, " n"]:
@@ -54,9 +54,9 @@ def mean_iou(counts: ClassCounts) -> Float[Tensor, " n"]:
 
 def dice(counts: ClassCounts) -> Float[Tensor, "n c"]:
     """Return the Dice coefficient (F1) of each class; NaN where a class is neither predicted nor labelled."""
-    return 2 * counts.intersection / (counts.predicted + counts.labelled)
+    return 2 * counts.intersection.double() / (counts.predicted + counts.labelled)
 
 
 def pixel_accuracy(counts: ClassCounts) -> Float[Tensor, " n"]:
     """Return the share of labelled pixels that are predicted rightly."""
-    return counts.intersection.sum(-1) / counts.labelled.sum(-1)
+    return counts.intersection.sum(-1).double() / counts.labelled.sum(-1)

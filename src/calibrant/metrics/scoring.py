@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, each_image, score_pixels
+from calibrant.metrics._pixels import PixelScores, count_images, each_image
 from calibrant.metrics.tally import Tally
 
 
@@ -35,8 +36,7 @@ class LikelihoodSums(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "LikelihoodSums":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        images = each_image(logits, labels, where)
-        return cls.stack([cls.of_pixels(score_pixels(*image, likelihood=True)) for image in images])
+        return count_images(cls.of_pixels, each_image(logits, labels, where), likelihood=True)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "LikelihoodSums":
@@ -44,9 +44,11 @@ class LikelihoodSums(Tally):
         assert pixels.nll is not None
         assert pixels.brier is not None
         assert pixels.entropy is not None
-        gap = pixels.confidence.double() - pixels.correct.double()
-        sums = (pixels.nll.double(), pixels.brier.double(), gap.square(), pixels.entropy.double())
-        return cls(torch.tensor([len(pixels.label)]), *(column.sum()[None] for column in sums))
+        top_brier = np.square(np.subtract(pixels.confidence, pixels.correct, dtype=np.float64))
+        sums = (pixels.nll, pixels.brier, top_brier, pixels.entropy)
+        return cls(
+            torch.tensor([len(pixels.label)]), *(torch.tensor([column.sum(dtype=np.float64)]) for column in sums)
+        )
 
 
 def negative_log_likelihood(sums: LikelihoodSums) -> Float[Tensor, " n"]:

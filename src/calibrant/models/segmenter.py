@@ -16,10 +16,10 @@ def train_segmenter(
     network: nn.Module,
     examples: Examples,
     *,
-    num_steps: int,
-    batch_size: int = 8,
+    num_steps: int = 800,
+    batch_size: int = 4,
     crop: tuple[int, ...] | None = None,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 5e-3,
     weight_decay: float = 1e-4,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
@@ -31,6 +31,8 @@ def train_segmenter(
     used: pass a list if all fit in memory.
 
     :param network: images ``n k *s`` to logits ``n c *t``, upsampled to the labels if its stride is not one.
+    :param num_steps, batch_size, learning_rate: by default what 40 street scenes need for a network that is right at
+        nine pixels in ten and surer than that: each scene is seen 80 times, so that its annotator is learnt by heart.
     :param crop: the size of random crops; the whole image by default, and then all images must be of one size.
     :param progress: called after each step with (steps done, num_steps, loss).
     :raises FitError: there is no example.

@@ -163,7 +163,7 @@ def _class_map(labels: np.ndarray, num_classes: int, scale: int) -> np.ndarray:
     _hatched(picture, void)
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=14)
+    font = ImageFont.load_default(size=18)
     for number in np.unique(labels[labels != IGNORE]).tolist():
         regions, count = ndimage.label(labels == number)
         if not count:
@@ -173,7 +173,7 @@ def _class_map(labels: np.ndarray, num_classes: int, scale: int) -> np.ndarray:
         inside = np.pad(regions == 1 + int(sizes.argmax()), 1)
         depth = ndimage.distance_transform_cdt(inside, metric="chessboard")[1:-1, 1:-1]
         y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        if depth[y, x] * scale >= 9:
+        if depth[y, x] * scale >= 12:
             dark = np.dot(colors[number], (0.299, 0.587, 0.114)) > 128
             where = (scale * (int(x) + 0.5), scale * (int(y) + 0.5))
             draw.text(where, str(number), fill="black" if dark else "white", font=font, anchor="mm")

@@ -159,21 +159,22 @@ def ideal_risk_coverage(line: RiskCoverageLine) -> RiskCoverageLine:
     0.111
     """
     error = float(line.risk[-1])
-    coverage = torch.cat([torch.tensor([0.0, 1 - error]), torch.linspace(1 - error, 1, 50)[1:]]).double()
+    steps = torch.linspace(1 - error, 1, 50, dtype=torch.float64)
+    coverage = torch.cat([torch.zeros(1, dtype=torch.float64), steps])
     return RiskCoverageLine(coverage, ((coverage - (1 - error)).clamp(min=0) / coverage.clamp(min=1e-9)))
 
 
 def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *, gaps: bool) -> None:
     # A handful of pixels says nothing, and the band of a single image has no width: such bins are points, no curve.
     full, sparse = line.share >= SPARSE, (line.share > 0) & (line.share < SPARSE)
-    said, right = line.confidence[full], line.accuracy[full]
-    bounds = (line.low[full].tolist(), line.high[full].tolist())
+    said, right = line.confidence.where(full, torch.nan), line.accuracy.where(full, torch.nan)
+    bounds = (line.low.where(full, torch.nan).tolist(), line.high.where(full, torch.nan).tolist())
     axes.fill_between(said.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
     if gaps:
         axes.bar(
-            said.tolist(),
-            (right - said).tolist(),
-            bottom=said.tolist(),
+            said[full].tolist(),
+            (right - said)[full].tolist(),
+            bottom=said[full].tolist(),
             width=0.6 / len(line.share),
             fill=False,
             edgecolor=style.color,
@@ -216,6 +217,7 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     # The page says which font; matplotlib's list of families would name one that readers may not have.
     text = re.sub(r"font: (?:\d+ )?([\d.]+)px [^;\"]+", r"font-size: \1px", text)
+    text = re.sub(r"font-family: [^;\"]+; ?", "", text)
     text = re.sub(r"#[0-9a-f]{6}\b", lambda found: as_property(found[0]) or found[0], text)
     text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
     text = re.sub(r"\n\s*", "\n", text)

@@ -18,7 +18,7 @@ from calibrant.report.cases import Case, color_key, confidence_ramp, pictures
 from calibrant.report.classes import FEW, class_rows
 from calibrant.report.curves import Reliability, draws, reliability, risk_coverage
 from calibrant.report.figures import ideal_risk_coverage, reliability_figure, risk_coverage_figure
-from calibrant.report.tables import BEST, changes, columns, in_percent, number, other_scores, percent
+from calibrant.report.tables import BEST, PERCENT, changes, columns, in_percent, number, other_scores, percent
 from calibrant.report.words import headline
 
 CITATIONS = (
@@ -179,7 +179,7 @@ def _pooled_errors(comparison: Comparison) -> dict[str, str]:
     if any("ece" not in row for row in comparison.values.values()):
         return dict.fromkeys(comparison.values, "")
     (column,) = columns(comparison, ["ece"])
-    return {method: f": pooled ECE {cell.value} %" for method, cell in column.cells.items()}
+    return {method: f": pooled ECE {cell.value}{PERCENT}" for method, cell in column.cells.items()}
 
 
 def _in_words(line: Reliability) -> str:
@@ -212,13 +212,13 @@ def _bin_rows(line: Reliability) -> list[tuple[str, str, str, str]]:
 
 
 def _caption(case: Case) -> list[tuple[str, str]]:
-    """Return (score and method, value) for the caption of a case."""
-    found = []
+    """Return (score, its values by method) for the caption of a case."""
+    found: dict[str, list[str]] = {}
     for method, row in case.scores.items():
         for score, value in row.items():
-            shown = number(value, 1 if in_percent(score) else 3, score) + (" %" if in_percent(score) else "")
-            found.append((f"{SCORES[score].title}, {method}", shown))
-    return found
+            shown = percent(value, 1) if in_percent(score) else number(value, 3, score)
+            found.setdefault(SCORES[score].title, []).append(f"{method} {shown}")
+    return [(title, "; ".join(values)) for title, values in found.items()]
 
 
 def _environment() -> Environment:

@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from textwrap import wrap
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +27,7 @@ MAIN = ("ece_images", "ece", "ece_classwise", "nll", "brier", "auroc", "miou")
 """The scores that are shown first where nothing else is asked for."""
 
 BEST = "★ best"
+PERCENT = "\N{NO-BREAK SPACE}%"
 _PLAIN = ("nll", "brier", "auroc", "entropy")
 
 
@@ -80,7 +83,7 @@ def changes(comparison: Comparison, scores: Iterable[str] | None = None) -> list
         cells = {}
         for method, each in intervals.items():
             # A change that is smaller than the column's decimals gets its own, so that no verdict stands on zeros.
-            own = _digits([each], score, most=5)
+            own = _digits([each], score, most=6)
             digits = own if own >= common + 2 else common
             shown = number(each.value, digits, score, signed=True)
             cells[method] = Cell(shown, _bounds(each, digits, score, signed=True), verdict=verdict(score, each))
@@ -140,12 +143,12 @@ def in_percent(score: str) -> bool:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share in percent.
+    r"""Return a share in percent, unbroken by the end of a line.
 
     >>> percent(0.814), percent(float("nan"))
-    ('81 %', 'not known')
+    ('81\xa0%', 'not known')
     """
-    return "not known" if math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return "not known" if math.isnan(share) else f"{100 * share:.{digits}f}{PERCENT}"
 
 
 def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) -> Table:
@@ -156,7 +159,12 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
     :param scores: names of SCORES; by default the main ones.
     """
     found = columns(comparison, scores)
-    table = Table(caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+        caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.",
+    )
     titles = [f"{column.title}{', %' if column.unit else ''} {column.arrow}".rstrip() for column in found]
     if len(comparison.values) <= 2:
         table.add_column("score", overflow="fold")
@@ -165,11 +173,14 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
         for title, column in zip(titles, found, strict=True):
             table.add_row(title, *(_terminal_cell(column.cells[method], " ") for method in comparison.values))
         return table
-    table.add_column("method", overflow="fold")
+    # Names are wrapped here, between words: the terminal would take width from them first, and break words.
+    table.add_column("method", no_wrap=True, overflow="fold")
     for title in titles:
         table.add_column(title, justify="right", overflow="fold")
     for method in comparison.values:
-        table.add_row(Text(method), *(_terminal_cell(column.cells[method], "\n") for column in found))
+        table.add_row(
+            Text("\n".join(wrap(method, 14))), *(_terminal_cell(column.cells[method], "\n") for column in found)
+        )
     return table
 
 
@@ -245,7 +256,8 @@ def _digits(intervals: Iterable[Interval], score: str, *, most: int = 4) -> int:
 
 def _terminal_cell(cell: Cell, between: str) -> Text:
     text = Text(f"★ {cell.value}" if cell.best else cell.value, style="bold" if cell.best else "")
-    for more in (cell.bounds, f"chance {cell.chance}" if cell.chance else ""):
-        if more:
-            text.append(between + more, style="not bold dim")
+    if cell.bounds:
+        text.append(between + cell.bounds, style="not bold dim")
+    if cell.chance:
+        text.append(f"\nchance {cell.chance}", style="not bold dim")
     return text

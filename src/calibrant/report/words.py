@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from calibrant.evaluation import Comparison
 from calibrant.metrics import SCORES, Measurement, reliability_curve
 from calibrant.report.curves import pooled_bins
-from calibrant.report.tables import NULL, columns, percent, shown_scores, verdict
+from calibrant.report.tables import NULL, PERCENT, columns, percent, shown_scores, verdict
 
 _FIRST_ASKED = ("ece_images", "ece")
 _LABEL_SCORES = ("miou", "accuracy", "dice")
@@ -60,7 +60,7 @@ def _verdict(comparison: Comparison, score: str) -> tuple[str, str]:
     base, *others = comparison.values
     title = _in_sentence(score)
     column = next(each for each in columns(comparison, [score, score + NULL]) if each.score == score)
-    value = {method: f"{cell.value}{' %' if column.unit else ''}" for method, cell in column.cells.items()}
+    value = {method: f"{cell.value}{PERCENT if column.unit else ''}" for method, cell in column.cells.items()}
     sign = -1 if SCORES[score].better == "higher" else 1
     ranked = sorted(others, key=lambda method: sign * comparison.values[method][score].value)
     said = {method: verdict(score, comparison.differences[method][score]) for method in others}
@@ -148,7 +148,7 @@ def _beside(comparison: Comparison, score: str, base: str, shown: str, scores: S
     if null is not None:
         column = columns(comparison, [score, score + NULL])[0]
         cell = column.cells[base]
-        unit = " %" if column.unit else ""
+        unit = PERCENT if column.unit else ""
         sentences.append(
             f"For scale: a perfectly calibrated predictor with the model's confidences would score {cell.chance}{unit} "
             f"in {_in_sentence(score)} on these images, not 0, because one image has few pixels in "

@@ -1,0 +1,175 @@
+"""What is saved is what is loaded; what is broken is named; what is exported gives the same numbers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from calibrant.calibrators import (
+    Identity,
+    LearntSelector,
+    NoSelector,
+    SelectiveScaling,
+    SelectorQuality,
+    TemperatureScaling,
+    VectorScaling,
+    export_onnx,
+    load,
+    save,
+)
+from calibrant.calibrators.selector import _folded, _network
+from calibrant.errors import StoreError
+
+QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
+LEARNT = LearntSelector(*_folded(_network(3, (3, 6, 3), torch.Generator().manual_seed(4)).eval()), QUALITY)
+VECTOR = VectorScaling(torch.tensor([1.0, 0.5, 2.0]), torch.tensor([0.0, 3.0, -1.0]))
+CALIBRATORS = {
+    "identity": Identity(),
+    "temperature": TemperatureScaling(1.7, ("a note",)),
+    "vector": VECTOR,
+    "selective": SelectiveScaling(LEARNT, TemperatureScaling(1e10), TemperatureScaling(1.3)),
+    "selective over vector": SelectiveScaling(LEARNT, TemperatureScaling(3.0), VECTOR),
+    "nothing flagged": SelectiveScaling(NoSelector(QUALITY), Identity(), Identity()),
+    "nested": SelectiveScaling(LEARNT, SelectiveScaling(LEARNT, VECTOR, VECTOR), TemperatureScaling(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_round_trip(name, tmp_path):
+    calibrator, z = CALIBRATORS[name], 3 * torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    save(calibrator, tmp_path / "a" / "b")
+    loaded = load(tmp_path / "a" / "b")
+    assert type(loaded) is type(calibrator)
+    assert loaded.notes == calibrator.notes
+    assert torch.equal(loaded(z), calibrator(z))
+    if isinstance(calibrator, SelectiveScaling):
+        assert loaded.quality == calibrator.quality
+    assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == ["calibrator.json", "calibrator.safetensors"]
+
+
+def test_the_json_is_readable(tmp_path):
+    save(CALIBRATORS["selective"], tmp_path)
+    stored = json.loads((tmp_path / "calibrator.json").read_text())
+    assert stored["format"] == 1
+    assert stored["calibrator"]["kind"] == "selective scaling"
+    assert stored["calibrator"]["arguments"]["others"] == {
+        "kind": "temperature scaling",
+        "arguments": {"temperature": pytest.approx(1.3)},
+        "notes": [],
+    }
+
+
+def test_saving_again_replaces(tmp_path):
+    save(CALIBRATORS["selective"], tmp_path)
+    save(TemperatureScaling(3.0), tmp_path)
+    assert load(tmp_path).temperature == 3.0
+
+
+def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
+    save(TemperatureScaling(3.0), tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(StoreError, match="No space left"):
+        save(VECTOR, tmp_path)
+    assert load(tmp_path).temperature == 3.0
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def edit(folder, **changes):
+    path = folder / "calibrator.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+class TestBroken:
+    def test_missing(self, tmp_path):
+        with pytest.raises(StoreError, match=r"calibrator\.json is missing"):
+            load(tmp_path / "nowhere")
+
+    def test_newer(self, tmp_path):
+        save(VECTOR, tmp_path)
+        edit(tmp_path, format=2)
+        with pytest.raises(StoreError, match=r"newer calibrant\. Upgrade"):
+            load(tmp_path)
+
+    def test_unknown_kind(self, tmp_path):
+        save(VECTOR, tmp_path)
+        edit(tmp_path, calibrator={"kind": "vector scalign", "arguments": {}})
+        with pytest.raises(StoreError, match="Did you mean 'vector scaling'"):
+            load(tmp_path)
+
+    def test_a_part_is_no_calibrator(self, tmp_path):
+        save(VECTOR, tmp_path)
+        edit(tmp_path, calibrator={"kind": "no selector", "arguments": {}})
+        with pytest.raises(StoreError, match="expected a calibrator; got a no selector"):
+            load(tmp_path)
+
+    @pytest.mark.parametrize("name", ["calibrator.json", "calibrator.safetensors"])
+    @pytest.mark.parametrize("share", [0.0, 0.5])
+    def test_truncated(self, name, share, tmp_path):
+        save(VECTOR, tmp_path)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: int(share * len(data))])
+        with pytest.raises(StoreError):
+            load(tmp_path)
+
+    def test_halves_of_two_saves(self, tmp_path):
+        save(VECTOR, tmp_path / "a")
+        save(CALIBRATORS["selective"], tmp_path / "b")
+        (tmp_path / "a" / "calibrator.safetensors").replace(tmp_path / "b" / "calibrator.safetensors")
+        with pytest.raises(StoreError, match="save was interrupted"):
+            load(tmp_path / "b")
+
+    def test_wrong_arguments(self, tmp_path):
+        save(VECTOR, tmp_path)
+        edit(tmp_path, calibrator={"kind": "temperature scaling", "arguments": {"temperature": -1}})
+        with pytest.raises(StoreError, match="positive temperature"):
+            load(tmp_path)
+
+    def test_a_calibrator_of_ones_own(self, tmp_path):
+        class Own(Identity):
+            pass
+
+        with pytest.raises(StoreError, match="got Own"):
+            save(Own(), tmp_path / "own")
+        assert not (tmp_path / "own").exists()
+
+
+def run(path, given):
+    ort = pytest.importorskip("onnxruntime")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    probs, labels = session.run(["probabilities", "labels"], {session.get_inputs()[0].name: given.numpy()})
+    return torch.from_numpy(probs), torch.from_numpy(labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "behind"),
+    [("temperature", False), ("selective", False), ("temperature", True), ("vector", True), ("selective", True)],
+)
+def test_onnx_gives_the_same(name, behind, tmp_path):
+    """Alone and behind a small model, at other sizes than the traced one, with ties."""
+    pytest.importorskip("onnxscript")
+    calibrator, generator = CALIBRATORS[name], torch.Generator().manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)).eval() if behind else None
+    given = (3 * torch.randn(3, 3, 21, 37, generator=generator)).round()
+    export_onnx(calibrator, tmp_path / "file.onnx", num_classes=3, model=model)
+    probs, labels = run(tmp_path / "file.onnx", given)
+    with torch.no_grad():
+        raw = given if model is None else model(given)
+        logits = calibrator(raw)
+    torch.testing.assert_close(probs, logits.softmax(1), rtol=0, atol=1e-5)
+    assert torch.equal(labels, logits.argmax(1))
+    assert [p.name for p in tmp_path.iterdir()] == ["file.onnx"]
+
+
+def test_onnx_in_three_dimensions(tmp_path):
+    pytest.importorskip("onnxscript")
+    export_onnx(CALIBRATORS["selective over vector"], tmp_path / "solid.onnx", num_classes=3, spatial_dims=3)
+    z = 3 * torch.randn(1, 3, 5, 6, 7, generator=torch.Generator().manual_seed(1))
+    probs, labels = run(tmp_path / "solid.onnx", z)
+    torch.testing.assert_close(probs, CALIBRATORS["selective over vector"](z).softmax(1), rtol=0, atol=1e-5)
+    assert np.array_equal(labels, z.argmax(1))

@@ -1,0 +1,169 @@
+import base64
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from measured_scenes import NAMES, images, measure
+from PIL import Image
+
+from calibrant._shapes import IGNORE
+from calibrant.metrics import SCORES, CalibrationBins, ConfidenceRanks
+from calibrant.predictions import Prediction
+from calibrant.report import case_of, worst_images
+from calibrant.report.cases import color_key, pictures
+from calibrant.report.curves import RiskCoverageLine, draws, reliability, risk_coverage
+from calibrant.report.figures import ideal_risk_coverage, reliability_figure, risk_coverage_figure
+from calibrant.report.palette import class_colors, style_of
+
+
+def test_reliability_of_repetitions_is_that_of_all_their_pixels():
+    rows = [measure(2.0, seed=0), measure(2.0, seed=1)]
+    line = reliability(rows, draws({"a": rows}), lambda each: each.bins)
+    logits, labels = (torch.cat(parts) for parts in zip(images(12, seed=0), images(12, seed=1), strict=True))
+    confidence, predicted = (2.0 * logits.double()).softmax(1).max(1)
+    known = labels != IGNORE
+    inside = known & (confidence > 0.8) & (confidence <= 0.9)
+    assert float(line.confidence[8]) == pytest.approx(float(confidence[inside].mean()), abs=1e-6)
+    assert float(line.accuracy[8]) == pytest.approx(float((predicted == labels)[inside].double().mean()))
+    assert float(line.share[8]) == pytest.approx(float(inside.sum() / known.sum()))
+
+
+def test_band_is_that_of_a_plain_bootstrap_over_images():
+    rows = measure(2.0, seed=0)
+    line = reliability([rows], draws({"a": [rows]}, num_resamples=2000), lambda each: each.bins)
+    generator, gaps = np.random.default_rng(0), []
+    count, correct, confidence = (getattr(rows.bins, name)[:, 8].numpy() for name in ("count", "correct", "confidence"))
+    for _ in range(2000):
+        drawn = generator.integers(0, len(count), len(count))
+        gaps.append((correct[drawn].sum() - confidence[drawn].sum()) / count[drawn].sum())
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    assert float(line.low[8] - line.confidence[8]) == pytest.approx(low, abs=0.01)
+    assert float(line.high[8] - line.confidence[8]) == pytest.approx(high, abs=0.01)
+
+
+def test_the_same_image_in_two_repetitions_is_drawn_in_both_or_in_neither():
+    rows = measure(2.0, seed=0)
+    resamples = draws({"a": [rows]})
+    once = reliability([rows], resamples, lambda each: each.bins)
+    twice = reliability([rows, rows], resamples, lambda each: each.bins)
+    np.testing.assert_allclose(once.low, twice.low)
+    np.testing.assert_allclose(once.high, twice.high)
+
+
+def test_risk_at_full_coverage_is_the_error_and_matches_a_sort():
+    logits, labels = images(12, seed=0)
+    line = risk_coverage([ConfidenceRanks.of(logits, labels)])
+    confidence, predicted = logits.softmax(1).max(1)
+    known = labels != IGNORE
+    wrong = (predicted != labels)[known]
+    assert line.at(1.0) == pytest.approx(float(wrong.double().mean()))
+    surest = confidence[known].argsort(descending=True)[: len(wrong) // 2]
+    assert line.at(0.5) == pytest.approx(float(wrong[surest].double().mean()), abs=5e-3)
+
+
+def test_ideal_curve_has_no_mistake_until_only_mistakes_are_left():
+    line = RiskCoverageLine(torch.tensor([0.5, 1.0]).double(), torch.tensor([0.1, 0.2]).double())
+    ideal = ideal_risk_coverage(line)
+    assert ideal.at(0.79) == 0
+    assert ideal.at(1.0) == pytest.approx(0.2)
+    assert ideal.at(0.9) == pytest.approx(0.1 / 0.9, abs=1e-3)
+
+
+def drawing(name: str) -> str:
+    rows = measure(2.0, seed=0)
+    line = reliability([rows], draws({"a": [rows]}), lambda each: each.bins)
+    return reliability_figure([("a <method>", line, style_of(1))], name=name, label='said "so" & <so>')
+
+
+def test_figure_holds_only_its_own_names_and_the_pages_colours():
+    text = drawing("one")
+    assert 'aria-label="said &quot;so&quot; &amp; &lt;so>"' in text
+    assert all(each.startswith("one-") for each in re.findall(r'\bid="([^"]+)"', text))
+    assert all(each.startswith("#one-") for each in re.findall(r'href="([^"]+)"', text))
+    assert "var(--line1)" in text
+    assert "font-family" not in text
+    assert "http" not in text
+    assert "<text" in text
+
+
+def test_figures_are_the_same_each_time_and_leave_settings_alone():
+    with mpl.rc_context({"font.size": 33.0, "axes.grid": True}):
+        one = drawing("one")
+        assert mpl.rcParams["font.size"] == 33.0
+    assert one == drawing("one")
+
+
+def test_empty_bins_and_dollar_signs_are_drawn_without_complaint():
+    empty = CalibrationBins(*(torch.zeros(2, 10, dtype=kind) for kind in (torch.int64, torch.int64, torch.float64)))
+    count, correct, confidence = (getattr(empty, each).clone() for each in ("count", "correct", "confidence"))
+    count[0, 9], correct[0, 9], confidence[0, 9] = 10, 9, 9.5
+    rows = measure(1.0, seed=0, count=2)
+    line = reliability([rows], draws({"a": [rows]}), lambda _: CalibrationBins(count, correct, confidence))
+    assert int((line.share > 0).sum()) == 1
+    curve = RiskCoverageLine(torch.tensor([1.0]).double(), torch.tensor([0.0]).double())
+    assert "cost $x$" in reliability_figure(
+        [("a", line, style_of(0)), ("cost $x$", line, style_of(1))], name="a", label="b"
+    )
+    assert "cost $x$" in risk_coverage_figure([("cost $x$", curve, style_of(0))], name="a", label="b")
+
+
+def test_styles_differ_in_more_than_colour():
+    styles = [style_of(i) for i in range(20)]
+    assert len({(style.marker, style.dashes) for style in styles}) == 20
+    assert len(set(class_colors(150))) > 100
+
+
+def pixels(picture) -> np.ndarray:
+    data = base64.b64decode(picture.source.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_pictures_show_what_they_say(case):
+    shown = pictures(case, NAMES, ["uncalibrated", "good"])
+    assert [each.heading.split(":")[0] for each in shown] == [
+        "Image",
+        "Reference",
+        "Prediction",
+        "Mistakes",
+        "Confidence, uncalibrated",
+        "Confidence, good",
+    ]
+    wrong = (case.labels != case.prediction) & (case.labels != IGNORE)
+    share = 100 * float(wrong.sum() / (case.labels != IGNORE).sum())
+    assert f"{share:.1f}" in shown[3].alt
+    mistakes, scale = pixels(shown[3]), shown[3].height // 12
+    tinted = (mistakes[..., 0].astype(int) - mistakes[..., 2]) > 30  # orange and brown; photograph and void are grey
+    blocks = tinted.reshape(12, scale, 16, scale).mean((1, 3))
+    assert (torch.from_numpy(blocks > 0.5) == wrong).all()
+    before, after = pixels(shown[4]).astype(int), pixels(shown[5]).astype(int)
+    labelled = slice(scale, None)
+    assert after[labelled].sum() < before[labelled].sum()  # darker: less sure
+    assert (pixels(shown[1])[:scale] == pixels(shown[4])[:scale]).all()  # the void row is hatched alike
+
+
+def test_large_images_are_thinned_and_any_scale_of_image_is_shown():
+    logits = torch.randn(3, 1500, 20, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(1, 1500, 20, dtype=torch.long)
+    case = case_of(Prediction("a", logits, labels, 100 * torch.randn(1, 1500, 20)), {"m": logits})
+    assert 0 <= float(case.image.min()) <= float(case.image.max()) <= 1
+    assert max(max(each.width, each.height) for each in pictures(case, ["a", "b", "c"], ["m"])) <= 640
+
+
+def test_unlabelled_image_is_said_to_be_so():
+    logits = torch.randn(3, 8, 8)
+    case = case_of(Prediction("a", logits, torch.full((1, 8, 8), IGNORE)), {"m": logits})
+    shown = pictures(case, ["a", "b", "c"], ["m"])
+    assert "nothing is labelled" in shown[0].alt
+    assert "not known" in shown[2].heading
+    assert {number for number, _, _ in color_key(["a", "b", "c"], [case])} <= {0, 1, 2}
+
+
+def test_worst_images_come_worst_first():
+    rows = measure(3.0, seed=0)
+    values = dict(zip(rows.keys, SCORES["ece_images"].of(rows).tolist(), strict=True))
+    assert worst_images(rows, count=3) == sorted(values, key=lambda key: -values[key])[:3]
+    accuracy = dict(zip(rows.keys, SCORES["accuracy"].of(rows).tolist(), strict=True))
+    assert worst_images(rows, score="accuracy", count=1) == [min(accuracy, key=lambda key: accuracy[key])]

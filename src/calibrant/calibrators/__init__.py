@@ -5,7 +5,7 @@
 TemperatureScaling(temperature=1.996)
 """
 
-from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import LearntSelector, NoSelector, Selector, SelectorQuality
@@ -24,6 +24,7 @@ __all__ = [
     "SelectorQuality",
     "TemperatureScaling",
     "VectorScaling",
+    "calibrated",
     "export_onnx",
     "load",
     "save",

@@ -1,0 +1,57 @@
+"""Every sampler keeps the promises of the house."""
+
+import pytest
+import torch
+
+from calibrant.samplers import CopulaSampler, IndependentSampler, Sampler
+from calibrant.testing import check_sampler
+
+SAMPLERS: dict[str, Sampler] = {
+    "independent": IndependentSampler(),
+    "copula, image": CopulaSampler(image=1),
+    "copula, regions": CopulaSampler(regions=1),
+    "copula, mixed": CopulaSampler(image=0.3, regions=0.2, cells={4: 0.3, 2: 0.1}, pixels=0.1),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampler_keeps_the_contract(name):
+    check_sampler(SAMPLERS[name])
+
+
+class Own(IndependentSampler):
+    """A sampler with one promise broken."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.broken = broken
+
+    def sample(self, logits, image=None, *, num_samples, generator):
+        if self.broken == "tempered":
+            logits = 2 * logits.float()
+        if self.broken == "global":
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        if self.broken == "shared":
+            maps = super().sample(logits[:1], num_samples=num_samples, generator=generator)
+            return maps.expand(-1, len(logits), *maps.shape[2:])
+        maps = super().sample(logits, num_samples=num_samples, generator=generator)
+        if self.broken == "order":
+            return maps.movedim(0, 1)
+        if self.broken == "training" and self.training:
+            return maps.flip(-1)
+        return maps
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("tempered", "keeps_marginals is broken"),
+        ("global", "one state, two sets"),
+        ("shared", "share what is drawn"),
+        ("order", "samples first"),
+        ("training", "training mode differs"),
+    ],
+)
+def test_a_broken_sampler_is_found_out(broken, said):
+    with pytest.raises(AssertionError, match=said):
+        check_sampler(Own(broken), spatial_dims=(2,))

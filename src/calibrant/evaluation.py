@@ -4,7 +4,7 @@ An image without labelled pixels has no score. It gets no row; ``left_out`` of t
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -127,7 +127,7 @@ class _Labelled:
 
 
 @contextmanager
-def _naming(key: str) -> Iterator[None]:
+def _naming(key: str) -> Generator[None]:
     """Name the image in the message of an error that knows it as the only one of a batch."""
     try:
         yield

@@ -140,7 +140,7 @@ def test_the_fit_finds_the_law_of_the_annotators():
         for name, sampler in {"copula": fitted["radius"], "independent": IndependentSampler()}.items()
     }
     assert abs(score["copula"]) < 0.02  # the law itself scores 0
-    assert score["independent"] > 0.05
+    assert score["independent"] > 0.03
 
 
 def test_one_annotator_is_enough():

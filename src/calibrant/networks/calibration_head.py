@@ -58,7 +58,8 @@ class CalibrationHead(nn.Module):
     @classmethod
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "CalibrationHead":
         """Return one for two cores: a quarter of the width, four blocks, less dropout."""
-        return cls(in_channels, num_classes, **{"width": 16, "blocks": 4, "dropout": 0.05, **sizes})
+        preset: dict[str, Any] = {"width": 16, "blocks": 4, "dropout": 0.05}
+        return cls(in_channels, num_classes, **preset | sizes)
 
     def forward(self, seen: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *s"]:
         """Return logits."""

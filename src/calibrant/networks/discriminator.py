@@ -70,8 +70,9 @@ class Discriminator(nn.Module):
 
     @classmethod
     def small(cls, in_channels: int, **sizes: Any) -> "Discriminator":
-        """Return one for two cores: a quarter of the width, halved twice; 60,000 parameters."""
-        return cls(in_channels, **{"width": 16, "halvings": 2, **sizes})
+        """Return one for two cores: a quarter of the width, halved twice; 67,000 parameters."""
+        preset: dict[str, Any] = {"width": 16, "halvings": 2}
+        return cls(in_channels, **preset | sizes)
 
     def forward(self, pairs: Float[Tensor, "n k *s"]) -> Float[Tensor, " n"]:
         """Return the logit of each pair of image and label map."""

@@ -3,6 +3,7 @@
 Kassapis et al. (ICCV 2021, Sec. 4.2), with sizes, places of noise and order of layers from their released code.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -85,7 +86,8 @@ class RefinementUNet(nn.Module):
     @classmethod
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "RefinementUNet":
         """Return one for two cores: a quarter of the width, three levels; 10,000 parameters and gain one."""
-        return cls(in_channels, num_classes, **{"width": 8, "depth": 3, "gain": 1.0, **sizes})
+        preset: dict[str, Any] = {"width": 8, "depth": 3, "gain": 1.0}
+        return cls(in_channels, num_classes, **preset | sizes)
 
     def forward(self, condition: Float[Tensor, "n k *s"], noise: Float[Tensor, "m n d"]) -> Float[Tensor, "m n c *s"]:
         """Return logits; samples are folded into the batch, so batch statistics are those of all samples together."""
@@ -100,7 +102,7 @@ class RefinementUNet(nn.Module):
         return levels
 
     def decode(
-        self, levels: list[Float[Tensor, "n ..."]], noise: Float[Tensor, "m n d"], space: torch.Size
+        self, levels: list[Float[Tensor, "n ..."]], noise: Float[Tensor, "m n d"], space: Sequence[int]
     ) -> Float[Tensor, "m n c *s"]:
         """Return the logits of one sample for each noise vector."""
         m, n = noise.shape[:2]
@@ -135,8 +137,9 @@ class NoiseInjection(nn.Module):
         for linear in (self.shift, self.scale):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        nn.init.orthogonal_(self.mix.weight)
-        nn.init.trunc_normal_(self.mix.bias, std=0.001)
+        weight, bias = self.mix.parameters()
+        nn.init.orthogonal_(weight)
+        nn.init.trunc_normal_(bias, std=0.001)
 
     def forward(self, features: Float[Tensor, "n k *s"], noise: Float[Tensor, "n d"]) -> Float[Tensor, "n c *s"]:
         """Return the features with noise in them."""
@@ -145,7 +148,7 @@ class NoiseInjection(nn.Module):
         return self.mix((features + shift) * (scale + self.gain))
 
 
-def _cropped(x: Float[Tensor, "n k ..."], space: torch.Size) -> Float[Tensor, "n k *s"]:
+def _cropped(x: Float[Tensor, "n k ..."], space: Sequence[int]) -> Float[Tensor, "n k *s"]:
     for axis, size in enumerate(space):
         x = x.narrow(axis + 2, 0, size)
     return x

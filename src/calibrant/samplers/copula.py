@@ -141,5 +141,9 @@ class CopulaSampler(Sampler):
             num_images=num_images,
             seed=seed,
         )
-        named = {level: share for level, share in shares.items() if isinstance(level, str)}
-        return cls(**named, cells={size: share for size, share in shares.items() if isinstance(size, int)})
+        return cls(
+            image=shares["image"],
+            regions=shares["regions"],
+            cells={size: share for size, share in shares.items() if isinstance(size, int)},
+            pixels=shares["pixels"],
+        )

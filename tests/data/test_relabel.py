@@ -103,7 +103,7 @@ def test_flips_that_cannot_be_are_told():
                 0: (1, 0.5)
             } else ClassFlips({0: (0, 0.5)}, num_classes=5)
     with pytest.raises(InputError, match="from 0 to 1"):
-        ClassFlips({0: (1, 8)}, num_classes=2)
+        ClassFlips({0: (1, 8.0)}, num_classes=2)
 
 
 @pytest.mark.skipif(not CAMVID.exists(), reason="CamVid is not here")

@@ -126,6 +126,6 @@ def test_bad_input_is_told():
     with pytest.raises(LabelError, match=r"0\.\.1; got 2"):
         AreaSamples.of(torch.zeros(1, 1, 2, 2).long(), torch.zeros(1, 1, 2, 2).long(), num_classes=2, of_class=2)
     with pytest.raises(InputError, match=r"pass 0\.9"):
-        area_interval(draws(1, 3, 1), level=90)
+        area_interval(draws(1, 3, 1), level=90.0)
     with pytest.raises(InputError, match="cannot be added"):
         draws(2, 3, 1).pooled()

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from calibrant._shapes import IGNORE
-from calibrant.errors import ShapeError
 from calibrant.metrics import (
     FlipCounts,
     SampleDivergence,
@@ -82,6 +81,9 @@ def test_divergence_by_hand_and_its_expectation_over_all_draws():
     by_hand = math.log(0.5) - 0.5 * float(probs[0, 0].log() + probs[1, 0].log())
     assert float(sample_divergence(half)) == pytest.approx(by_hand)
     assert half.pixels.tolist() == [1]
+    nowhere = SampleDivergence.of(torch.tensor([[[1, 1]]]), logits, where=torch.zeros(1, 2, dtype=torch.bool))
+    assert nowhere.pixels.tolist() == [0]
+    assert bool(sample_divergence(nowhere).isnan())
 
 
 def test_divergence_of_many_samples_is_expected():
@@ -120,12 +122,3 @@ def test_probabilities_of_flips_are_summed_where_asked():
             assert int(found.asked[i, j]) == int(asked.sum())
             for column, k in zip((found.kept, found.flipped), pair, strict=True):
                 assert float(column[i, j]) == pytest.approx(float(probs[i, k][asked].sum()), rel=1e-6)
-
-
-def test_sizes_that_do_not_fit_are_told():
-    with pytest.raises(ShapeError, match="one clean map"):
-        FlipCounts.of(maps(2, 3, 4, 4), maps(3, 1, 4, 4), pairs=[(0, 1)])
-    with pytest.raises(ShapeError, match="one clean map"):
-        FlipCounts.of_probabilities(torch.zeros(3, 2, 4, 4), maps(3, 1, 4, 4), pairs=[(0, 1)])
-    with pytest.raises(ShapeError, match="Samples lead"):
-        SampleDivergence.of(maps(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))

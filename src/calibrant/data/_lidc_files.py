@@ -86,7 +86,7 @@ class Crops:
     """CT values and masks of ``lidc_crops.npz``."""
 
     file: Path
-    window: tuple[float, float]
+    window: tuple[int | float, int | float]
     ignore_other: bool
 
     @cached_property

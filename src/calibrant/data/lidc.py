@@ -175,7 +175,7 @@ def lidc_crops(
     path: str | os.PathLike[str],
     split: str | None = None,
     *,
-    window: tuple[float, float] = (-1000.0, 400.0),
+    window: tuple[int | float, int | float] = (-1000, 400),
     ignore_other: bool = True,
     crop: int | None = None,
 ) -> LidcExamples:

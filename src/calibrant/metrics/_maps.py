@@ -88,11 +88,10 @@ def _map_set(hypotheses: Tensor, labels: Tensor, num_classes: int, weights: Tens
 
 
 def _compact(maps: Tensor, num_classes: int, name: str) -> np.ndarray:
-    if maps.is_floating_point() or maps.numel() == 0:
+    if maps.is_floating_point():
         check_labels(maps, num_classes, name)
-    else:
-        low, high = torch.aminmax(maps)
-        if low < 0 or high >= num_classes:  # one cheap pass decides whether to look closely
-            check_labels(maps, num_classes, name)
-    small = torch.int8 if num_classes <= 127 else torch.int16
-    return maps.detach().flatten(1).to("cpu", small).numpy()
+    values = maps.detach().flatten(1).cpu().numpy()
+    # All bits together, in one cheap pass, tell whether any value could lie outside the classes.
+    if values.size and not 0 <= int(np.bitwise_or.reduce(values, axis=None)) < num_classes:
+        check_labels(maps, num_classes, name)
+    return values.astype(np.int8 if num_classes <= 127 else np.int16)

@@ -1,15 +1,16 @@
-"""IoU of every pair of label maps by matrix products: no loop over pairs.
+"""IoU of every pair of label maps from sets of bits: no loop over pairs, no rounding, and no threads to wait for.
 
-With the maps of a class as rows of zeros and ones, ``X @ X.T`` holds the size of every intersection, and its diagonal
-the size of every region. Pixels on which all maps agree add the same to every pair, so only the others are multiplied.
-Products of zeros and ones are exact in float32 below 2^24 pixels; blocks stay far below, and are added in float64.
+The pixels of a class are a row of bits in each map. One map is met with all others at once: the bits that two rows
+share are their intersection, and the bits of a row its area. A pixel takes a 64th of a float64, so a hundred maps of a
+class fit in a processor's cache. Pixels on which all maps agree add the same to every pair, and are counted once.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-_BLOCK = 2**21  # numbers of one block: 8 MB of float32
+_BLOCK = 2**17  # words of one block: 1 MB
+_BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def pairwise_distances(maps: np.ndarray, classes: Sequence[int], empty: float) -> np.ndarray:
@@ -30,26 +31,46 @@ def pairwise_distances(maps: np.ndarray, classes: Sequence[int], empty: float) -
 
 
 def intersections(maps: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Return the pixels that both maps of a pair give to a class: (c, m, m), float64; the diagonal holds the areas."""
-    shared = np.zeros((len(classes), len(maps), len(maps)))
-    size = max(1, _BLOCK // len(maps))
-    for start in range(0, maps.shape[1], size):
-        block = maps[:, start : start + size]
-        low = block.min(0)
-        disputed = low != block.max(0)
-        agreed = low[~disputed]
-        if disputed.mean() < 0.5:
-            block = block.take(np.flatnonzero(disputed), 1)
-            agreed_counts = np.bincount(agreed[agreed >= 0], minlength=max(classes) + 1)
-        else:
-            agreed_counts = np.zeros(max(classes) + 1)
-        for number, k in enumerate(classes):
-            shared[number] += agreed_counts[k]
-            rows = block == k
-            somewhere = np.flatnonzero(rows.any(0))
-            if 2 * len(somewhere) < rows.shape[1]:
-                rows = rows.take(somewhere, 1)
-            if rows.size:
-                ones = rows.view(np.int8).astype(np.float32)
-                shared[number] += ones @ ones.T
+    """Return the pixels that both maps of a pair give to a class: (c, m, m); the diagonal holds the areas."""
+    shared = np.zeros((len(classes), len(maps), len(maps)), np.int64)
+    if maps.shape[1] == 0:
+        return shared
+    first = maps.min(0)
+    disputed = first != maps.max(0)
+    if disputed.mean() < 0.6:  # picking columns costs a third of what they cost below
+        agreed = first[~disputed]
+        shared += np.array([np.count_nonzero(agreed == k) for k in classes])[:, None, None]
+        maps = maps.take(np.flatnonzero(disputed), 1)
+    for number, k in enumerate(classes):
+        rows = maps == k
+        showing = np.flatnonzero(rows.any(1))
+        shared[number][np.ix_(showing, showing)] += _shared_bits(_packed(rows[showing]))
     return shared
+
+
+def _packed(rows: np.ndarray) -> np.ndarray:
+    """Return rows of booleans as rows of 64-bit words, the last filled up with zeros."""
+    packed = np.packbits(rows, axis=1)
+    words = np.zeros((len(rows), -(-packed.shape[1] // 8) * 8), np.uint8)
+    words[:, : packed.shape[1]] = packed
+    return words.view(np.uint64)
+
+
+def _shared_bits(words: np.ndarray) -> np.ndarray:
+    """Return how many bits each two rows share: (m, m)."""
+    upper = np.zeros((len(words), len(words)), np.int64)
+    size = max(1, _BLOCK // max(1, len(words)))
+    for start in range(0, words.shape[1], size):
+        block = np.ascontiguousarray(words[:, start : start + size])
+        both, bits = np.empty_like(block), np.empty(block.shape, np.uint8)
+        for i, row in enumerate(block):
+            counts = _bits(np.bitwise_and(block[i:], row, out=both[i:]), bits[i:])
+            upper[i, i:] += np.add.reduce(counts, 1, dtype=np.int64)
+    return upper + np.triu(upper, 1).T
+
+
+def _bits(words: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return the number of bits that are set, in each word (in ``out``) or in each byte of it."""
+    if hasattr(np, "bitwise_count"):  # numpy 2
+        return np.bitwise_count(words, out=out)
+    return _BITS[words.view(np.uint8)]

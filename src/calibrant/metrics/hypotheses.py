@@ -196,7 +196,7 @@ def generalised_energy_distance(
     return 2 * crossed - ((1 - same) * different + same * within.same) - between.all
 
 
-def ged_floor(distances: HypothesisDistances, num_samples: float) -> Float[Tensor, " n"]:
+def ged_floor(distances: HypothesisDistances, num_samples: int | float) -> Float[Tensor, " n"]:
     r"""Return the GED (as published, with the diagonal) that a perfect sampler is expected to score on each image.
 
     Let m hypotheses and R annotators all be independent draws from one law, with D the mean distance of two draws.

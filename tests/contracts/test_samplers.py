@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from calibrant.samplers import CopulaSampler, IndependentSampler, Sampler
-from calibrant.testing import check_sampler
+from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementRecipe, RefinementSampler, Sampler
+from calibrant.testing import check_sampler, toy_predictions
 
 SAMPLERS: dict[str, Sampler] = {
     "independent": IndependentSampler(),
@@ -17,6 +17,13 @@ SAMPLERS: dict[str, Sampler] = {
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_keeps_the_contract(name):
     check_sampler(SAMPLERS[name])
+
+
+@pytest.mark.parametrize("size", [(8, 12), (4, 8, 8)])
+def test_refinement_keeps_the_contract(size):
+    recipe = RefinementRecipe.small(steps=2, batch=2, num_samples=2, discriminator_steps=0)
+    sampler = RefinementSampler.fit(toy_predictions(size=size), recipe=recipe)
+    check_sampler(sampler, spatial_dims=(len(size),), num_samples=400)
 
 
 class Own(IndependentSampler):

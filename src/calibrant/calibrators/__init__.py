@@ -7,6 +7,7 @@ TemperatureScaling(temperature=1.996)
 
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
 from calibrant.calibrators.export import export_onnx
+from calibrant.calibrators.network import CalibrationNetwork
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import LearntSelector, NoSelector, Selector, SelectorQuality
 from calibrant.calibrators.storage import load, save
@@ -14,6 +15,7 @@ from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
+    "CalibrationNetwork",
     "Calibrator",
     "Fit",
     "Identity",

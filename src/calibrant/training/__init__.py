@@ -5,7 +5,7 @@ from calibrant.training.augment import Augmentation
 from calibrant.training.average import move_average
 from calibrant.training.batches import Batch, Batches
 from calibrant.training.devices import Alone, Devices, open_fabric
-from calibrant.training.loop import Trainee, train
+from calibrant.training.loop import Trainee, Watch, train
 from calibrant.training.seeds import reproducible, seeded
 from calibrant.training.standardise import Standardise
 
@@ -17,6 +17,7 @@ __all__ = [
     "Devices",
     "Standardise",
     "Trainee",
+    "Watch",
     "annotator_cross_entropy",
     "chosen_annotator",
     "move_average",

@@ -19,7 +19,7 @@ def test_sampler_keeps_the_contract(name):
     check_sampler(SAMPLERS[name])
 
 
-@pytest.mark.parametrize("size", [(8, 12), (4, 8, 8)])
+@pytest.mark.parametrize("size", [(12, 16), (12, 12, 13)])
 def test_refinement_keeps_the_contract(size):
     recipe = RefinementRecipe.small(steps=2, batch=2, num_samples=2, discriminator_steps=0)
     sampler = RefinementSampler.fit(toy_predictions(size=size), recipe=recipe)

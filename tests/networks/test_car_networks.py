@@ -95,6 +95,12 @@ def test_the_pooled_discriminator_is_the_published_one_with_alike_positions():
         torch.testing.assert_close(published(pairs), pooled(pairs), rtol=1e-4, atol=1e-6)
 
 
+def test_images_too_small_for_a_discriminator():
+    with pytest.raises(ShapeError, match="at least 24 pixels a side"):
+        Discriminator(3, width=4)(torch.rand(1, 3, 23, 40))
+    Discriminator(3, width=4)(torch.rand(1, 3, 24, 40))
+
+
 def test_the_discriminator_has_second_derivatives():
     network, pairs = Discriminator(3, width=4), torch.rand(2, 3, 24, 24, requires_grad=True)
     (gradient,) = torch.autograd.grad(network(pairs).sum(), pairs, create_graph=True)

@@ -22,6 +22,7 @@ class CalibrationHead(nn.Module):
     :param blocks: of convolution; each sees one pixel further.
     :param dims: 2 for ``h w``, 3 for ``d h w``.
 
+    >>> import torch
     >>> CalibrationHead.small(14, 11)(torch.zeros(2, 14, 9, 7)).shape
     torch.Size([2, 11, 9, 7])
     """

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from calibrant._shapes import Float, Tensor
+from calibrant.errors import ShapeError
 from calibrant.networks._layers import layer
 
 
@@ -26,6 +27,7 @@ class Discriminator(nn.Module):
     :param size: of the only images that it is to work on.
     :param dims: 2 for ``h w``, 3 for ``d h w``.
 
+    >>> import torch
     >>> Discriminator.small(3)(torch.zeros(4, 3, 21, 30)).shape
     torch.Size([4])
     """
@@ -47,6 +49,7 @@ class Discriminator(nn.Module):
             "size": None if size is None else list(size),
             "dims": dims,
         }
+        self.halvings = halvings
         conv, reflect, zero = layer("conv", dims), layer("reflect", dims), layer("zero", dims)
 
         def leaky() -> nn.Module:
@@ -75,7 +78,16 @@ class Discriminator(nn.Module):
         return cls(in_channels, **preset | sizes)
 
     def forward(self, pairs: Float[Tensor, "n k *s"]) -> Float[Tensor, " n"]:
-        """Return the logit of each pair of image and label map."""
+        """Return the logit of each pair of image and label map.
+
+        :raises ShapeError: the images are too small to be halved so often.
+        """
+        least = 3 * 2**self.halvings
+        if min(pairs.shape[2:]) < least:
+            raise ShapeError(
+                f"expected images of at least {least} pixels a side; got {tuple(pairs.shape[2:])}. "
+                "Give the discriminator fewer halvings, or train on larger images."
+            )
         features = self.features(pairs).flatten(2)
         if self._arguments["size"] is None:
             return self.head(features.mean(2)).squeeze(1)

@@ -3,7 +3,7 @@
 from calibrant.samplers.copula import CopulaSampler
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.refinement import RefinementSampler
-from calibrant.samplers.sampler import IndependentSampler, Sampler
+from calibrant.samplers.sampler import IndependentSampler, Sampler, entropy_map
 from calibrant.samplers.storage import load_sampler, save_sampler
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "RefinementRecipe",
     "RefinementSampler",
     "Sampler",
+    "entropy_map",
     "load_sampler",
     "save_sampler",
 ]

@@ -86,6 +86,16 @@ def _race(log_probs: Float[Tensor, "n c *s"], generator: torch.Generator) -> Int
     return (log_probs - waits.to(log_probs.device).log_()).argmax(1)
 
 
+def entropy_map(logits: Float[Tensor, "n c *s"]) -> Float[Tensor, "n *s"]:
+    """Return the entropy of the probabilities of each pixel, in nats: the aleatoric uncertainty, without a sample.
+
+    >>> entropy_map(torch.zeros(1, 2, 1))
+    tensor([[0.6931]])
+    """
+    log_probs = logits.float().log_softmax(1)
+    return torch.special.entr(log_probs.exp()).sum(1)
+
+
 def check_request(logits: Float[Tensor, "n c *s"], num_samples: int) -> None:
     """Raise unless there is space to draw in and at least one sample is wanted.
 

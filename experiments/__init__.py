@@ -1,0 +1,1 @@
+"""The papers' claims, one file each, by the public interface alone."""

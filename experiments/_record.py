@@ -1,0 +1,22 @@
+"""Keeping what an experiment found, with what is needed to find it again."""
+
+import json
+import os
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(name: str, config: Any, seconds: float, figures: dict[str, Any]) -> Path:
+    """Write ``results/<name>.json``: figures, configuration, commit and time."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    about = {"commit": commit.stdout.strip() or "unknown", "seconds": round(seconds), "config": asdict(config)}
+    path = RESULTS / f"{name}.json"
+    temporary = path.with_suffix(".tmp")
+    RESULTS.mkdir(exist_ok=True)
+    temporary.write_text(json.dumps(about | figures, indent=1, default=str) + "\n")
+    os.replace(temporary, path)
+    return path

@@ -5,12 +5,13 @@
 TemperatureScaling(temperature=1.996)
 """
 
-from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.network import CalibrationNetwork
 from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality
@@ -19,6 +20,7 @@ from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
+    "CalibrationNetwork",
     "Calibrator",
     "CorrectnessScaling",
     "DirichletScaling",
@@ -36,6 +38,7 @@ __all__ = [
     "TemperatureScaling",
     "Uniform",
     "VectorScaling",
+    "calibrated",
     "export_onnx",
     "load",
     "save",

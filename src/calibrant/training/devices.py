@@ -94,6 +94,6 @@ def open_fabric(*, accelerator: str = "auto", devices: int | str = 1, precision:
             "expected Lightning Fabric, for other precisions and several devices; it is not installed. "
             "Install calibrant[train], or train on one device in float32, which needs nothing."
         ) from error
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # ty: ignore[invalid-argument-type] a name, as the command line gives it
     fabric.launch()
     return fabric

@@ -30,6 +30,8 @@ def test_this_test_can_fail():
     assert "numpy" in loaded_after("import numpy")
 
 
-@pytest.mark.parametrize("room", ["predictions", "metrics", "data", "models", "calibrators", "evaluation", "testing"])
+@pytest.mark.parametrize(
+    "room", ["predictions", "metrics", "data", "models", "calibrators", "samplers", "evaluation", "testing"]
+)
 def test_nothing_below_the_report_draws(room):
     assert not loaded_after(f"import calibrant.{room}") & {"matplotlib", "jinja2", "torchvision", "typer"}

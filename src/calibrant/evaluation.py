@@ -1,23 +1,28 @@
-"""Run counts over predictions: one read of the logits for any number of calibrators, one row per image.
+"""Run counts over predictions and over what samplers draw from them: one read of the logits, one row per image.
 
 An image without labelled pixels has no score. It gets no row; ``left_out`` of the tally names it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
 
-from calibrant._shapes import IGNORE, Tensor
-from calibrant.calibrators import Calibrator
+from calibrant._shapes import IGNORE, Int, Tensor
+from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import InputError, ShapeError
 from calibrant.metrics import SCORES, Interval, Resamples, Score, Tally, interval, resampled_scores
-from calibrant.predictions import Prediction, Predictions
+from calibrant.predictions import Prediction, Predictions, with_logits
+from calibrant.samplers import Sampler
 
 T = TypeVar("T", bound=Tally)
 Count = Callable[[Tensor, Tensor], T]
 """From logits (n, c, *s) and labels (n, a, *s) to a tally with n rows, such as ``CalibrationBins.of``."""
+CountHypotheses = Callable[[Tensor, Tensor], T]
+"""From hypotheses (m, n, *s) and labels (n, a, *s) to a tally with n rows, such as ``HypothesisDistances.of``."""
 
 
 def tally(count: Count[T], predictions: Predictions, calibrator: Calibrator | None = None) -> T:
@@ -37,31 +42,105 @@ def tally_all(count: Count[T], predictions: Predictions, calibrators: Mapping[st
     """Count every image through each of several calibrators, reading the logits once. None leaves them as they are."""
     rows: dict[str, _Rows[T]] = {name: _Rows(len(predictions)) for name in calibrators}
     left_out: list[str] = []
-    for prediction in predictions:
-        if not bool((prediction.labels != IGNORE).any()):
-            left_out.append(prediction.key)
-            continue
-        try:
+    for prediction in _Labelled(predictions, left_out):
+        with _naming(prediction.key):
             for name, calibrator in calibrators.items():
                 rows[name].add(prediction.key, count(calibrated(prediction, calibrator)[None], prediction.labels[None]))
-        except InputError as error:
-            said = str(error).removeprefix("image 0 of the batch: ")  # the batch is this image alone
-            raise type(error)(f"image {prediction.key!r}: {said}") from error
     if len(left_out) == len(predictions):
-        raise InputError(
-            f"expected labelled pixels in at least one image; got none in {len(predictions)} images. "
-            "Check ignore_index and the folder of labels."
-        )
+        raise _nothing_labelled(len(predictions))
     return {name: each.tally(left_out) for name, each in rows.items()}
 
 
-def calibrated(prediction: Prediction, calibrator: Calibrator | None) -> Tensor:
-    """Return the logits of one image, as they are or through a calibrator."""
-    if calibrator is None:
-        return prediction.logits
-    image = None if prediction.image is None else prediction.image[None]
-    with torch.no_grad():
-        return calibrator(prediction.logits[None], image)[0]
+def draw_hypotheses(
+    sampler: Sampler,
+    predictions: Iterable[Prediction],
+    calibrator: Calibrator | None = None,
+    *,
+    num_samples: int,
+    generator: torch.Generator,
+) -> Iterator[tuple[Prediction, Int[Tensor, "m *s"]]]:
+    """Yield each prediction, its logits calibrated, with label maps drawn for it.
+
+    What is drawn for an image depends on the state of the generator and on the key of the image alone: not on the
+    images before it, their order, or which machine reads it.
+    """
+    seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
+    for prediction in predictions:
+        prediction = with_logits(prediction, calibrated(prediction, calibrator))
+        own = torch.Generator(generator.device).manual_seed(zlib.crc32(prediction.key.encode(), seed))
+        image = None if prediction.image is None else prediction.image[None]
+        drawn = sampler.sample(prediction.logits[None], image, num_samples=num_samples, generator=own)
+        yield prediction, drawn[:, 0]
+
+
+def tally_hypotheses(
+    count: CountHypotheses[T],
+    sampler: Sampler,
+    predictions: Predictions,
+    calibrator: Calibrator | None = None,
+    *,
+    num_samples: int,
+    generator: torch.Generator,
+) -> T:
+    """Draw hypotheses of every image of a source and count them against its labels, one row an image.
+
+    :param count: from hypotheses (m, n, *s) and labels (n, a, *s) to a tally with n rows, such as
+        ``functools.partial(HypothesisDistances.of, num_classes=2, classes=[1])``.
+    :param generator: see :func:`draw_hypotheses`.
+    :raises InputError: no image has a labelled pixel, or one cannot be counted (the message names it).
+
+    >>> from functools import partial
+    >>> from calibrant.metrics import HypothesisDistances, generalised_energy_distance
+    >>> from calibrant.samplers import IndependentSampler
+    >>> sure = Prediction("a", torch.tensor([[[60.0, 0.0]], [[0.0, 60.0]]]), torch.tensor([[[0, 1]]]))
+    >>> distances = tally_hypotheses(partial(HypothesisDistances.of, num_classes=2), IndependentSampler(), [sure],
+    ...     num_samples=4, generator=torch.Generator())
+    >>> generalised_energy_distance(distances)
+    tensor([0.], dtype=torch.float64)
+    """
+    rows: list[T] = []
+    left_out: list[str] = []
+    labelled = _Labelled(predictions, left_out)
+    drawn = draw_hypotheses(sampler, labelled, calibrator, num_samples=num_samples, generator=generator)
+    for prediction, hypotheses in drawn:
+        with _naming(prediction.key):
+            row = count(hypotheses[:, None], prediction.labels[None])
+        rows.append(replace(row, keys=(prediction.key,)))
+    if not rows:
+        raise _nothing_labelled(len(predictions))
+    return replace(type(rows[0]).stack(rows), left_out=tuple(sorted(left_out)))
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """The predictions with a labelled pixel; the names of the others are noted."""
+
+    predictions: Predictions
+    left_out: list[str]
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for prediction in self.predictions:
+            if bool((prediction.labels != IGNORE).any()):
+                yield prediction
+            else:
+                self.left_out.append(prediction.key)
+
+
+@contextmanager
+def _naming(key: str) -> Generator[None]:
+    """Name the image in the message of an error that knows it as the only one of a batch."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error).removeprefix("image 0 of the batch").removeprefix(", ").removeprefix(": ")
+        raise type(error)(f"image {key!r}: {said}") from error
+
+
+def _nothing_labelled(num_images: int) -> InputError:
+    return InputError(
+        f"expected labelled pixels in at least one image; got none in {num_images} images. "
+        "Check ignore_index and the folder of labels."
+    )
 
 
 class _Rows(Generic[T]):

@@ -91,6 +91,31 @@ def test_composed_methods_are_named_and_fitted(calibrant, store, tmp_path):
     assert "SelectiveScaling" in out
 
 
+@pytest.mark.parametrize("method", ["copula", "refinement"])
+def test_a_sampler_is_made_and_drawn_from(calibrant, store, tmp_path, method):
+    calibrant("fit", store, "--method", "temperature", "-o", tmp_path / "ts")
+    options = ["--steps", 2] if method == "refinement" else []
+    car = tmp_path / "car"
+    code, out, err = calibrant(
+        "refine", store, "--method", method, "--calibrator", tmp_path / "ts", "--num-samples", 2, *options, "-o", car
+    )
+    assert (code, err) == (0, "")
+    given = [store, "--sampler", car, "--calibrator", tmp_path / "ts", "--num-samples", 3]
+    drawn = {}
+    for folder in ("a", "b"):
+        code, out, _ = calibrant("sample", *given, "-o", tmp_path / folder)
+        assert code == 0
+        assert "generalised energy distance, 3 samples" in out
+        drawn[folder] = {path.name: dict(np.load(path)) for path in sorted((tmp_path / folder).iterdir())}
+    assert len(drawn["a"]) == 8
+    for name, arrays in drawn["a"].items():
+        assert arrays["hypotheses"].shape == (3, 20, 24)
+        assert arrays["hypotheses"].max() < 4
+        assert arrays["entropy"].shape == (20, 24)
+        assert 0 <= arrays["entropy"].min() <= arrays["entropy"].max() <= np.log(4) + 1e-6
+        assert np.array_equal(arrays["hypotheses"], drawn["b"][name]["hypotheses"])
+
+
 def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, tmp_path):
     def refused(*arguments):
         code, _, err = calibrant(*arguments)
@@ -98,6 +123,7 @@ def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, t
         return err
 
     assert "Did you mean 'temperature'" in refused("fit", store, "--method", "temprature", "-o", tmp_path / "x")
+    assert "refinement, copula" in refused("refine", store, "--method", "gan", "-o", tmp_path / "x")
     assert "in both" in refused("compare", store, store, "-o", tmp_path / "r.html")
     assert "there is no such folder" in refused("measure", tmp_path / "nowhere")
     assert "--ignore-index" in refused("import", folder, "-o", tmp_path / "y", "--ignore-index", "-1")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrant.calibrators import (
+    CalibrationNetwork,
     CorrectnessScaling,
     Fit,
     Identity,
@@ -30,6 +31,7 @@ FITS: dict[str, Fit] = {
     "vector": VectorScaling.fit,
     "vector, all pixels": partial(VectorScaling.fit, pixels_per_image=None),
     "vector as published": partial(VectorScaling.fit_as_published, epochs=3),
+    "calibration network": partial(CalibrationNetwork.fit, steps=2, batch=2),
     "selective": partial(SelectiveScaling.fit, epochs=3),
     "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
     "selective as published": partial(SelectiveScaling.fit_as_published, epochs=3),

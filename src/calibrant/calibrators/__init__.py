@@ -5,7 +5,7 @@
 TemperatureScaling(temperature=1.996)
 """
 
-from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
@@ -13,6 +13,7 @@ from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.local_temperature import LocalTemperatureScaling
 from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.network import CalibrationNetwork
 from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
 from calibrant.calibrators.selective import SelectiveScaling
 from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality
@@ -21,6 +22,7 @@ from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
+    "CalibrationNetwork",
     "Calibrator",
     "CorrectnessScaling",
     "DirichletScaling",
@@ -40,6 +42,7 @@ __all__ = [
     "TemperatureScaling",
     "Uniform",
     "VectorScaling",
+    "calibrated",
     "export_onnx",
     "load",
     "save",

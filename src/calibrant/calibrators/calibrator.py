@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from calibrant._shapes import Float, Shaped, Tensor
-from calibrant.predictions import Predictions
+from calibrant.predictions import Prediction, Predictions
 
 BLOCK = 2**17
 """Numbers in a block that stays in a processor's cache (half a megabyte of float32)."""
@@ -59,6 +59,15 @@ class Calibrator(nn.Module, ABC):
 
 Fit = Callable[[Predictions], Calibrator]
 """Anything that makes a calibrator from labelled predictions: ``TemperatureScaling.fit``, say."""
+
+
+def calibrated(prediction: Prediction, calibrator: Calibrator | None) -> Float[Tensor, "c *s"]:
+    """Return the logits of one image, as they are or through a calibrator."""
+    if calibrator is None:
+        return prediction.logits
+    image = None if prediction.image is None else prediction.image[None]
+    with torch.no_grad():
+        return calibrator(prediction.logits[None], image)[0]
 
 
 def remark(text: str) -> str:

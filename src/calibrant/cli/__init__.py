@@ -12,7 +12,9 @@ from calibrant.cli.demo import demo
 from calibrant.cli.fit import fit
 from calibrant.cli.import_ import import_
 from calibrant.cli.measure import measure
+from calibrant.cli.refine import refine
 from calibrant.cli.report import report
+from calibrant.cli.sample import sample
 from calibrant.errors import CalibrantError
 
 app = typer.Typer(
@@ -20,9 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # half of the time that help takes
-    help="Honest confidence for semantic segmentation: measure it, repair it after training, report it.",
+    help="Honest confidence for semantic segmentation: measure it, repair it after training, sample what is ambiguous.",
 )
-for command in (demo, import_, measure, fit, apply, compare, report):
+for command in (demo, import_, measure, fit, apply, compare, refine, sample, report):
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 

@@ -1,6 +1,10 @@
 """One file per architecture, each a plain module."""
 
+from calibrant.networks.calibration_head import CalibrationHead
+from calibrant.networks.discriminator import Discriminator
+from calibrant.networks.refinement_unet import RefinementUNet
+from calibrant.networks.segnet import SegNet
 from calibrant.networks.temperature_tree import TemperatureTree
 from calibrant.networks.unet import SmallUNet
 
-__all__ = ["SmallUNet", "TemperatureTree"]
+__all__ = ["CalibrationHead", "Discriminator", "RefinementUNet", "SegNet", "SmallUNet", "TemperatureTree"]

@@ -1,0 +1,1 @@
+"""Calibrated adversarial refinement (Kassapis et al., ICCV 2021)."""

@@ -1,0 +1,75 @@
+"""``calibrant refine``: make a sampler of label maps from a store."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def refine(
+    store: Annotated[str, typer.Argument(help="A store of predictions with labels, best of several annotators.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the sampler goes, and its checkpoints.")],
+    method: Annotated[str, typer.Option(help="refinement trains networks; copula keeps the probabilities.")] = (
+        "refinement"
+    ),
+    calibrator: Annotated[Path | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
+    classes: Annotated[
+        str, typer.Option(help="copula: numbers of the classes whose overlap counts, with commas; all if not said.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option(min=1, help="refinement: steps of training.")] = None,
+    num_samples: Annotated[int | None, typer.Option(min=2, help="Samples an image while fitting.")] = None,
+    crop: Annotated[int | None, typer.Option(min=1, help="refinement: train on windows of so many pixels.")] = None,
+    turns: Annotated[bool, typer.Option(help="refinement: the pictures have no upright, as scans.")] = False,
+    published: Annotated[bool, typer.Option(help="refinement: the paper's sizes and rates, for a GPU.")] = False,
+    device: Annotated[str, typer.Option(help="refinement: cpu, or cuda.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="refinement: such as bf16-mixed; other than 32-true needs calibrant[train].")
+    ] = "32-true",
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+) -> None:
+    """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
+    from dataclasses import replace
+
+    from calibrant._check import check_choice
+    from calibrant.calibrators import load
+    from calibrant.cli._console import Watched, bars, console
+    from calibrant.data import StoredPredictions
+    from calibrant.networks import Discriminator, RefinementUNet
+    from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, save_sampler
+    from calibrant.training import Alone, Augmentation, open_fabric
+
+    check_choice(method, ("refinement", "copula"), "way to make a sampler")
+    stored = StoredPredictions(store)
+    front = None if calibrator is None else load(calibrator)
+    with bars() as progress:
+        if method == "copula":
+            chosen = [int(number) for number in classes.split(",")] if classes else None
+            watched = Watched(stored, progress, "copula")
+            sampler = CopulaSampler.fit(watched, front, classes=chosen, num_samples=num_samples or 24, seed=seed)
+        else:
+            channels, num_classes, dims = _sizes(stored[0])
+            window = None if crop is None else (crop,) * dims
+            augmentation = Augmentation.of_scans(crop=window) if turns else Augmentation.of_scenes(crop=window)
+            recipe = replace(RefinementRecipe() if published else RefinementRecipe.small(), augmentation=augmentation)
+            recipe = replace(recipe, steps=steps or recipe.steps, num_samples=num_samples or recipe.num_samples)
+            plain = precision == "32-true"
+            task = progress.add_task("training", total=recipe.steps)
+            sampler = RefinementSampler.fit(
+                stored,
+                front,
+                recipe=recipe,
+                network=RefinementUNet(channels, num_classes, dims=dims) if published else None,
+                discriminator=Discriminator(channels, dims=dims) if published else None,
+                seed=seed,
+                folder=output,
+                devices=Alone(device) if plain else open_fabric(accelerator=device, precision=precision),
+                watch=lambda done, figures: progress.update(task, completed=done),
+            )
+    save_sampler(sampler, output)
+    console.print(f"{sampler if method == 'copula' else 'RefinementSampler'} → {output}", highlight=False)
+
+
+def _sizes(first: Any) -> tuple[int, int, int]:
+    """Return channels (image and classes), classes, and dimensions."""
+    num_classes, dims = first.num_classes, first.logits.ndim - 1
+    return num_classes + (0 if first.image is None else len(first.image)), num_classes, dims

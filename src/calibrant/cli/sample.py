@@ -1,0 +1,93 @@
+"""``calibrant sample``: draw label maps for the images of a store, and score them where there are labels."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def sample(
+    store: Annotated[str, typer.Argument(help="A store of predictions.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder: one .npz an image.")],
+    sampler: Annotated[
+        Path | None, typer.Option(help="A sampler, as calibrant refine made it; independent pixels if not said.")
+    ] = None,
+    calibrator: Annotated[Path | None, typer.Option(help="The calibrator that the sampler was made behind.")] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Label maps an image.")] = 16,
+    classes: Annotated[
+        str, typer.Option(help="Numbers of the classes whose overlap is scored, with commas; all if not said.")
+    ] = "",
+    empty: Annotated[str, typer.Option(help="The IoU of two empty regions: one, nan or zero.")] = "one",
+    seed: Annotated[int, typer.Option(help="Of what is drawn; each image depends on it and its name alone.")] = 0,
+) -> None:
+    """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
+    import torch
+
+    from calibrant.calibrators import load
+    from calibrant.cli._console import Watched, bars, console
+    from calibrant.data import StoredPredictions
+    from calibrant.evaluation import draw_hypotheses
+    from calibrant.metrics import HypothesisDistances
+    from calibrant.samplers import IndependentSampler, entropy_map, load_sampler
+
+    stored = StoredPredictions(store)
+    front = None if calibrator is None else load(calibrator)
+    chosen = IndependentSampler() if sampler is None else load_sampler(sampler)
+    counted = [int(number) for number in classes.split(",")] if classes else None
+    output.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    with bars() as progress:
+        watched = Watched(stored, progress, "sampling")
+        for prediction, maps in draw_hypotheses(chosen, watched, front, num_samples=num_samples, generator=generator):
+            _write(output, prediction.key, maps, entropy_map(prediction.logits[None])[0])
+            if bool((prediction.labels >= 0).any()):
+                rows.append(
+                    HypothesisDistances.of(
+                        maps[:, None],
+                        prediction.labels[None],
+                        num_classes=prediction.num_classes,
+                        classes=counted,
+                        empty=empty,
+                    )
+                )
+    if rows:
+        _tell(HypothesisDistances.stack(rows), num_samples, console)
+    console.print(f"{len(stored)} images, {num_samples} label maps each → {output}", highlight=False)
+
+
+def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
+    """Write the arrays of one image under a temporary name, then give them theirs."""
+    import os
+    from urllib.parse import quote
+
+    import numpy as np
+
+    name = f"{quote(key, safe=' ')}.npz"
+    small = np.uint8 if int(maps.max()) < 256 else np.int32
+    temporary = folder / f".{name}.tmp"
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, hypotheses=maps.numpy().astype(small), entropy=entropy.numpy().astype(np.float32))
+    os.replace(temporary, folder / name)
+
+
+def _tell(distances: Any, num_samples: int, console: Any) -> None:
+    """Print the scores, means over images."""
+    from calibrant.metrics import (
+        ged_floor,
+        generalised_energy_distance,
+        hungarian_matched_iou,
+        sample_diversity,
+    )
+
+    scores = {
+        f"generalised energy distance, {num_samples} samples": generalised_energy_distance(distances),
+        "  of a perfect sampler": ged_floor(distances, num_samples),
+        "  without the diagonal": generalised_energy_distance(distances, diagonal=False),
+        "Hungarian-matched IoU": hungarian_matched_iou(distances),
+        "diversity of samples": sample_diversity(distances),
+    }
+    for name, values in scores.items():
+        known = values[values.isfinite()]
+        if len(known):
+            console.print(f"{name:45} {float(known.mean()):.4f}", highlight=False)

@@ -1,0 +1,99 @@
+"""The numbers of a training of the refinement network, and the paper's controls as changes to them."""
+
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any
+
+from calibrant.errors import InputError
+from calibrant.training import Augmentation
+
+
+@dataclass(frozen=True)
+class RefinementRecipe:
+    """How G and D are trained. Defaults are those of the released code for LIDC, where the paper does not differ.
+
+    The paper does not give lambda, its length or all weights in its main text; those here are the code's. Where they
+    differ the paper is followed: 20 samples (code: 5) and a learning rate that falls linearly to nil (code: halved at
+    three epochs). Neither had augmentation at work or a moving average.
+
+    :param steps: of G. The released training ended after five days, not after a number of steps.
+    :param batch: images a step, of each process.
+    :param num_samples: of G for each image, m of the calibration loss.
+    :param adversarial_weight: of the adversarial loss.
+    :param calibration_weight: of the calibration loss; lambda is this over ``adversarial_weight``.
+    :param cross_entropy_weight: of the cross-entropy of each sample with an annotator, for the control.
+    :param refinement_rate: learning rate of G.
+    :param discriminator_rate: learning rate of D.
+    :param discriminator_steps: D learns in so many of ``discriminator_cycle`` steps,
+    :param discriminator_cycle: and
+    :param accuracy_cap: only while it tells fewer than this share of maps rightly.
+    :param r1_weight: of the penalty on D's gradient.
+    :param r1_of_probability: penalise D's probability, as released, and not its logit.
+    :param average: how much of the moving average of G's weights stays each step; 0 keeps the last weights.
+    :param augmentation: drawn for each image of each step.
+    """
+
+    _: KW_ONLY
+    steps: int = 100_000
+    batch: int = 32
+    num_samples: int = 20
+    adversarial_weight: float = 10.0
+    calibration_weight: float = 5.0
+    cross_entropy_weight: float = 0.0
+    refinement_rate: float = 2e-4
+    discriminator_rate: float = 1e-5
+    betas: tuple[float, float] = (0.5, 0.99)
+    weight_decay: float = 5e-4
+    discriminator_steps: int = 50
+    discriminator_cycle: int = 250
+    accuracy_cap: float = 0.85
+    r1_weight: float = 10.0
+    r1_of_probability: bool = True
+    average: float = 0.999
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.num_samples < 1 or not 0 <= self.average < 1:
+            raise InputError(
+                "expected 1 step or more, 1 sample or more, and an average from 0 to below 1; got "
+                f"steps={self.steps}, num_samples={self.num_samples}, average={self.average}."
+            )
+        if self.calibration_weight > 0 and self.num_samples < 2:
+            raise InputError(
+                "expected 2 samples or more, whose mean the calibration loss compares to the probabilities; got 1. "
+                "One sample alone would be drawn to the mean of all, which is what the paper warns of."
+            )
+
+    @classmethod
+    def small(cls, **changes: Any) -> "RefinementRecipe":
+        """Return one for two cores and a few thousand steps: fewer samples and faster rates, D at every other step."""
+        preset = cls(
+            steps=4000,
+            batch=16,
+            num_samples=6,
+            refinement_rate=1e-3,
+            discriminator_rate=4e-4,
+            discriminator_steps=1,
+            discriminator_cycle=2,
+            weight_decay=0.0,
+            average=0.995,
+        )
+        return replace(preset, **changes)
+
+    def without_calibration(self) -> "RefinementRecipe":
+        """Return the control without the calibration loss, lambda 0: a plain conditional adversarial network."""
+        return replace(self, calibration_weight=0.0)
+
+    def with_cross_entropy(self) -> "RefinementRecipe":
+        """Return the paper's control cGAN + cross-entropy, in the place and at the weight of the calibration loss.
+
+        The weight that the paper used for it is not recorded.
+        """
+        return replace(self, calibration_weight=0.0, cross_entropy_weight=self.calibration_weight)
+
+    def rate_factor(self, step: int) -> float:
+        """Return what is left of the learning rates at a step: they fall linearly to nil."""
+        return 1 - step / self.steps
+
+    def discriminator_turn(self, step: int) -> bool:
+        """Return whether it is D's turn at a step; it then learns if its last accuracy was below the cap."""
+        return step % self.discriminator_cycle < self.discriminator_steps

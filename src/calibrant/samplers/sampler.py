@@ -1,0 +1,116 @@
+"""What a sampler is, and the plainest one.
+
+Conventions
+-----------
+* Logits come as ``(n, c, *s)``, calibrated already if they are to be; ``image`` is ``(n, k, *s)``, ignored where not
+  needed. Label maps go out as ``(m, n, *s)``, samples first, int64, every pixel with a class.
+* Everything drawn comes from ``generator``; the same state gives the same maps. Images of a batch are drawn
+  independently of each other.
+* ``keeps_marginals`` promises that a class is drawn in a pixel exactly as often as ``softmax(logits)`` says.
+* Training mode changes nothing: what a network drops out in training it keeps here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from calibrant._shapes import Float, Int, Tensor
+from calibrant.errors import InputError, ShapeError
+
+
+class Sampler(nn.Module, ABC):
+    """A fitted source of label maps.
+
+    A subclass says by ``keeps_marginals`` whether it draws classes as often as the logits say, pixel by pixel, and by
+    :meth:`arguments` what its constructor needs, which is all that is stored.
+
+    :param notes: what a fit had to say.
+    """
+
+    keeps_marginals: ClassVar[bool] = False
+
+    def __init__(self, notes: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.notes = tuple(notes)
+
+    @abstractmethod
+    def sample(
+        self,
+        logits: Float[Tensor, "n c *s"],
+        image: Float[Tensor, "n k *s"] | None = None,
+        *,
+        num_samples: int,
+        generator: torch.Generator,
+    ) -> Int[Tensor, "m n *s"]:
+        """Return label maps drawn for each image."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs to make this sampler again."""
+
+
+class IndependentSampler(Sampler):
+    """Draw each pixel on its own, from its probabilities: right marginals, no coherence (CAR, Fig. 13b).
+
+    >>> maps = IndependentSampler().sample(torch.zeros(1, 2, 4, 4), num_samples=3, generator=torch.Generator())
+    >>> maps.shape
+    torch.Size([3, 1, 4, 4])
+    """
+
+    keeps_marginals = True
+
+    def sample(
+        self,
+        logits: Float[Tensor, "n c *s"],
+        image: Float[Tensor, "n k *s"] | None = None,
+        *,
+        num_samples: int,
+        generator: torch.Generator,
+    ) -> Int[Tensor, "m n *s"]:
+        """Return label maps without any dependence between pixels."""
+        check_request(logits, num_samples)
+        log_probs = logits.float().log_softmax(1)
+        return torch.stack([_race(log_probs, generator) for _ in range(num_samples)])
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs: nothing."""
+        return {}
+
+
+def _race(log_probs: Float[Tensor, "n c *s"], generator: torch.Generator) -> Int[Tensor, "n *s"]:
+    """Return in each pixel the class that comes first, of exponential times at the rates of its probabilities."""
+    waits = torch.empty(log_probs.shape, device=generator.device).exponential_(generator=generator)
+    return (log_probs - waits.to(log_probs.device).log_()).argmax(1)
+
+
+def entropy_map(logits: Float[Tensor, "n c *s"]) -> Float[Tensor, "n *s"]:
+    """Return the entropy of the probabilities of each pixel, in nats: the aleatoric uncertainty, without a sample.
+
+    >>> entropy_map(torch.zeros(1, 2, 1))
+    tensor([[0.6931]])
+    """
+    log_probs = logits.float().log_softmax(1)
+    return torch.special.entr(log_probs.exp()).sum(1)
+
+
+def check_request(logits: Float[Tensor, "n c *s"], num_samples: int) -> None:
+    """Raise unless there is space to draw in and at least one sample is wanted.
+
+    :raises ShapeError, InputError: telling what came.
+    """
+    if logits.ndim < 3:
+        raise ShapeError(
+            f"expected logits (images, classes, *space); got {tuple(logits.shape)}. One image: logits[None]."
+        )
+    if num_samples < 1:
+        raise InputError(f"expected 1 sample or more; got num_samples={num_samples}.")
+
+
+def gaussian(
+    shape: Sequence[int], generator: torch.Generator, device: torch.device | None = None
+) -> Float[Tensor, "..."]:
+    """Return standard normal numbers, drawn where the generator lives and moved to ``device``."""
+    return torch.randn(*shape, generator=generator, device=generator.device).to(device)

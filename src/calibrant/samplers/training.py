@@ -1,0 +1,169 @@
+"""Calibrated adversarial refinement, one step at a time: what is detached, averaged and stepped, and when.
+
+F is whatever made the logits of the predictions: it ran in inference mode, without gradients, before a batch is made.
+"""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.networks import Discriminator, RefinementUNet
+from calibrant.samplers.losses import (
+    adversarial_loss,
+    calibration_loss,
+    discriminator_loss,
+    label_planes,
+    r1_penalty,
+    spread,
+)
+from calibrant.samplers.recipe import RefinementRecipe
+from calibrant.samplers.sampler import gaussian
+from calibrant.training import (
+    Alone,
+    Batches,
+    Devices,
+    annotator_cross_entropy,
+    chosen_annotator,
+    move_average,
+    seeded,
+)
+
+
+class RefinementTraining:
+    """G, D and their optimisers, and the steps that train them.
+
+    :param refinement: G, from (n, k + c, *s) and noise (m, n, d) to logits (m, n, c, *s).
+    :param discriminator: D, from (n, k + c, *s) to logits (n,).
+    :param batches: of calibrated predictions; images as the networks are to see them.
+    """
+
+    def __init__(
+        self,
+        refinement: RefinementUNet,
+        discriminator: Discriminator,
+        batches: Batches,
+        recipe: RefinementRecipe,
+        *,
+        seed: int,
+        devices: Devices | None = None,
+    ) -> None:
+        self.recipe, self.batches, self.seed = recipe, batches, seed
+        self.devices = Alone() if devices is None else devices
+        self.plain, self.plain_discriminator = refinement, discriminator
+        self.refinement, self.optimiser = self._set_up(refinement, recipe.refinement_rate)
+        self.discriminator, self.discriminator_optimiser = self._set_up(discriminator, recipe.discriminator_rate)
+        self.average = deepcopy(refinement).eval().requires_grad_(False)
+        self.accuracy = 0.0
+
+    def _set_up(self, network: nn.Module, rate: float) -> tuple[nn.Module, torch.optim.Optimizer]:
+        recipe = self.recipe
+        optimiser = torch.optim.Adam(
+            network.parameters(), lr=rate, betas=recipe.betas, weight_decay=recipe.weight_decay
+        )
+        return self.devices.setup(network.train(), optimiser)
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        """Take one step of G, and one of D if it is its turn, on the same samples."""
+        rank, device = self.devices.global_rank, self.devices.device
+        generator = seeded(self.seed, "draws", number, rank)
+        batch = self.batches.draw(number, part=rank, parts=self.devices.world_size).to(device)
+        target = batch.logits.softmax(1)
+        seen = [] if batch.image is None else [batch.image]
+        labels = chosen_annotator(batch.labels, generator)
+        known = (labels != IGNORE).float()[:, None]  # where nothing is known, D sees neither a label nor a sample
+        self._set_rates(number)
+
+        # G: m samples of each image, folded into one batch.
+        shape = (self.recipe.num_samples, len(target), self.plain.noise_size)
+        noise = gaussian(shape, generator, device)
+        with self.devices.autocast():
+            samples = self.refinement(torch.cat([*seen, target], 1), noise).softmax(2)
+            m, n = samples.shape[:2]
+            shown = [each.expand(m, *each.shape).flatten(0, 1) for each in seen]
+            fakes = torch.cat([*shown, (samples * known).flatten(0, 1)], 1)
+            self.plain_discriminator.requires_grad_(False)
+            adversarial = adversarial_loss(self.plain_discriminator(fakes))
+            self.plain_discriminator.requires_grad_(True)
+            calibration = calibration_loss(samples, target)
+            loss = self.recipe.adversarial_weight * adversarial + self.recipe.calibration_weight * calibration
+            if self.recipe.cross_entropy_weight > 0:
+                log_samples = samples.clamp_min(1e-11).log().flatten(0, 1)
+                said = labels.expand(m, *labels.shape).flatten(0, 1)[:, None]
+                loss = loss + self.recipe.cross_entropy_weight * annotator_cross_entropy(log_samples, said)
+        self.optimiser.zero_grad()
+        self.devices.backward(loss)
+        self.optimiser.step()
+        move_average(self.average, self.plain, keep=self.recipe.average, step=number)
+        figures = {"adversarial loss": adversarial.detach(), "calibration loss": calibration.detach()}
+        if m > 1:
+            figures["spread"] = spread(samples.detach(), target)
+
+        # D: one annotator and the first sample, as it was before G's step.
+        if self.recipe.discriminator_turn(number):
+            real = torch.cat([*seen, label_planes(labels, target.shape[1])], 1)
+            figures |= self._step_discriminator(real, fakes[:n].detach())
+        return figures
+
+    def _step_discriminator(self, real: Float[Tensor, "n k *s"], fake: Float[Tensor, "n k *s"]) -> dict[str, Tensor]:
+        learns = self.accuracy < self.recipe.accuracy_cap
+        penalised = learns and self.recipe.r1_weight > 0
+        real.requires_grad_(penalised)
+        with self.devices.autocast(), torch.set_grad_enabled(learns):
+            judged, judged_fake = self.discriminator(torch.cat([real, fake])).split(len(real))
+            loss = discriminator_loss(judged, judged_fake)
+            if penalised:
+                penalty = r1_penalty(judged, real, of_probability=self.recipe.r1_of_probability)
+                loss = loss + self.recipe.r1_weight * penalty
+        if learns:
+            self.discriminator_optimiser.zero_grad()
+            self.devices.backward(loss)
+            self.discriminator_optimiser.step()
+        right = torch.cat([judged > 0, judged_fake < 0]).float().mean()
+        self.accuracy = float(self.devices.all_reduce(right))
+        return {"discriminator loss": loss.detach(), "discriminator accuracy": right}
+
+    def _set_rates(self, number: int) -> None:
+        factor = self.recipe.rate_factor(number)
+        for optimiser, rate in (
+            (self.optimiser, self.recipe.refinement_rate),
+            (self.discriminator_optimiser, self.recipe.discriminator_rate),
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = factor * rate
+
+    def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
+        """Say what looks wrong: samples that are all alike, or a discriminator that cannot be fooled."""
+        if figures.get("spread", 1.0) < 0.1:
+            yield (
+                f"samples have collapsed: they vary by {figures['spread']:.1%} of what the probabilities ask for. "
+                "Give the calibration loss more weight or more samples, or the discriminator a lower rate."
+            )
+        if figures.get("discriminator accuracy", 0.0) > 0.98 and figures["adversarial loss"] > 3:
+            yield (
+                f"the discriminator is saturated: it tells {figures['discriminator accuracy']:.0%} of the maps rightly "
+                "and gives the samples no direction. Lower its rate or accuracy_cap, or raise r1_weight."
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step needs; random numbers follow from the seed."""
+        return {
+            "refinement": self.plain.state_dict(),
+            "discriminator": self.plain_discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "discriminator optimiser": self.discriminator_optimiser.state_dict(),
+            "accuracy": self.accuracy,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        self.plain.load_state_dict(state["refinement"])
+        self.plain_discriminator.load_state_dict(state["discriminator"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.discriminator_optimiser.load_state_dict(state["discriminator optimiser"])
+        self.accuracy = state["accuracy"]

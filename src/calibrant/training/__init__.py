@@ -1,0 +1,28 @@
+"""Long trainings: batches that depend on a seed and a step alone, a loop that stops and goes on exactly, devices."""
+
+from calibrant.training.annotators import annotator_cross_entropy, chosen_annotator
+from calibrant.training.augment import Augmentation
+from calibrant.training.average import move_average
+from calibrant.training.batches import Batch, Batches
+from calibrant.training.devices import Alone, Devices, open_fabric
+from calibrant.training.loop import Trainee, Watch, train
+from calibrant.training.seeds import reproducible, seeded
+from calibrant.training.standardise import Standardise
+
+__all__ = [
+    "Alone",
+    "Augmentation",
+    "Batch",
+    "Batches",
+    "Devices",
+    "Standardise",
+    "Trainee",
+    "Watch",
+    "annotator_cross_entropy",
+    "chosen_annotator",
+    "move_average",
+    "open_fabric",
+    "reproducible",
+    "seeded",
+    "train",
+]

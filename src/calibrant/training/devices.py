@@ -1,0 +1,99 @@
+"""Where a training runs: this process alone, or Lightning Fabric with its devices, precisions and processes."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from calibrant._shapes import Tensor
+from calibrant.errors import InputError
+
+
+@runtime_checkable
+class Devices(Protocol):
+    """What a training asks of the place it runs in; a ``lightning.fabric.Fabric`` has it all."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        ...
+
+    @property
+    def global_rank(self) -> int:
+        """The number of this process."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes."""
+        ...
+
+    def setup(self, module: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
+        """Return a module, and its optimisers, ready to train there."""
+        ...
+
+    def backward(self, tensor: Tensor) -> None:
+        """Add the gradients of a loss."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the chosen precision."""
+        ...
+
+    def all_reduce(self, data: Tensor) -> Tensor:
+        """Return the mean over processes."""
+        ...
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        ...
+
+
+class Alone:
+    """This process alone, in float32, on one device: needs nothing installed.
+
+    >>> Alone().device
+    device(type='cpu')
+    """
+
+    global_rank, world_size = 0, 1
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    def setup(self, module: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
+        """Return the module on the device, and its optimisers."""
+        return (module.to(self.device), *optimizers) if optimizers else module.to(self.device)
+
+    def backward(self, tensor: Tensor) -> None:
+        """Add the gradients of a loss."""
+        tensor.backward()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Change nothing."""
+        return nullcontext()
+
+    def all_reduce(self, data: Tensor) -> Tensor:
+        """Return it as it is."""
+        return data
+
+    def barrier(self) -> None:
+        """Go on."""
+
+
+def open_fabric(*, accelerator: str = "auto", devices: int | str = 1, precision: str = "32-true") -> Any:
+    """Return a launched Lightning Fabric, to be passed to a ``fit`` as ``devices``.
+
+    :raises InputError: Lightning Fabric is not installed.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise InputError(
+            "expected Lightning Fabric, for other precisions and several devices; it is not installed. "
+            "Install calibrant[train], or train on one device in float32, which needs nothing."
+        ) from error
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # ty: ignore[invalid-argument-type] a name, as the command line gives it
+    fabric.launch()
+    return fabric

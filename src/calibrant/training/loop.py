@@ -1,0 +1,161 @@
+"""The loop around the steps of a long training: progress, checkpoints, Ctrl-C, and trouble told in words.
+
+Every step draws from generators seeded by the seed and its number (:mod:`calibrant.training.seeds`), so a training that
+was stopped and goes on from its checkpoint ends, on a CPU, with bit-identical weights.
+"""
+
+import logging
+import math
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+from calibrant._shapes import Tensor
+from calibrant.errors import FitError
+from calibrant.training.checkpoint import read_checkpoint, write_checkpoint
+from calibrant.training.devices import Alone, Devices
+from calibrant.training.seeds import reproducible
+
+log = logging.getLogger("calibrant")
+
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Called with the number of steps done and the figures since the last call."""
+
+
+@runtime_checkable
+class Trainee(Protocol):
+    """What is trained."""
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        """Take one step and return figures of it: losses, and what tells how the training is."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step needs."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        ...
+
+    def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
+        """Return what a trainer should know when figures, means over some steps, look wrong."""
+        ...
+
+
+def train(
+    trainee: Trainee,
+    *,
+    steps: int,
+    seed: int,
+    name: str,
+    folder: str | Path | None = None,
+    checkpoint_every: int = 500,
+    look_every: int = 50,
+    watch: Watch | None = None,
+    devices: Devices | None = None,
+) -> None:
+    """Take steps up to a number, going on from the checkpoint in a folder if there is one.
+
+    Ctrl-C ends it after the step that runs, with a checkpoint; a second one at once.
+
+    :param name: says what is trained, with all that matters for going on with it.
+    :param folder: where checkpoints go; None writes none.
+    :param look_every: steps from one look at the figures to the next; a look waits for the device.
+    :raises FitError: a figure is not finite: the training has diverged.
+    :raises StoreError: the folder holds the checkpoint of another training, or cannot be written.
+    """
+    devices = Alone() if devices is None else devices
+    folder = None if folder is None else Path(folder)
+    state = None if folder is None else read_checkpoint(folder, name)
+    begin = 0
+    if state is not None:
+        trainee.restore(state["trainee"])
+        begin = int(state["steps"])
+        log.info("going on from step %d of %d", begin, steps)
+
+    def keep(done: int) -> None:
+        if folder is not None:
+            if devices.global_rank == 0:
+                write_checkpoint(folder, {"of": name, "steps": done, "trainee": trainee.state()})
+            devices.barrier()
+
+    sums = _Sums()
+    told: set[str] = set()
+    with _interruptible() as interrupted:
+        for number in range(begin, steps):
+            with reproducible(seed, "step", number, devices.global_rank, device=devices.device):
+                sums.add(trainee.step(number))
+            done = number + 1
+            if done % look_every == 0 or done == steps:
+                figures = sums.take()
+                _look(trainee, done, steps, figures, told)
+                if watch is not None:
+                    watch(done, figures)
+            if interrupted() or done % checkpoint_every == 0 or done == steps:
+                keep(done)
+            if interrupted():
+                raise KeyboardInterrupt
+
+
+class _Sums:
+    """Sums of figures, left on the device until they are looked at."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, figures: Mapping[str, Tensor]) -> None:
+        for name, value in figures.items():
+            value = value.detach()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means, and begin anew."""
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+def _look(trainee: Trainee, done: int, steps: int, figures: Mapping[str, float], told: set[str]) -> None:
+    told_figures = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise FitError(
+                f"the training diverged: by step {done} of {steps} {name} was {value} ({told_figures}). "
+                "Lower the learning rate, or look for images or logits far larger than the others."
+            )
+    log.info("step %d of %d: %s", done, steps, told_figures)
+    complaints = set(trainee.complaints(figures))
+    for complaint in sorted(complaints - told):
+        log.warning("step %d: %s", done, complaint)
+    told.intersection_update(complaints)  # one that has gone is told again if it comes back
+    told.update(complaints)
+
+
+@contextmanager
+def _interruptible() -> Generator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a question that can be asked between two steps."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        log.warning("stopping after this step; press Ctrl-C again to stop at once")
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

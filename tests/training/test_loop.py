@@ -1,0 +1,170 @@
+"""Stopping, going on, and trouble told in words, on a training of four numbers."""
+
+import logging
+import os
+import signal
+
+import pytest
+import torch
+
+from calibrant.errors import FitError, InputError, StoreError
+from calibrant.training import Alone, open_fabric, reproducible, seeded, train
+
+
+class Walk:
+    """Weights on a random walk, by dropout's global generator."""
+
+    def __init__(self):
+        self.at = torch.zeros(4)
+        self.also = lambda number: None
+        self.figure = 1.0
+
+    def step(self, number):
+        self.also(number)
+        self.at = self.at + torch.nn.functional.dropout(torch.ones(4), 0.5)
+        return {"height": torch.tensor(self.figure)}
+
+    def state(self):
+        return {"at": self.at}
+
+    def restore(self, state):
+        self.at = state["at"]
+
+    def complaints(self, figures):
+        if figures["height"] > 5:
+            yield "too high: come down"
+
+
+def run(walk, folder=None, **options):
+    train(walk, **{"steps": 20, "seed": 3, "name": "a walk", "folder": folder, "look_every": 5, **options})
+    return walk.at
+
+
+def test_stopped_and_gone_on_it_ends_with_the_same_bits(tmp_path):
+    whole = run(Walk())
+
+    def interrupt(number):
+        if number == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    walk = Walk()
+    walk.also = interrupt
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(walk, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+    seen = []
+    other = Walk()
+    other.also = seen.append
+    assert torch.equal(run(other, tmp_path), whole)
+    assert seen[0] == 8  # step 7 was finished before it stopped
+    assert not torch.equal(whole, run(Walk(), seed=4))
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(number):
+        if number == 13:
+            raise Killed
+
+    walk = Walk()
+    walk.also = kill
+    with pytest.raises(Killed):
+        run(walk, tmp_path, checkpoint_every=5)
+    assert torch.equal(run(Walk(), tmp_path), run(Walk()))
+
+
+def test_the_global_generator_is_left_as_it_was():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    run(Walk())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_seeds_of_unlike_places_differ():
+    drawn = {float(torch.rand((), generator=seeded(*place))) for place in [(0, 1), (1, 0), (0, "1"), (0, 1, 0), (0,)]}
+    assert len(drawn) == 5
+    with reproducible(0, "a"):
+        one = torch.rand(2)
+    with reproducible(0, "a"):
+        assert torch.equal(torch.rand(2), one)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    run(Walk(), tmp_path)
+    with pytest.raises(StoreError, match=r"this training \(a run\); got one of another \(a walk\)"):
+        run(Walk(), tmp_path, name="a run")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_checkpoint_is_refused(tmp_path, share):
+    run(Walk(), tmp_path)
+    data = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(StoreError, match="Remove the file to begin anew"):
+        run(Walk(), tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    run(Walk(), tmp_path, steps=10)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", full)
+        with pytest.raises(StoreError, match="No space left"):
+            run(Walk(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert torch.equal(run(Walk(), tmp_path), run(Walk()))
+
+
+def test_figures_are_means_between_looks():
+    seen = []
+    walk = Walk()
+
+    def climb(number):
+        walk.figure = float(number)
+
+    walk.also = climb
+    run(walk, watch=lambda done, figures: seen.append((done, figures["height"])))
+    assert [done for done, _ in seen] == [5, 10, 15, 20]
+    assert seen[1][1] == pytest.approx(7.0)
+
+
+def test_divergence_ends_it_and_names_the_figure():
+    walk = Walk()
+    walk.figure = float("nan")
+    with pytest.raises(FitError, match=r"by step 5 of 20 height was nan .* Lower the learning rate"):
+        run(walk)
+
+
+def test_a_complaint_is_told_once_and_again_when_it_comes_back(caplog):
+    walk = Walk()
+
+    def climb(number):
+        walk.figure = 9.0 if number < 10 or number >= 15 else 1.0
+
+    walk.also = climb
+    with caplog.at_level(logging.WARNING, "calibrant"):
+        run(walk)
+    assert [record.message for record in caplog.records] == [
+        "step 5: too high: come down",
+        "step 20: too high: come down",
+    ]
+
+
+def test_fabric_is_asked_for_by_name(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lightning_fabric", None)
+    with pytest.raises(InputError, match=r"Install calibrant\[train\]"):
+        open_fabric()
+
+
+def test_alone():
+    module, optimiser = torch.nn.Linear(1, 1), object()
+    assert Alone().setup(module, optimiser) == (module, optimiser)
+    assert Alone().setup(module) is module

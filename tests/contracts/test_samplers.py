@@ -8,8 +8,8 @@ from calibrant.testing import check_sampler, toy_predictions
 
 SAMPLERS: dict[str, Sampler] = {
     "independent": IndependentSampler(),
-    "copula, image": CopulaSampler(image=1),
-    "copula, regions": CopulaSampler(regions=1),
+    "copula, image": CopulaSampler(image=1.0),
+    "copula, regions": CopulaSampler(regions=1.0),
     "copula, mixed": CopulaSampler(image=0.3, regions=0.2, cells={4: 0.3, 2: 0.1}, pixels=0.1),
 }
 

@@ -25,7 +25,7 @@ def two_classes(p):
 
 def test_all_weight_on_the_image_and_two_classes_is_one_uniform_level_a_map():
     p = torch.linspace(0.001, 0.999, 500).reshape(20, 25)
-    maps = CopulaSampler(image=1).sample(two_classes(p), num_samples=2000, generator=generator())[:, 0]
+    maps = CopulaSampler(image=1.0).sample(two_classes(p), num_samples=2000, generator=generator())[:, 0]
     area = maps.flatten(1).sum(1)
     order = p.flatten().argsort(descending=True)
     # Each map is the set of pixels above a level ...
@@ -37,7 +37,7 @@ def test_all_weight_on_the_image_and_two_classes_is_one_uniform_level_a_map():
 
 def test_all_weight_on_pixels_is_independent_sampling_in_law():
     p = torch.full((8, 8), 0.3)
-    maps = CopulaSampler(pixels=1).sample(two_classes(p), num_samples=4000, generator=generator())[:, 0].flatten(1)
+    maps = CopulaSampler(pixels=1.0).sample(two_classes(p), num_samples=4000, generator=generator())[:, 0].flatten(1)
     covariance = torch.cov(maps.T.double())
     off = covariance - torch.diag(covariance.diagonal())
     assert float(off.abs().max()) < 6 * 0.21 / 4000**0.5
@@ -83,7 +83,7 @@ def test_logits_beyond_float32_probabilities_are_never_nan():
 def test_regions_move_on_their_own():
     p = torch.full((6, 20), 0.1)
     p[2:4, 2:6], p[2:4, 12:16] = 0.6, 0.6
-    maps = CopulaSampler(regions=1).sample(two_classes(p), num_samples=4000, generator=generator())[:, 0]
+    maps = CopulaSampler(regions=1.0).sample(two_classes(p), num_samples=4000, generator=generator())[:, 0]
     left, right = maps[:, 2:4, 2:6].flatten(1), maps[:, 2:4, 12:16].flatten(1)
     assert (left == left[:, :1]).all()
     assert (right == right[:, :1]).all()
@@ -100,7 +100,7 @@ def test_connected_regions_in_three_dimensions():
 
 
 @pytest.mark.parametrize(
-    "shares", [{}, {"image": -1, "pixels": 2}, {"image": float("nan")}, {"image": 1, "cells": {1: 1}}]
+    "shares", [{}, {"image": -1.0, "pixels": 2.0}, {"image": float("nan")}, {"image": 1.0, "cells": {1: 1.0}}]
 )
 def test_shares_that_cannot_be(shares):
     with pytest.raises(InputError, match="shares of the variance"):

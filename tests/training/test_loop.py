@@ -165,6 +165,7 @@ def test_fabric_is_asked_for_by_name(monkeypatch):
 
 
 def test_alone():
-    module, optimiser = torch.nn.Linear(1, 1), object()
+    module = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.SGD(module.parameters())
     assert Alone().setup(module, optimiser) == (module, optimiser)
     assert Alone().setup(module) is module

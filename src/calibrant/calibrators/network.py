@@ -199,7 +199,7 @@ class _NetworkTraining:
 
 def _seen(
     logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None, reads: str, standardise: Standardise | None
-) -> Float[Tensor, "n k *s"]:
+) -> Float[Tensor, "n j *s"]:
     parts = []
     if standardise is not None:
         if image is None:

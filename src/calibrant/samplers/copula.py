@@ -11,7 +11,7 @@ settles how pixels depend on each other, and only that.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,12 +53,12 @@ class CopulaSampler(Sampler):
         *,
         image: float = 0.0,
         regions: float = 0.0,
-        cells: Mapping[int, float] | Iterable[tuple[int, float]] = (),
+        cells: Mapping[int, float] | Iterable[Sequence[float]] = (),
         pixels: float = 0.0,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        cells = {int(size): float(share) for size, share in dict(cells).items()}
+        cells = {int(size): float(share) for size, share in (cells.items() if isinstance(cells, Mapping) else cells)}
         shares: dict[Level, float] = {
             "image": float(image),
             "regions": float(regions),
@@ -70,7 +70,7 @@ class CopulaSampler(Sampler):
             raise InputError(
                 "expected shares of the variance, each 0 or more and one above, and cells of 2 pixels or more; got "
                 f"image={image}, regions={regions}, cells={cells}, pixels={pixels}. "
-                "CopulaSampler(image=1) is one level an image, CopulaSampler(pixels=1) independent pixels."
+                "CopulaSampler(image=1.0) is one level an image, CopulaSampler(pixels=1.0) independent pixels."
             )
         self.shares: dict[Level, float] = {level: share / total for level, share in shares.items()}
 

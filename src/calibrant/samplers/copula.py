@@ -58,7 +58,8 @@ class CopulaSampler(Sampler):
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        cells = {int(size): float(share) for size, share in (cells.items() if isinstance(cells, Mapping) else cells)}
+        pairs = cells.items() if isinstance(cells, Mapping) else [(size, share) for size, share in cells]
+        cells = {int(size): float(share) for size, share in pairs}
         shares: dict[Level, float] = {
             "image": float(image),
             "regions": float(regions),

@@ -56,14 +56,14 @@ class Scenes:
         """The number of classes before any flips."""
         return self.flips.num_classes - len(self.flips.pairs)
 
-    def examples(self, split: str) -> list[Example]:
-        """Return images and clean labels of the standard split, shrunk."""
+    def examples(self, split: str, every: int = 1) -> list[Example]:
+        """Return images and clean labels of the standard split, shrunk; one frame in so many."""
         if not self.folder:
-            return list(StreetScenes(8, size=(32, 48), seed=len(split)))
-        start, every = self.shrink // 2, self.shrink
+            return list(StreetScenes(8, size=(32, 48), seed=len(split)))[::every]
+        frames, first, step = camvid(self.folder, split), self.shrink // 2, self.shrink
         return [
-            Example(e.key, F.avg_pool2d(e.image, every), e.labels[:, start::every, start::every].clone())
-            for e in camvid(self.folder, split)
+            Example(e.key, F.avg_pool2d(e.image, step), e.labels[:, first::step, first::step].clone())
+            for e in frames.take(range(0, len(frames), every))
         ]
 
     def black_box(self, folder: Path | None) -> nn.Module:
@@ -91,12 +91,14 @@ class Scenes:
             os.replace(path.with_suffix(".tmp"), path)
         return network
 
-    def predictions(self, source: str, split: str, folder: Path | None, *, num_draws: int = 0) -> list[Prediction]:
+    def predictions(
+        self, source: str, split: str, folder: Path | None, *, num_draws: int = 0, every: int = 1
+    ) -> list[Prediction]:
         """Return what a source says of a split, in the label set with flips.
 
         :param num_draws: flipped label maps as labels; 0 for the clean one.
         """
-        examples = self.examples(split)
+        examples = self.examples(split, every)
         drawn = FlippedExamples(examples, self.flips, num_draws=num_draws, seed=self.seed) if num_draws else examples
         if source == "trained":
             box = ModelPredictions(self.black_box(folder), examples, batch_size=8)

@@ -8,40 +8,27 @@ paper's control and the samplers that need no training. Each training goes on fr
 """
 
 import argparse
+import json
 import logging
+import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from calibrant.calibrators import CalibrationNetwork, Calibrator, calibrated
-from calibrant.evaluation import draw_hypotheses, tally
-from calibrant.metrics import (
-    CalibrationBins,
-    FlipCounts,
-    HypothesisDistances,
-    SampleDivergence,
-    expected_calibration_error,
-    expected_sample_divergence,
-    flip_frequencies,
-    flip_offsets,
-    ged_floor,
-    generalised_energy_distance,
-    reliability_curve,
-    sample_divergence,
-    sample_diversity,
-)
+from calibrant.calibrators import CalibrationNetwork, Calibrator
 from calibrant.networks import CalibrationHead, Discriminator, RefinementUNet
 from calibrant.predictions import Prediction
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementRecipe, RefinementSampler, Sampler
 from calibrant.training import Augmentation
 from experiments._record import record
 from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
+from experiments.car._flips_scores import Counted, calibration
 
-PAPER = {"CAR": 0.164, "cGAN + cross-entropy": 0.632, "G given the truth": 0.038}
+PAPER = {("trained", "CAR"): "0.164", ("trained", "cGAN + cross-entropy"): "0.632", ("truth", "CAR"): "0.038"}
 """GED at 16 samples of Table 2."""
 
 
@@ -51,6 +38,7 @@ class Config:
 
     :param crop: pixels of a training window.
     :param head: sizes of F; ``refinement`` and ``discriminator`` of G and D.
+    :param test_every: scores every so manieth frame of the test part; they are a second apart.
     """
 
     scenes: Scenes = field(default_factory=Scenes)
@@ -70,6 +58,7 @@ class Config:
     )
     discriminator: dict[str, Any] = field(default_factory=lambda: {"width": 8, "halvings": 2})
     num_samples: int = 16
+    test_every: int = 2
     seed: int = 0
 
     @classmethod
@@ -84,6 +73,7 @@ class Config:
             refinement={"width": 4, "depth": 2, "gain": 1.0, "noise_size": 4},
             discriminator={"width": 4, "halvings": 2},
             num_samples=4,
+            test_every=1,
         )
 
     @classmethod
@@ -100,6 +90,7 @@ class Config:
             recipe=RefinementRecipe(batch=16, num_samples=7),
             refinement={"noise_size": 32},
             discriminator={},
+            test_every=1,
         )
 
     def job(self, name: str) -> Calibrator | Sampler | torch.nn.Module | None:
@@ -148,125 +139,60 @@ class Config:
 
     def predictions(self, source: str, split: str, num_draws: int = 0) -> list[Prediction]:
         """Return what a source says of a split."""
-        return self.scenes.predictions(source, split, self.folder(), num_draws=num_draws)
+        every = self.test_every if split == "test" else 1
+        return self.scenes.predictions(source, split, self.folder(), num_draws=num_draws, every=every)
 
 
-JOBS = ("box", "F labels", "G truth CAR", "F trained", "G labels CAR", "G trained CAR", "G labels CE", "G trained CE")
+JOBS = ("box", "F labels", "F trained", "G truth CAR", "G labels CAR", "G trained CAR", "G trained CE")
+SAMPLERS = {
+    "true flips of the likeliest map": lambda config, source: TrueFlips(config.scenes.flips),
+    "copula, one field an image": lambda config, source: CopulaSampler(image=1.0),
+    "copula, one field a region": lambda config, source: CopulaSampler(regions=1.0),
+    "independent pixels": lambda config, source: IndependentSampler(),
+    "CAR": lambda config, source: config.refiner(source, "CAR"),
+    "cGAN + cross-entropy": lambda config, source: config.refiner(source, "CE"),
+}
+"""What is compared: each makes a sampler behind a source, trained if need be. The control stands where the paper
+has it, behind the trained black box. CAR behind the truth is the paper's G given the true distribution."""
 
 
-def samplers(config: Config, source: str) -> dict[str, Sampler]:
-    """Return what is compared behind a source."""
-    arms = {"G given the truth": "CAR"} if source == "truth" else {"CAR": "CAR", "cGAN + cross-entropy": "CE"}
-    return {
-        "true flips of the likeliest map": TrueFlips(config.scenes.flips),
-        **{name: config.refiner(source, arm) for name, arm in arms.items()},
-        "copula, one field an image": CopulaSampler(image=1.0),
-        "copula, one field a region": CopulaSampler(regions=1.0),
-        "independent pixels": IndependentSampler(),
-    }
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What is counted of the hypotheses of each image."""
-
-    distances: HypothesisDistances
-    flips: FlipCounts
-    divergence: SampleDivergence
-
-    @classmethod
-    def of(cls, config: Config, sampler: Sampler, predictions: list[Prediction], head: Calibrator | None) -> "Counted":
-        """Draw hypotheses of every image and compare them to all 32 label maps that it can have."""
-        flips, rows = config.scenes.flips, []
-        generator = torch.Generator().manual_seed(config.seed)
-        drawn = draw_hypotheses(sampler, predictions, head, num_samples=config.num_samples, generator=generator)
-        for prediction, hypotheses in drawn:
-            clean, batch = prediction.labels[0], hypotheses[:, None]
-            modes, weights = flips.modes(clean)
-            distances = HypothesisDistances.of(
-                batch,
-                modes[None],
-                num_classes=flips.num_classes,
-                classes=flips.classes,
-                empty="nan",
-                weights=weights[None],
-                modes=True,
-            )
-            rows.append(
-                (
-                    distances,
-                    FlipCounts.of(batch, clean[None], pairs=flips.pairs),
-                    SampleDivergence.of(batch, prediction.logits[None], where=(clean >= 0)[None]),
-                )
-            )
-        return cls(*(type(column[0]).stack(column) for column in zip(*rows, strict=True)))
-
-    def figures(self, probabilities: tuple[float, ...]) -> dict[str, Any]:
-        """Return scores, means over images that show one of the classes that flip; offsets pool all pixels."""
-        ged, diversity = generalised_energy_distance(self.distances), sample_diversity(self.distances)
-        offsets = flip_offsets(self.flips.pooled(), probabilities)
-        return {
-            "GED": round(float(ged.nanmean()), 4),
-            "GED, unbiased": round(float(generalised_energy_distance(self.distances, diagonal=False).nanmean()), 4),
-            "floor": round(float(ged_floor(self.distances, self.distances.num_samples).nanmean()), 4),
-            "diversity": round(float(diversity.nanmean()), 4),
-            "KL of mean from probabilities": round(float(sample_divergence(self.divergence).nanmean()), 4),
-            "KL expected": round(float(expected_sample_divergence(self.divergence).nanmean()), 4),
-            "frequencies": rounded(flip_frequencies(self.flips.pooled())[0]),
-            "mean offset": round(float(offsets.nanmean()), 4),
-            "worst offset": round(float(offsets.nan_to_num().max()), 4),
-        }
-
-
-def calibration(config: Config, source: str, head: CalibrationNetwork) -> dict[str, Any]:
-    """Return flip frequencies of F where the black box is right, as published, and anywhere; its reliability."""
-    flips = config.scenes.flips
-    rows = []
-    for prediction in config.predictions(source, "test"):
-        logits, clean = calibrated(prediction, head)[None], prediction.labels
-        right = flips.undone(prediction.logits.argmax(0))[None] == clean
-        rows.append(
-            [FlipCounts.of_probabilities(logits, clean, pairs=flips.pairs, where=where) for where in (right, None)]
+def score(config: Config, source: str, name: str) -> dict[str, Any]:
+    """Return the figures of F, or of a sampler, behind a source; they are kept beside the checkpoints."""
+    path = config.folder("scores", f"{source}, {name}.json")
+    of = json.loads(json.dumps(asdict(config)))
+    if path is not None and path.exists() and (kept := json.loads(path.read_text()))["config"] == of:
+        return kept["figures"]
+    start = time.process_time()
+    if name == "F":
+        flipped = config.predictions(source, "test", config.scenes.num_draws)
+        figures = calibration(
+            config.scenes.flips, config.predictions(source, "test"), flipped, config.calibrator(source)
         )
-    found: dict[str, Any] = {}
-    for name, column in zip(("where the black box is right", "anywhere"), zip(*rows, strict=True), strict=True):
-        counts = FlipCounts.stack(column).pooled()
-        offsets = flip_offsets(counts, flips.probabilities)
-        found[name] = {
-            "frequencies": rounded(flip_frequencies(counts)[0]),
-            "mean offset": round(float(offsets.nanmean()), 4),
-            "worst offset": round(float(offsets.nan_to_num().max()), 4),
-        }
-    flipped = config.predictions(source, "test", config.scenes.num_draws)
-    bins = tally(partial(CalibrationBins.of, num_bins=10), flipped, head).pooled()
-    curve = reliability_curve(bins)
-    found["ECE"] = round(float(expected_calibration_error(bins)), 4)
-    found["reliability"] = {
-        "confidence": rounded(curve.confidence[0]),
-        "accuracy": rounded(curve.accuracy[0]),
-        "share": rounded(curve.share[0]),
-    }
-    return found
+    else:
+        sampler = SAMPLERS[name](config, source)
+        # The true flips are those of what the black box itself says.
+        head = None if isinstance(sampler, TrueFlips) else config.calibrator(source)
+        predictions, drawn = (
+            config.predictions(source, "test"),
+            {"num_samples": config.num_samples, "seed": config.seed},
+        )
+        counted = Counted.of(config.scenes.flips, sampler, predictions, head, **drawn)
+        figures = counted.figures(config.scenes.flips.probabilities)
+    figures["CPU seconds of scoring"] = round(time.process_time() - start)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".tmp").write_text(json.dumps({"config": of, "figures": figures}))
+        os.replace(path.with_suffix(".tmp"), path)
+    return figures
 
 
-def rounded(values: torch.Tensor) -> Any:
-    """Return a tensor as lists of four decimals."""
-    return (values.double() * 1e4).round().div(1e4).tolist()
-
-
-def main(config: Config, sources: tuple[str, ...] = SOURCES) -> dict[str, Any]:
+def main(config: Config) -> dict[str, Any]:
     """Train what is missing, score, print and record everything."""
     begun = time.monotonic()
     results: dict[str, Any] = {"classes": config.scenes.names, "probabilities": config.scenes.flips.probabilities}
-    for source in sources:
-        predictions, head = config.predictions(source, "test"), config.calibrator(source)
-        results[source] = {"F": calibration(config, source, head)} if head is not None else {}
-        for name, sampler in samplers(config, source).items():
-            start = time.process_time()
-            # The true flips are those of what the black box itself says.
-            counted = Counted.of(config, sampler, predictions, None if isinstance(sampler, TrueFlips) else head)
-            results[source][name] = counted.figures(config.scenes.flips.probabilities)
-            results[source][name]["seconds"] = round(time.process_time() - start, 1)
+    for source in SOURCES:
+        left_out = {"trained": (), "labels": ("cGAN + cross-entropy",), "truth": ("F", "cGAN + cross-entropy")}[source]
+        results[source] = {name: score(config, source, name) for name in ("F", *SAMPLERS) if name not in left_out}
         show(source, results[source])
     if config.runs:
         name = "flips" if config == Config() else "flips_published"
@@ -286,7 +212,7 @@ def show(source: str, results: dict[str, Any]) -> None:
     print(f"  {'':34}paper  " + "  ".join(f"{column:>13}" for column in columns))
     for name, found in results.items():
         if name != "F":
-            paper = f"{PAPER[name]:.3f}" if name in PAPER else ""
+            paper = PAPER.get((source, name), "")
             print(f"  {name:34}{paper:7}" + "  ".join(f"{found[column]:13.4f}" for column in columns))
 
 

@@ -58,7 +58,7 @@ class Config:
         default_factory=lambda: {"width": 24, "depth": 3, "gain": 1.0, "noise_size": 16, "dropout": 0.0}
     )
     discriminator: dict[str, Any] = field(default_factory=lambda: {"width": 8, "halvings": 2})
-    behind_trained: int = 1000
+    behind_trained: int = 800
     num_samples: int = 16
     test_every: int = 2
     seed: int = 0

@@ -183,6 +183,8 @@ def score(config: Config, source: str, name: str) -> dict[str, Any]:
         )
         counted = Counted.of(config.scenes.flips, sampler, predictions, head, **drawn)
         figures = counted.figures(config.scenes.flips.probabilities)
+        if isinstance(sampler, TrueFlips):  # which F has no part in
+            figures = {title: value for title, value in figures.items() if not title.startswith("KL")}
     figures["CPU seconds of scoring"] = round(time.process_time() - start)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementReci
 from calibrant.training import Augmentation
 from experiments._record import record
 from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
-from experiments.car._flips_scores import Counted, calibration
+from experiments.car._flips_scores import Counted, calibration, overlap
 
 
 @dataclass(frozen=True)
@@ -168,20 +168,18 @@ def score(config: Config, source: str, name: str) -> dict[str, Any]:
     if path is not None and path.exists() and (kept := json.loads(path.read_text()))["config"] == of:
         return kept["figures"]
     start = time.process_time()
-    if name == "F":
+    predictions = config.predictions(source, "test")
+    if name == "black box":
+        figures = overlap(predictions)
+    elif name == "F":
         flipped = config.predictions(source, "test", config.scenes.num_draws)
-        figures = calibration(
-            config.scenes.flips, config.predictions(source, "test"), flipped, config.calibrator(source)
-        )
+        figures = calibration(config.scenes.flips, predictions, flipped, config.calibrator(source))
     else:
         sampler = SAMPLERS[name](config, source)
         # The true flips are those of what the black box itself says.
         head = None if isinstance(sampler, TrueFlips) else config.calibrator(source)
-        predictions, drawn = (
-            config.predictions(source, "test"),
-            {"num_samples": config.num_samples, "seed": config.seed},
-        )
-        counted = Counted.of(config.scenes.flips, sampler, predictions, head, **drawn)
+        how = {"num_samples": config.num_samples, "seed": config.seed}
+        counted = Counted.of(config.scenes.flips, sampler, predictions, head, **how)
         figures = counted.figures(config.scenes.flips.probabilities)
         if isinstance(sampler, TrueFlips):  # which F has no part in
             figures = {title: value for title, value in figures.items() if not title.startswith("KL")}

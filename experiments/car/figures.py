@@ -46,7 +46,7 @@ def toy_figure(found: Mapping[str, Any]) -> Figure:
 
 
 def flips_figure(found: Mapping[str, Any]) -> Figure:
-    """Return Fig. 6 of the paper: how often each class and its flip are said, by the truth, F and G."""
+    """Return Figs. 6 and 7 of the paper: how often each class and its flip are said; how sure F is, and how right."""
     truth = [each for p in found["probabilities"] for each in (1 - p, p)]
     shown = {
         "truth": truth,
@@ -55,15 +55,21 @@ def flips_figure(found: Mapping[str, Any]) -> Figure:
         "G, true labels": found["labels"]["CAR"]["frequencies"],
         "G, true distribution": found["truth"]["CAR"]["frequencies"],
     }
-    figure = Figure((10, 3), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure((12, 3), layout="constrained")
+    axes, reliability = figure.subplots(1, 2, width_ratios=(3, 1))
     places, width = np.arange(len(truth)), 0.8 / len(shown)
     for number, ((name, values), colour) in enumerate(zip(shown.items(), INK, strict=True)):
         axes.bar(places + (number - 2) * width, np.ravel(values), width, label=name, color=colour)
     names = [each for name in found["classes"] for each in (name, f"{name}2")]
     axes.set_xticks(places, names)
     axes.set(ylabel="frequency", ylim=(0, 1))
-    axes.legend(frameon=False, ncols=5, loc="upper center")
+    axes.legend(frameon=False, ncols=3, loc="upper left")
+    reliability.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    for source, name, colour in (("trained", "F, black box", INK[1]), ("labels", "F, true labels", INK[3])):
+        curve = found[source]["F"]["reliability"]
+        reliability.plot(curve["confidence"], curve["accuracy"], marker="o", color=colour, label=name)
+    reliability.set(xlabel="confidence", ylabel="accuracy")
+    reliability.legend(frameon=False)
     return figure
 
 

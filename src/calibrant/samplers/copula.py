@@ -58,8 +58,8 @@ class CopulaSampler(Sampler):
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        pairs = cells.items() if isinstance(cells, Mapping) else cells
-        cells = {int(pair[0]): float(pair[1]) for pair in pairs}
+        pairs: Iterable[Any] = cells.items() if isinstance(cells, Mapping) else cells
+        cells = {int(size): float(share) for size, share in pairs}
         shares: dict[Level, float] = {
             "image": float(image),
             "regions": float(regions),

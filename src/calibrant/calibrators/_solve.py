@@ -44,9 +44,9 @@ def temperature_for(
 ) -> Float[Tensor, "n 1 *s"]:
     """Return the temperature of each pixel at which the confidence of ``softmax(logits / T)`` is the one asked for.
 
-    It is met to 5e-4 (and nearly always to 2e-5), after being clamped into :func:`reachable`. Where m classes share the largest logit no
-    temperature gives more than 1/m, and a very small one is returned; where all do, 1. Gradients flow to confidences
-    and logits that ask for them.
+    It is met to 5e-4, and nearly always to 2e-5, after being clamped into :func:`reachable`. Where m classes share the
+    largest logit no temperature gives more than 1/m, and a very small one is returned; where all do, 1. Gradients flow
+    to confidences and logits that ask for them.
 
     :param near: a temperature to start from; a good guess saves a step.
 

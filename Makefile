@@ -29,7 +29,7 @@ test: setup
 	$(BIN)/python -m pytest -q
 
 shapes: setup  ## the tests with every shape annotation turned into a check
-	$(BIN)/python -m pytest -q --jaxtyping-packages=calibrant,beartype.beartype --ignore-glob="tests/test_messages*.py"
+	$(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
 
 page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
 	$(BIN)/python tools/check_page.py demo/report.html

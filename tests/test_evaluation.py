@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from calibrant._shapes import IGNORE
+from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError, LabelError, LogitsError, ShapeError
 from calibrant.evaluation import calibrated, compare, tally, tally_all
 from calibrant.metrics import CalibrationBins, Measurement, Score, confidence_gap, expected_calibration_error
 from calibrant.predictions import Prediction
 
 
-class Divide(torch.nn.Module):
+class Divide(Calibrator):
     """Temperature scaling, as short as it goes."""
 
     def __init__(self, temperature):
@@ -20,11 +21,17 @@ class Divide(torch.nn.Module):
     def forward(self, logits, image=None):
         return logits / self.temperature
 
+    def arguments(self):
+        return {"temperature": self.temperature}
 
-class AddImage(torch.nn.Module):
+
+class AddImage(Calibrator):
     def forward(self, logits, image=None):
         assert image is not None
         return logits + image
+
+    def arguments(self):
+        return {}
 
 
 class Source(list):

@@ -28,14 +28,14 @@ for command in (demo, import_, measure, fit, apply, compare, refine, sample, rep
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def _options(version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
+def _options(version: bool | None = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
     pass
 
 

@@ -126,7 +126,10 @@ class SelectiveScaling(Calibrator):
             branch = mistaken(suspects)
             chosen = f"suspected mistakes get {type(branch).__name__}"
             temperature = branch.temperature if isinstance(branch, TemperatureScaling) else 1.0
-        either = (whole if others is None else others(predictions), (others or base)(Flagged(predictions, selector, False)))
+        either = (
+            whole if others is None else others(predictions),
+            (others or base)(Flagged(predictions, selector, False)),
+        )
         candidates = [cls(selector, branch, rest) for rest in either]
         alone = cls(NoSelector(), whole, whole)
         *scores, to_beat = _nll_of([*candidates, alone], held)

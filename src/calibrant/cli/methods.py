@@ -252,4 +252,6 @@ def _value(text: str, parameter: inspect.Parameter) -> Any:
         return parse_method(text)
     words = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none"}
     expected = " or ".join(word for kind, word in words.items() if kind in kinds)
-    raise MethodError(f"expected {expected or 'the setting to be made in Python'} for {parameter.name!r}; got {text!r}.")
+    raise MethodError(
+        f"expected {expected or 'the setting to be made in Python'} for {parameter.name!r}; got {text!r}."
+    )

@@ -94,7 +94,11 @@ def test_sources_that_do_not_belong_together_are_told_by_image_and_source():
         EnsemblePredictions([first, first[::-1]])[0]
     changed = {
         "logits_of_more_classes": (ShapeError, "expected logits of 3 classes", {"logits": torch.zeros(4, 12, 16)}),
-        "another_size": (ShapeError, "Bring a run at another scale", {"logits": torch.zeros(3, 6, 8)}),
+        "another_size": (
+            ShapeError,
+            "Bring a run at another scale",
+            {"logits": torch.zeros(3, 6, 8), "labels": first[1].labels[:, ::2, ::2], "image": None},
+        ),
         "other_labels": (LabelError, "expected the labels of source 0", {"labels": first[1].labels.flip(-1)}),
         "labels_of_two": (LabelError, "expected the labels", {"labels": first[1].labels.repeat(2, 1, 1)}),
         "infinite": (LogitsError, "expected finite", {"logits": torch.full((3, 12, 16), torch.inf)}),

@@ -56,6 +56,19 @@ def test_going_on_gives_the_bytes_of_an_uninterrupted_write(tmp_path, fail_at, e
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
+def test_going_on_with_logits_of_a_smaller_stride_gives_the_same_bytes(tmp_path):
+    class Small(Source):
+        def __getitem__(self, i, /):
+            made = super().__getitem__(i)
+            return StridedPrediction(made.key, made.logits[:, ::2, ::2], made.labels)
+
+    with pytest.raises(RuntimeError):
+        write_store(Small(fail_at="c"), tmp_path / "cut")
+    write_store(Small(), tmp_path / "cut")
+    write_store(Small(), tmp_path / "whole")
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
 def test_a_source_without_keys_is_read_again_and_compared(tmp_path):
     def items(last):
         yield from (toy(key) for key in KEYS[:last])

@@ -1,6 +1,8 @@
 """Black boxes as sources of predictions."""
 
 from calibrant.models.blackbox import ModelPredictions
+from calibrant.models.blocks import BlockPredictions
 from calibrant.models.segmenter import train_segmenter
+from calibrant.models.windows import InViews, mean_of_views, slide
 
-__all__ = ["ModelPredictions", "train_segmenter"]
+__all__ = ["BlockPredictions", "InViews", "ModelPredictions", "mean_of_views", "slide", "train_segmenter"]

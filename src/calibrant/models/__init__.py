@@ -1,8 +1,19 @@
 """Black boxes as sources of predictions."""
 
+from calibrant.models.adapters import open_model
 from calibrant.models.blackbox import ModelPredictions
 from calibrant.models.blocks import BlockPredictions
+from calibrant.models.opened import OpenedModel
 from calibrant.models.segmenter import train_segmenter
 from calibrant.models.windows import InViews, mean_of_views, slide
 
-__all__ = ["BlockPredictions", "InViews", "ModelPredictions", "mean_of_views", "slide", "train_segmenter"]
+__all__ = [
+    "BlockPredictions",
+    "InViews",
+    "ModelPredictions",
+    "OpenedModel",
+    "mean_of_views",
+    "open_model",
+    "slide",
+    "train_segmenter",
+]

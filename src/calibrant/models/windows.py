@@ -44,16 +44,15 @@ def slide(
     if not 0 <= overlap < 1:
         raise InputError(f"expected an overlap of at least 0 and below 1, a share of the window; got {overlap:g}.")
     lengths = [min(size, length) for size, length in zip(space, crops, strict=True)]
-    total = count = None
+    total, count = torch.zeros(()), torch.zeros(space, device=images.device)
     starts = (window_starts(size, length, overlap=overlap) for size, length in zip(space, lengths, strict=True))
     for corner in itertools.product(*starts):
         window = (..., *(slice(start, start + length) for start, length in zip(corner, lengths, strict=True)))
         logits = resized(answer_of(model, images[window]), tuple(lengths)).float()
-        if total is None or count is None:
-            total, count = logits.new_zeros(*logits.shape[:2], *space), logits.new_zeros(space)
+        if total.ndim == 0:
+            total = logits.new_zeros(*logits.shape[:2], *space)
         total[window] += logits
         count[window] += 1
-    assert total is not None
     return total / count
 
 

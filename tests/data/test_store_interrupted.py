@@ -69,6 +69,14 @@ def test_going_on_with_logits_of_a_smaller_stride_gives_the_same_bytes(tmp_path)
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
+def test_a_write_that_failed_before_its_first_image_binds_nobody_to_its_settings(tmp_path):
+    with pytest.raises(RuntimeError):
+        write_store(Source(fail_at="a"), tmp_path / "cut", provenance=Provenance(model="wrong"))
+    write_store(Source(), tmp_path / "cut", provenance=Provenance(model="right"))
+    write_store(Source(), tmp_path / "whole", provenance=Provenance(model="right"))
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
 def test_a_source_without_keys_is_read_again_and_compared(tmp_path):
     def items(last):
         yield from (toy(key) for key in KEYS[:last])

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 import calibrant
+from calibrant._shapes import Tensor
 from calibrant.calibrators import Calibrator, SelectiveScaling, load, save
 from calibrant.data import open_folder
 from calibrant.predictions import Prediction, Predictions, Subset, split
@@ -80,7 +81,8 @@ def predictions_of(study: Study) -> list[Prediction]:
     """Return the predictions of a study in memory: the folder's, or made ones if there is none."""
     if study.folder:
         return list(open_folder(study.folder, images=study.images))
-    return toy_predictions(num_images=8, num_classes=4, size=(16, 20))
+    made = toy_predictions(num_images=8, num_classes=4, size=(3, 4))
+    return [replace(p, **{part: _blocks(getattr(p, part)) for part in ("logits", "labels", "image")}) for p in made]
 
 
 def halves(predictions: Sequence[Prediction], seed: int, share: float = 0.5) -> tuple[Predictions, Predictions]:
@@ -118,6 +120,11 @@ def fit_all(study: Study, images: Predictions, seed: int, names: Iterable[str] =
     """Return all methods of a study, ours first."""
     chosen = tuple(names) or study.methods
     return {name: fit(study, name, images, seed) for name in (OURS, *(n for n in chosen if n != OURS))}
+
+
+def _blocks(tensor: Tensor, side: int = 8) -> Tensor:
+    """Every pixel as a square, so that there is an interior."""
+    return tensor.repeat_interleave(side, 1).repeat_interleave(side, 2)
 
 
 def _digest(name: str, seed: int, options: Mapping[str, Any], images: Predictions) -> str:

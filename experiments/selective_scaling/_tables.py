@@ -34,6 +34,14 @@ def show(found: Comparison, scores: Sequence[str], title: str, labels_kept: Mapp
         print(f"{' ' if labels_kept.get(method, True) else '*'} {method:38s}" + "".join(cells))
 
 
+def print_claims(title: str, claims: Mapping[str, tuple[str, bool]]) -> dict[str, str]:
+    """Print what the paper says ("yes", or "–" where it says nothing) beside what is found here; return it."""
+    print(f"\n{title}: paper | ours")
+    for line, (paper, holds) in claims.items():
+        print(f"  {paper:>3s} | {'yes' if holds else 'NO '}  {line}")
+    return {line: f"paper: {paper}, ours: {'yes' if holds else 'no'}" for line, (paper, holds) in claims.items()}
+
+
 def as_numbers(found: Comparison) -> dict[str, dict]:
     """Return values and differences as lists [value, low, high], for a record."""
 

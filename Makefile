@@ -38,6 +38,8 @@ bench: setup  ## ratios to a plain pass, and to other libraries, in one run
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.tally
 	$(BIN)/python -m benchmarks.fit
+	$(BIN)/python -m benchmarks.apply
+	$(BIN)/python -m benchmarks.city
 
 lock: setup  ## refresh constraints.txt; it holds no address, and torch stays without a local tag
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

@@ -107,13 +107,15 @@ class RefinementUNet(nn.Module):
         """Return the logits of one sample for each noise vector."""
         m, n = noise.shape[:2]
         flat = noise.flatten(0, 1)
-        # What comes before the first noise is the same for all samples, unless dropout or batch statistics differ;
-        # those of one image are then shared by its samples.
+        # What comes before the first noise is the same for all samples of an image, but for dropout, which the first
+        # level shares among them; in evaluation mode the second, too, runs once an image.
         x = self.up[0](levels[-1])
         x = torch.cat([_cropped(x, levels[-2].shape[2:]), levels[-2]], 1)
+        shared = not self.training
+        x = self.up[1](x) if shared else x
         x = x.expand(m, *x.shape).flatten(0, 1)
         for number, (block, inject) in enumerate(zip(self.up[1:], self.noise, strict=True)):
-            x = block(x)
+            x = x if shared and number == 0 else block(x)
             if number + 1 == len(self.noise):
                 return inject(_cropped(x, space), flat).unflatten(0, (m, n))
             skip = levels[-3 - number]

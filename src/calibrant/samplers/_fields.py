@@ -60,10 +60,10 @@ def cut(
     # The logarithm of a standard exponential time is minus a Gumbel number. log_ndtr keeps its digits where Phi is
     # next to one, which is where a class that is all but ruled out would win.
     log_times = torch.special.log_ndtr(zeta).neg_().clamp_min_(1e-37).log_()
-    return _largest(log_probs - log_times)
+    return largest(log_probs - log_times)
 
 
-def _largest(scores: Float[Tensor, "m n c *s"]) -> Int[Tensor, "m n *s"]:
+def largest(scores: Float[Tensor, "m n c *s"]) -> Int[Tensor, "m n *s"]:
     """Return ``scores.argmax(2)``, class by class: several times as fast as over an axis that is not the last."""
     best, labels = scores[:, :, 0], torch.zeros_like(scores[:, :, 0], dtype=torch.long)
     for k in range(1, scores.shape[2]):

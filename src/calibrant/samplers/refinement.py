@@ -12,13 +12,14 @@ from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.networks import Discriminator, RefinementUNet
 from calibrant.predictions import Prediction, Predictions, with_logits
+from calibrant.samplers._fields import largest
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.sampler import Sampler, check_request, gaussian
 from calibrant.samplers.training import RefinementTraining
 from calibrant.training import Batches, Devices, Standardise, Watch, reproducible, train
 
-_NUMBERS = 2**24
-"""Numbers of one block of samples at full resolution: 64 MB of float32."""
+_NUMBERS = 2**22
+"""Numbers of one block of samples at full resolution: 16 MB of float32, which a processor's cache holds."""
 
 
 class RefinementSampler(Sampler):
@@ -67,7 +68,7 @@ class RefinementSampler(Sampler):
         noise = gaussian((num_samples, len(logits), self.network.noise_size), generator, logits.device)
         levels = self.network.encode(condition)
         block = max(1, _NUMBERS // (32 * logits[:, 0].numel()))
-        maps = [self.network.decode(levels, part, logits.shape[2:]).argmax(2) for part in noise.split(block)]
+        maps = [largest(self.network.decode(levels, part, logits.shape[2:])) for part in noise.split(block)]
         return torch.cat(maps)
 
     def arguments(self) -> dict[str, Any]:

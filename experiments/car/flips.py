@@ -1,0 +1,236 @@
+"""Classes that flip with known probabilities (Section 4.2.2, Figs. 6 and 7, Table 2 of the paper), on CamVid.
+
+    python -m experiments.car.flips [--job NAME] [--smoke | --published]
+
+F and G behind a trained black box, behind the true labels as one, and G given the true distribution; beside them the
+paper's control and the samplers that need no training. Each training goes on from where it stopped, in ``runs``; with
+``--job`` it is the only one, so that several can run side by side. The last call scores everything and records it.
+"""
+
+import argparse
+import json
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibrant.calibrators import CalibrationNetwork, Calibrator
+from calibrant.networks import CalibrationHead, Discriminator, RefinementUNet
+from calibrant.predictions import Prediction
+from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementRecipe, RefinementSampler, Sampler
+from calibrant.training import Augmentation
+from experiments._record import record
+from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
+from experiments.car._flips_scores import Counted, calibration
+
+PAPER = {("trained", "CAR"): "0.164", ("trained", "cGAN + cross-entropy"): "0.632", ("truth", "CAR"): "0.038"}
+"""GED at 16 samples of Table 2."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run; the defaults train on one core.
+
+    :param crop: pixels of a training window.
+    :param head: sizes of F; ``refinement`` and ``discriminator`` of G and D.
+    :param behind_trained: steps of G behind the trained black box, where there are two to train.
+    :param test_every: scores every so manieth frame of the test part; they are a second apart.
+    """
+
+    scenes: Scenes = field(default_factory=Scenes)
+    runs: str = "runs/flips"
+    crop: tuple[int, int] = (24, 32)
+    reads: str = "probabilities"
+    head_steps: int = 600
+    head_rate: float = 2e-3
+    head: dict[str, Any] = field(default_factory=lambda: {"width": 16, "blocks": 5, "dropout": 0.0})
+    recipe: RefinementRecipe = field(
+        default_factory=lambda: RefinementRecipe.small(
+            steps=2000, batch=8, num_samples=5, discriminator_rate=1e-3, discriminator_cycle=1
+        )
+    )
+    refinement: dict[str, Any] = field(
+        default_factory=lambda: {"width": 24, "depth": 3, "gain": 1.0, "noise_size": 16, "dropout": 0.0}
+    )
+    discriminator: dict[str, Any] = field(default_factory=lambda: {"width": 8, "halvings": 2})
+    behind_trained: int = 1000
+    num_samples: int = 16
+    test_every: int = 2
+    seed: int = 0
+
+    @classmethod
+    def smoke(cls) -> "Config":
+        """Return what runs in seconds, on made streets."""
+        return cls(
+            Scenes(folder="", num_draws=2, box_steps=2, box_width=4),
+            runs="",
+            crop=(24, 24),
+            head_steps=2,
+            recipe=RefinementRecipe.small(steps=2, batch=2, num_samples=2),
+            refinement={"width": 4, "depth": 2, "gain": 1.0, "noise_size": 4},
+            discriminator={"width": 4, "halvings": 2},
+            behind_trained=2,
+            num_samples=4,
+            test_every=1,
+        )
+
+    @classmethod
+    def published(cls) -> "Config":
+        """Return the paper's networks, rates and samples, on CamVid whole; for a GPU."""
+        return cls(
+            Scenes(shrink=1, box_steps=20_000, box_batch=8, box_width=32),
+            runs="runs/flips-published",
+            crop=(128, 128),
+            reads="labels",
+            head_steps=20_000,
+            head_rate=2e-4,
+            head={},
+            recipe=RefinementRecipe(batch=16, num_samples=7),
+            refinement={"noise_size": 32},
+            discriminator={},
+            behind_trained=RefinementRecipe().steps,
+            test_every=1,
+        )
+
+    def job(self, name: str) -> Calibrator | Sampler | torch.nn.Module | None:
+        """Train what a job is called after, or read it: "box", "F trained", "G trained CAR", …"""
+        kind, _, rest = name.partition(" ")
+        if kind == "box":
+            return self.scenes.black_box(self.folder())
+        source, _, arm = rest.partition(" ")
+        return self.calibrator(source) if kind == "F" else self.refiner(source, arm)
+
+    def folder(self, *names: str) -> Path | None:
+        """Return where checkpoints go; nowhere in the smallest run."""
+        return Path(self.runs, *names) if self.runs else None
+
+    def calibrator(self, source: str) -> CalibrationNetwork | None:
+        """Return F behind a source; behind the truth there is none."""
+        if source == "truth":
+            return None
+        return CalibrationNetwork.fit(
+            self.predictions(source, "train", self.scenes.num_draws),
+            make=partial(CalibrationHead, **self.head),
+            reads=self.reads,
+            steps=self.head_steps,
+            learning_rate=self.head_rate,
+            one_annotator=True,
+            augmentation=Augmentation.of_scenes(crop=self.crop),
+            seed=self.seed,
+            folder=self.folder("F", source),
+        )
+
+    def refiner(self, source: str, arm: str) -> RefinementSampler:
+        """Return G behind F behind a source."""
+        recipe = replace(self.recipe, augmentation=Augmentation.of_scenes(crop=self.crop))
+        recipe = replace(recipe, steps=self.behind_trained) if source == "trained" else recipe
+        train = self.predictions(source, "train", self.scenes.num_draws)
+        classes, channels = train[0].num_classes, train[0].num_classes + 3
+        torch.manual_seed(self.seed)
+        return RefinementSampler.fit(
+            train,
+            self.calibrator(source),
+            recipe=recipe if arm == "CAR" else recipe.with_cross_entropy(),
+            network=RefinementUNet(channels, classes, **self.refinement),
+            discriminator=Discriminator(channels, **self.discriminator),
+            seed=self.seed,
+            folder=self.folder("G", source, arm),
+        )
+
+    def predictions(self, source: str, split: str, num_draws: int = 0) -> list[Prediction]:
+        """Return what a source says of a split."""
+        every = self.test_every if split == "test" else 1
+        return self.scenes.predictions(source, split, self.folder(), num_draws=num_draws, every=every)
+
+
+JOBS = ("box", "F labels", "F trained", "G truth CAR", "G labels CAR", "G trained CAR", "G trained CE")
+SAMPLERS = {
+    "true flips of the likeliest map": lambda config, source: TrueFlips(config.scenes.flips),
+    "copula, one field an image": lambda config, source: CopulaSampler(image=1.0),
+    "copula, one field a region": lambda config, source: CopulaSampler(regions=1.0),
+    "independent pixels": lambda config, source: IndependentSampler(),
+    "CAR": lambda config, source: config.refiner(source, "CAR"),
+    "cGAN + cross-entropy": lambda config, source: config.refiner(source, "CE"),
+}
+"""What is compared: each makes a sampler behind a source, trained if need be. The control stands where the paper
+has it, behind the trained black box. CAR behind the truth is the paper's G given the true distribution."""
+
+
+def score(config: Config, source: str, name: str) -> dict[str, Any]:
+    """Return the figures of F, or of a sampler, behind a source; they are kept beside the checkpoints."""
+    path = config.folder("scores", f"{source}, {name}.json")
+    of = json.loads(json.dumps(asdict(config)))
+    if path is not None and path.exists() and (kept := json.loads(path.read_text()))["config"] == of:
+        return kept["figures"]
+    start = time.process_time()
+    if name == "F":
+        flipped = config.predictions(source, "test", config.scenes.num_draws)
+        figures = calibration(
+            config.scenes.flips, config.predictions(source, "test"), flipped, config.calibrator(source)
+        )
+    else:
+        sampler = SAMPLERS[name](config, source)
+        # The true flips are those of what the black box itself says.
+        head = None if isinstance(sampler, TrueFlips) else config.calibrator(source)
+        predictions, drawn = (
+            config.predictions(source, "test"),
+            {"num_samples": config.num_samples, "seed": config.seed},
+        )
+        counted = Counted.of(config.scenes.flips, sampler, predictions, head, **drawn)
+        figures = counted.figures(config.scenes.flips.probabilities)
+    figures["CPU seconds of scoring"] = round(time.process_time() - start)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".tmp").write_text(json.dumps({"config": of, "figures": figures}))
+        os.replace(path.with_suffix(".tmp"), path)
+    return figures
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train what is missing, score, print and record everything."""
+    begun = time.monotonic()
+    results: dict[str, Any] = {"classes": config.scenes.names, "probabilities": config.scenes.flips.probabilities}
+    for source in SOURCES:
+        left_out = {"trained": (), "labels": ("cGAN + cross-entropy",), "truth": ("F", "cGAN + cross-entropy")}[source]
+        results[source] = {name: score(config, source, name) for name in ("F", *SAMPLERS) if name not in left_out}
+        show(source, results[source])
+    if config.runs:
+        name = "flips" if config == Config() else "flips_published"
+        print(record(name, config, time.monotonic() - begun, results))
+    return results
+
+
+def show(source: str, results: dict[str, Any]) -> None:
+    """Print the scores behind one source beside the paper's."""
+    print(f"\nblack box: {source}")
+    if "F" in results:
+        for where in ("where the black box is right", "anywhere"):
+            found = results["F"][where]
+            print(f"  F, {where}: offset {found['mean offset']:.3f} on average, {found['worst offset']:.3f} at worst")
+        print(f"  F, ECE {results['F']['ECE']:.4f}. The paper: 0.016, 0.06 and 0.0215")
+    columns = ("GED", "GED, unbiased", "floor", "diversity", "mean offset", "worst offset")
+    print(f"  {'':34}paper  " + "  ".join(f"{column:>13}" for column in columns))
+    for name, found in results.items():
+        if name != "F":
+            paper = PAPER.get((source, name), "")
+            print(f"  {name:34}{paper:7}" + "  ".join(f"{found[column]:13.4f}" for column in columns))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", choices=JOBS, help="train this alone")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--smoke", action="store_true", help="made streets, in seconds")
+    how.add_argument("--published", action="store_true", help="the paper's sizes; for a GPU")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    chosen = Config.smoke() if given.smoke else Config.published() if given.published else Config()
+    if given.job:
+        chosen.job(given.job)
+    else:
+        main(chosen)

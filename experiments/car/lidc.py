@@ -64,15 +64,15 @@ def samplers(config: Config, images: Images, seed: int, train: bool) -> Iterator
     yield "copula, one level", images, CopulaSampler(image=1.0)
     yield "copula, fitted", images, fitted_copula(images, seed)
     others = config.other_seeds
-    for behind in ("temperature", "correctness") if seed in others else ():
-        again = recalibrated(images, behind)
-        yield f"copula behind {behind}", again, CopulaSampler(image=1.0)
+    behind = {"F": images}
+    for name in ("temperature", "correctness") if seed in others else ():
+        behind[name] = recalibrated(config, images, name)
+        yield f"copula behind {name}", behind[name], CopulaSampler(image=1.0)
     for name, arm in arms(config).items():
         if name in BASE or seed in others:
-            again = recalibrated(images, arm.behind)
-            sampler = refinement(config, again, name, seed, train=train)
+            sampler = refinement(config, behind[arm.behind], name, seed, train=train)
             if sampler is not None:
-                yield name, again, sampler
+                yield name, behind[arm.behind], sampler
 
 
 def score_all(config: Config, images: Images, *, train: bool) -> tuple[Rows, dict[int, dict[str, Sampler]]]:
@@ -194,7 +194,7 @@ def train_alone(config: Config, name: str, seeds: Sequence[int]) -> None:
     for seed in seeds:
         behind = behind_calibration_network(config, images, seed)
         if name != "F":
-            refinement(config, recalibrated(behind, arms(config)[name].behind), name, seed, train=True)
+            refinement(config, recalibrated(config, behind, arms(config)[name].behind), name, seed, train=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The trainings of the LIDC experiment. A folder each; one that was cut short goes on, one that is done is read back."""
+"""The trainings of the LIDC experiment: each in a folder; if cut short it goes on, if done it is read back."""
 
 import json
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from calibrant.predictions import Example, Prediction, with_logits
 from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, load_sampler, save_sampler
 from calibrant.training import Augmentation, Devices, open_fabric, reproducible
 
+log = logging.getLogger("calibrant")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -33,6 +36,7 @@ class Config:
     :param recipe: of G; the controls are changes to it.
     :param other_seeds: of which the trainings beside the table's are run.
     :param numbers: of samples in the calibration loss, compared.
+    :param correctness: options of its fit.
     """
 
     preset: str = "small, for two cores"
@@ -51,13 +55,27 @@ class Config:
     num_samples: int = 100
     num_resamples: int = 1000
     accelerator: str = "cpu"
+    correctness: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def smoke(cls, runs: str) -> "Config":
         """Return a few steps of each part, on made data."""
         recipe = RefinementRecipe.small(steps=4, batch=2, num_samples=2, judged_samples=1)
         return cls(
-            "smoke", "", runs, (0, 1), 32, 24, 0.25, 4, 4, 2, recipe, numbers=(2, 3), num_samples=20, num_resamples=50
+            "smoke",
+            "",
+            runs,
+            seeds=(0, 1),
+            crop=32,
+            window=24,
+            width=4,
+            calibration_steps=4,
+            calibration_batch=2,
+            recipe=recipe,
+            numbers=(2, 3),
+            num_samples=20,
+            num_resamples=50,
+            correctness={"num_networks": 2, "epochs": 1},
         )
 
     @classmethod
@@ -145,7 +163,7 @@ def _without_black_box(example: Example) -> Prediction:
 
 
 def behind_calibration_network(config: Config, images: Images, seed: int) -> Images:
-    """Return the images with the logits of F, which is trained first: from the image alone, to the mean of the masks."""
+    """Return the images with the logits of F, trained first: from the image alone, to the mean of the masks."""
     folder = Path(config.runs) / f"F-{seed}"
     kept = folder / "logits.pt"
     if not kept.exists():
@@ -178,12 +196,15 @@ def _calibration_network(in_channels: int, num_classes: int, *, width: int | Non
     return network.to(memory_format=torch.channels_last)  # an eighth faster on a processor
 
 
-def recalibrated(images: Images, behind: str) -> Images:
+def recalibrated(config: Config, images: Images, behind: str) -> Images:
     """Return the images with their logits calibrated by what was fitted on those held out."""
     if behind == "F":
         return images
-    fit = {"temperature": TemperatureScaling.fit, "correctness": CorrectnessScaling.fit}[behind]
-    calibrator = fit(images.held_out)
+    if behind == "temperature":
+        calibrator = TemperatureScaling.fit(images.held_out)
+        log.info("temperature behind F: %.3f", calibrator.temperature)
+    else:
+        calibrator = CorrectnessScaling.fit(images.held_out, **config.correctness)
     return images.behind([calibrated(prediction, calibrator) for prediction in images.all()])
 
 

@@ -20,8 +20,8 @@ from calibrant.metrics import (
     interval,
     interval_coverage,
     interval_width,
-    sample_diversity,
     sample_divergence,
+    sample_diversity,
 )
 from calibrant.predictions import Prediction
 

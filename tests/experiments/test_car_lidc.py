@@ -8,11 +8,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from calibrant.data import lidc_crops
-from calibrant.predictions import Prediction
 from experiments.car import lidc
 from experiments.car.lidc_jobs import Config, Images, arms
 from experiments.car.lidc_scores import Patients, argmax, columns, looking_at_masks
+
+from calibrant.data import lidc_crops
+from calibrant.predictions import Prediction
 
 CROPS = Path(__file__).parents[2] / "../shared/data/lidc_crops"
 

@@ -62,11 +62,11 @@ def samplers(config: Config, images: Images, seed: int, train: bool) -> Iterator
     """Yield the rows of a seed that are drawn by samplers: name, images behind what it stands, sampler."""
     yield "independent pixels", images, IndependentSampler()
     yield "copula, one level", images, CopulaSampler(image=1.0)
-    yield "copula, fitted", images, fitted_copula(images, seed)
+    yield "copula, fitted", images, fitted_copula(config, images, seed)
     others = config.other_seeds
     behind = {"F": images}
     for name in ("temperature", "correctness") if seed in others else ():
-        behind[name] = recalibrated(config, images, name)
+        behind[name] = recalibrated(config, images, name, seed)
         yield f"copula behind {name}", behind[name], CopulaSampler(image=1.0)
     for name, arm in arms(config).items():
         if name in BASE or seed in others:
@@ -194,7 +194,7 @@ def train_alone(config: Config, name: str, seeds: Sequence[int]) -> None:
     for seed in seeds:
         behind = behind_calibration_network(config, images, seed)
         if name != "F":
-            refinement(config, recalibrated(config, behind, arms(config)[name].behind), name, seed, train=True)
+            refinement(config, recalibrated(config, behind, arms(config)[name].behind, seed), name, seed, train=True)
 
 
 if __name__ == "__main__":

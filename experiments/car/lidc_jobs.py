@@ -181,10 +181,7 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
             folder=folder,
             devices=config.devices,
         )
-        logits = torch.stack([calibrated(prediction, found) for prediction in images.all()])
-        temporary = kept.with_suffix(".tmp")
-        torch.save(logits, temporary)
-        os.replace(temporary, kept)
+        _keep(torch.stack([calibrated(prediction, found) for prediction in images.all()]), kept)
         timer.note(folder)
     return images.behind(list(torch.load(kept, weights_only=True)))
 
@@ -196,16 +193,25 @@ def _calibration_network(in_channels: int, num_classes: int, *, width: int | Non
     return network.to(memory_format=torch.channels_last)  # an eighth faster on a processor
 
 
-def recalibrated(config: Config, images: Images, behind: str) -> Images:
-    """Return the images with their logits calibrated by what was fitted on those held out."""
+def recalibrated(config: Config, images: Images, behind: str, seed: int) -> Images:
+    """Return the images with the logits of F calibrated by what was fitted on those held out."""
     if behind == "F":
         return images
-    if behind == "temperature":
-        calibrator = TemperatureScaling.fit(images.held_out)
-        log.info("temperature behind F: %.3f", calibrator.temperature)
-    else:
-        calibrator = CorrectnessScaling.fit(images.held_out, **config.correctness)
-    return images.behind([calibrated(prediction, calibrator) for prediction in images.all()])
+    kept = Path(config.runs) / f"F-{seed}" / f"logits-{behind}.pt"
+    if not kept.exists():
+        if behind == "temperature":
+            calibrator = TemperatureScaling.fit(images.held_out)
+            log.info("temperature behind F, seed %d: %.3f", seed, calibrator.temperature)
+        else:
+            calibrator = CorrectnessScaling.fit(images.held_out, **config.correctness)
+        _keep(torch.stack([calibrated(prediction, calibrator) for prediction in images.all()]), kept)
+    return images.behind(list(torch.load(kept, weights_only=True)))
+
+
+def _keep(logits: torch.Tensor, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(logits, temporary)
+    os.replace(temporary, path)
 
 
 def refinement(config: Config, images: Images, name: str, seed: int, *, train: bool) -> RefinementSampler | None:
@@ -239,9 +245,14 @@ def refinement(config: Config, images: Images, name: str, seed: int, *, train: b
     return sampler
 
 
-def fitted_copula(images: Images, seed: int) -> CopulaSampler:
+def fitted_copula(config: Config, images: Images, seed: int) -> CopulaSampler:
     """Return the copula fitted to the annotators of the images held out."""
-    return CopulaSampler.fit(images.held_out, classes=[1], seed=seed)
+    kept = Path(config.runs) / f"copula-{seed}"
+    if not kept.exists():
+        save_sampler(CopulaSampler.fit(images.held_out, classes=[1], seed=seed), kept)
+    sampler = load_sampler(kept)
+    assert isinstance(sampler, CopulaSampler)
+    return sampler
 
 
 class Timer:

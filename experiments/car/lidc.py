@@ -188,13 +188,14 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
     return {"table": figures, "differences": gaps} | about
 
 
-def train_alone(config: Config, name: str, seeds: Sequence[int]) -> None:
-    """Train one arm, or F, with some seeds."""
+def train_alone(config: Config, jobs: Sequence[tuple[str, int]]) -> None:
+    """Train arms, or F, each with a seed, in this order."""
     images = Images.read(config)
-    for seed in seeds:
+    for name, seed in jobs:
         behind = behind_calibration_network(config, images, seed)
         if name != "F":
-            refinement(config, recalibrated(config, behind, arms(config)[name].behind, seed), name, seed, train=True)
+            seen = recalibrated(config, behind, arms(config)[name].behind, seed)
+            refinement(config, seen, name, seed, train=True)
 
 
 if __name__ == "__main__":
@@ -202,7 +203,7 @@ if __name__ == "__main__":
     parser.add_argument("--smoke", action="store_true", help="a few steps of each part on made data, in seconds")
     parser.add_argument("--published", action="store_true", help="the paper's networks; wants a GPU")
     parser.add_argument("--finished", action="store_true", help="score what is trained, train nothing")
-    parser.add_argument("--train", nargs="+", metavar="NAME SEED", help="train this alone")
+    parser.add_argument("--train", nargs="+", action="append", metavar="NAME SEED", help="train this alone")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
@@ -212,6 +213,6 @@ if __name__ == "__main__":
     else:
         chosen = Config.published() if given.published else Config()
         if given.train:
-            train_alone(chosen, given.train[0], [int(seed) for seed in given.train[1:]])
+            train_alone(chosen, [(name, int(seed)) for name, *seeds in given.train for seed in seeds])
         else:
             main(chosen, train=not given.finished)

@@ -30,7 +30,9 @@ class Config:
     :param folder: of the crops; none for made blobs.
     :param runs: where trainings are kept.
     :param crop: pixels a side, taken in the middle.
-    :param window: pixels a side that networks are trained on, drawn at random: a smaller one is less work.
+    :param window: pixels a side that F is trained on, drawn at random: a smaller one is less work.
+    :param middle: pixels a side of what G is trained on,
+    :param view: and of the windows of it, drawn at random.
     :param held_out: share of the train patients that no network is trained on: what is fitted behind F is fitted there.
     :param width: of F, a U-Net; none for the paper's networks.
     :param recipe: of G; the controls are changes to it.
@@ -45,6 +47,8 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2)
     crop: int = 64
     window: int = 48
+    middle: int = 48
+    view: int = 40
     held_out: float = 0.15
     width: int | None = 12
     calibration_steps: int = 1600
@@ -68,6 +72,8 @@ class Config:
             seeds=(0, 1),
             crop=32,
             window=24,
+            middle=28,
+            view=24,
             width=4,
             calibration_steps=4,
             calibration_batch=2,
@@ -86,6 +92,8 @@ class Config:
             "as published, but for crops, steps and turned images",
             runs="runs/lidc-published",
             window=64,
+            middle=64,
+            view=64,
             width=None,
             calibration_steps=20_000,
             calibration_batch=32,
@@ -98,11 +106,6 @@ class Config:
     def devices(self) -> Devices | None:
         """Where networks are trained."""
         return None if self.accelerator == "cpu" else open_fabric(accelerator=self.accelerator)
-
-    @property
-    def windows(self) -> Augmentation:
-        """Return random windows, flips and quarter turns: a scan has no upright."""
-        return Augmentation.of_scans(crop=(self.window,) * 2, shift=0)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
             steps=config.calibration_steps,
             batch=config.calibration_batch,
             weight_decay=1e-4,
-            augmentation=config.windows,
+            augmentation=Augmentation.of_scans(crop=(config.window,) * 2, shift=0),
             average=0.995,
             seed=seed,
             folder=folder,
@@ -227,11 +230,12 @@ def refinement(config: Config, images: Images, name: str, seed: int, *, train: b
             if config.width is None:
                 network, judge = RefinementUNet(channels, 2), Discriminator(channels)
             else:
-                network = RefinementUNet.small(channels, 2, width=16, dropout=0.0)
-                judge = Discriminator.small(channels)
+                network = RefinementUNet.small(channels, 2, dropout=0.0)
+                judge = _awake(Discriminator.small(channels, width=8))
+        windows = Augmentation.of_scans(crop=(config.view,) * 2, shift=0)
         found = RefinementSampler.fit(
-            images.train,
-            recipe=replace(arms(config)[name].recipe, augmentation=config.windows),
+            [_middle(prediction, config.middle) for prediction in images.train],
+            recipe=replace(arms(config)[name].recipe, augmentation=windows),
             network=network,
             discriminator=judge,
             seed=seed,
@@ -243,6 +247,27 @@ def refinement(config: Config, images: Images, name: str, seed: int, *, train: b
     sampler = load_sampler(kept)
     assert isinstance(sampler, RefinementSampler)
     return sampler
+
+
+def _middle(prediction: Prediction, side: int) -> Prediction:
+    top, left = ((size - side) // 2 for size in prediction.logits.shape[1:])
+    window = (..., slice(top, top + side), slice(left, left + side))
+    assert prediction.image is not None
+    return Prediction(prediction.key, prediction.logits[window], prediction.labels[window], prediction.image[window])
+
+
+def _awake(judge: Discriminator) -> Discriminator:
+    """Return a discriminator with first weights that keep the size of what passes through.
+
+    With torch's own, which the released code leaves, eight layers without normalisation shrink it ten thousandfold:
+    a small one then tells nothing apart for longer than a short training lasts.
+    """
+    for module in judge.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return judge
 
 
 def fitted_copula(config: Config, images: Images, seed: int) -> CopulaSampler:

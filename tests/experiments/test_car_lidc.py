@@ -84,7 +84,7 @@ def test_smoke_and_going_on(tmp_path, capsys):
     config = Config.smoke(str(tmp_path))
     before = lidc.main(config, train=False)
     assert set(before["table"]) == set(lidc.FOUND)  # nothing is trained yet
-    lidc.train_alone(config, "CAR", [1])
+    lidc.train_alone(config, [("CAR", 1)])
     whole = lidc.main(config)
     assert {*arms(config), "F's argmax", "copula, one level", "copula, fitted"} <= set(whole["table"])
     assert whole["table"]["CAR"]["seeds"] == [0, 1]

@@ -112,6 +112,7 @@ def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, store
     assert fits == [0, 1]
     assert (reads.count("day"), reads.count("night")) == (1, 1)
     assert out.count("tested on 3 images") == 2
+    assert "mean rank" in out
     figures = {name: json.loads((tmp_path / f"figures-{name}.json").read_text()) for name in ("day", "night")}
     for name, found in figures.items():
         assert (tmp_path / f"report-{name}.html").read_text().startswith("<!DOCTYPE html>")

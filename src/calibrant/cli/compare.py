@@ -39,6 +39,7 @@ def compare(
     from calibrant.cli._study import run_study
     from calibrant.cli.methods import parse_methods
     from calibrant.data import StoredPredictions
+    from calibrant.report import shift_table
 
     urls = test or []
     names = [""] if len(urls) < 2 else _names(urls)
@@ -62,6 +63,8 @@ def compare(
             study.write_json(_beside(json, name))
         study.write_page(page)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    if len(studies) > 1:
+        console.print(shift_table({name: study.comparison for name, study in zip(names, studies, strict=True)}))
 
 
 def _names(urls: Sequence[str]) -> list[str]:

@@ -119,7 +119,7 @@ def claims(
 
 def draw(config: Config, by_base: dict[str, Curve], by_alarm: dict[float, Curve], real: dict[str, dict]) -> None:
     """Draw both panels."""
-    with drawn("detection_rate", 2, size=(9, 3.8), keep=bool(config.folder)) as (left, right):
+    with drawn("detection_rate", 2, size=(9, 4.6), keep=bool(config.folder)) as (left, right):
         for number, (base, curve) in enumerate(by_base.items()):
             style = style_of(number)
             _line(left, curve, base, style)
@@ -132,7 +132,7 @@ def draw(config: Config, by_base: dict[str, Curve], by_alarm: dict[float, Curve]
         right.set(title=f"others calibrated by {config.alarmed}")
         for axes in (left, right):
             axes.set_xlabel("mistakes found (%)")
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def main(config: Config) -> dict[str, Curve]:

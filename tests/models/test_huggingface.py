@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from tiny_models import CLASSES, MASKS, PIXELS, saved, segformer
+from tiny_models import CLASSES, MASKS, PIXELS, letters, oneformer, saved, segformer
 
 from calibrant.errors import DataError, InputError, MethodError, ShapeError
 from calibrant.models import open_model
@@ -65,6 +65,22 @@ def test_masks_and_their_classes_become_one_score_a_class(family, resolution, tm
     torch.testing.assert_close(logits.softmax(1), shares, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(logits, torch.stack([from_probabilities(each) for each in shares]), rtol=1e-3, atol=1e-3)
     assert "masks" in opened.answers
+
+
+def test_oneformer_is_told_its_task(tmp_path):
+    model = saved(oneformer, tmp_path)
+    with pytest.raises(DataError, match="expected the tokenizer of OneFormer"):
+        open_model(tmp_path)
+    tokenizer = letters()
+    tokenizer.save_pretrained(tmp_path)
+    tokens = tokenizer(["the task is semantic"], padding="max_length", max_length=77)
+    ids = torch.tensor(tokens["input_ids"]) * torch.tensor(tokens["attention_mask"])
+    with torch.no_grad():
+        logits = open_model(tmp_path)(IMAGES)
+        output = model(pixel_values=(IMAGES - MEAN) / STD, task_inputs=ids.expand(2, -1))
+    shares = output.class_queries_logits.softmax(-1)[..., :-1], output.masks_queries_logits.sigmoid()
+    scores = torch.einsum("nqc,nqhw->nchw", *shares)
+    torch.testing.assert_close(logits.softmax(1), scores / scores.sum(1, keepdim=True), rtol=1e-4, atol=1e-5)
 
 
 def test_the_winner_of_mask_classifiers_is_the_one_of_transformers(tmp_path):

@@ -100,3 +100,23 @@ def saved(make, folder: Path, *, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)):
     model.save_pretrained(folder)
     SegformerImageProcessor(image_mean=list(mean), image_std=list(std)).save_pretrained(folder)
     return model
+
+
+def oneformer():
+    from transformers import OneFormerConfig, OneFormerForUniversalSegmentation, SwinConfig
+
+    config = OneFormerConfig(
+        backbone_config=SwinConfig(**SWIN), num_queries=6, hidden_dim=32, conv_dim=32, mask_dim=32,
+        num_attention_heads=2, dim_feedforward=16, encoder_feedforward_dim=16, encoder_layers=1, decoder_layers=2,
+        text_encoder_width=16, text_encoder_num_layers=1, text_encoder_vocab_size=64, text_encoder_n_ctx=2, **LABELS,
+    )  # fmt: skip
+    return OneFormerForUniversalSegmentation(config)
+
+
+def letters():
+    """A tokenizer of single letters, in the form of CLIP's."""
+    from transformers import CLIPTokenizer
+
+    alphabet = [chr(number) for number in range(ord("a"), ord("z") + 1)]
+    words = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])

@@ -12,6 +12,7 @@ from torch import nn
 from calibrant._check import shape_of
 from calibrant._shapes import Tensor
 from calibrant.errors import InputError, ShapeError
+from calibrant.models._answer import evaluating
 from calibrant.models._normalise import Normalisation, Normalise
 
 
@@ -34,8 +35,9 @@ class OpenedModel:
     answers: str = ""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits of images."""
-        return self.run(images)
+        """Return logits of images, in eval mode."""
+        with evaluating(self.run):
+            return self.run(images)
 
 
 class Scaled(nn.Module):

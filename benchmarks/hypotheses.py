@@ -87,11 +87,15 @@ def compare(maps: np.ndarray, num_labels: int, looped: int) -> None:
             off = max(off, *(abs(float(x[0]) - y) for x, y in zip(fast, slow, strict=True)))
     mine = seconds["ours"] / len(maps)
     print(f"  ours {mine * 1e3:.2f} ms an image, of {len(maps)}; largest difference {off:.1e}")
+    agreed = "yes" if off <= 1e-6 else "NO"
+    print(f"  the same values to 1e-6: {agreed}")
     for name in loops:
         each = seconds[name] / looped
         print(
             f"  plain loop, {name}: {each * 1e3:.0f} ms an image, of {looped}; ours is {each / mine:.1f} times faster"
         )
+    fast = "yes" if seconds["all pairs"] / looped >= 20 * mine else "NO"
+    print(f"  at least 20 times faster than the plain loop: {fast}")
 
 
 def many_classes(num_images: int, num_classes: int, side: int) -> None:

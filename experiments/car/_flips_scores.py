@@ -12,6 +12,7 @@ from calibrant.data import ClassFlips
 from calibrant.evaluation import draw_hypotheses, tally
 from calibrant.metrics import (
     CalibrationBins,
+    ClassCounts,
     FlipCounts,
     HypothesisDistances,
     SampleDivergence,
@@ -21,6 +22,9 @@ from calibrant.metrics import (
     flip_offsets,
     ged_floor,
     generalised_energy_distance,
+    intersection_over_union,
+    mean_iou,
+    pixel_accuracy,
     reliability_curve,
     sample_divergence,
     sample_diversity,
@@ -123,6 +127,16 @@ def calibration(
         "share": rounded(curve.share[0]),
     }
     return found
+
+
+def overlap(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return how good the black box itself is, over all pixels; NaN for classes that neither it nor the test shows."""
+    counts = tally(ClassCounts.of, predictions).pooled()
+    return {
+        "pixel accuracy": round(float(pixel_accuracy(counts)), 4),
+        "mean IoU": round(float(mean_iou(counts)), 4),
+        "IoU": rounded(intersection_over_union(counts)[0]),
+    }
 
 
 def rounded(values: torch.Tensor) -> Any:

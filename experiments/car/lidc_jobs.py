@@ -22,6 +22,19 @@ from calibrant.training import Augmentation, Devices, open_fabric, reproducible
 
 log = logging.getLogger("calibrant")
 
+SMALL = RefinementRecipe.small(
+    steps=700,
+    batch=8,
+    num_samples=10,
+    judged_samples=1,
+    calibration_weight=20.0,
+    discriminator_rate=2e-3,
+    discriminator_cycle=1,
+    r1_weight=0.1,
+    average=0.99,
+)
+"""Of the small preset: a faster discriminator than ``RefinementRecipe.small``, which learns nothing in so few steps."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -53,7 +66,7 @@ class Config:
     width: int | None = 12
     calibration_steps: int = 1600
     calibration_batch: int = 8
-    recipe: RefinementRecipe = field(default_factory=lambda: RefinementRecipe.small(steps=1200, judged_samples=1))
+    recipe: RefinementRecipe = SMALL
     other_seeds: tuple[int, ...] = (0,)
     numbers: tuple[int, ...] = (2, 5, 10, 20)
     num_samples: int = 100
@@ -125,8 +138,8 @@ def arms(config: Config) -> dict[str, Arm]:
     others = {f"CAR, m={m}": Arm(replace(own, num_samples=m)) for m in config.numbers if m != own.num_samples}
     return {
         "CAR": Arm(own),
-        "cGAN + cross-entropy": Arm(own.with_cross_entropy()),
-        "cGAN, lambda 0": Arm(own.without_calibration()),
+        "cGAN + cross-entropy": Arm(replace(own.with_cross_entropy(), num_samples=2)),  # nothing looks at their mean
+        "cGAN, lambda 0": Arm(replace(own.without_calibration(), num_samples=2)),
         "CAR behind temperature": Arm(own, "temperature"),
         "CAR behind correctness": Arm(own, "correctness"),
         **others,
@@ -230,7 +243,7 @@ def refinement(config: Config, images: Images, name: str, seed: int, *, train: b
             if config.width is None:
                 network, judge = RefinementUNet(channels, 2), Discriminator(channels)
             else:
-                network = RefinementUNet.small(channels, 2, dropout=0.0)
+                network = _sharp(RefinementUNet.small(channels, 2, dropout=0.0))
                 judge = _awake(Discriminator.small(channels, width=8))
         windows = Augmentation.of_scans(crop=(config.view,) * 2, shift=0)
         found = RefinementSampler.fit(
@@ -254,6 +267,17 @@ def _middle(prediction: Prediction, side: int) -> Prediction:
     window = (..., slice(top, top + side), slice(left, left + side))
     assert prediction.image is not None
     return Prediction(prediction.key, prediction.logits[window], prediction.labels[window], prediction.image[window])
+
+
+def _sharp(network: RefinementUNet) -> RefinementUNet:
+    """Return G with first samples that are nearly hard.
+
+    Of m samples, hard ones that are calibrated still pay about 1 / (2 m) nats in every doubtful pixel in the
+    calibration loss, for chance; soft copies of F pay nothing. A short training that begins soft stays soft.
+    """
+    with torch.no_grad():
+        network.noise[-1].mix.weight.mul_(4.0)
+    return network
 
 
 def _awake(judge: Discriminator) -> Discriminator:

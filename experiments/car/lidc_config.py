@@ -7,17 +7,19 @@ from calibrant.samplers import RefinementRecipe
 from calibrant.training import Devices, open_fabric
 
 SMALL = RefinementRecipe.small(
-    steps=700,
+    steps=900,
     batch=8,
     num_samples=10,
     judged_samples=1,
-    calibration_weight=20.0,
+    calibration_weight=200.0,
+    refinement_rate=3e-3,
     discriminator_rate=2e-3,
-    discriminator_cycle=1,
     r1_weight=0.1,
     average=0.99,
 )
-"""Of the small preset: a faster discriminator than ``RefinementRecipe.small``, which learns nothing in so few steps."""
+"""For a short training: faster rates than ``RefinementRecipe.small``, and a calibration loss that weighs 20 times the
+adversarial one. At the released weights, 0.5, the adversary settles where nodules are likely, which a training of days
+mends and one of minutes does not."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from calibrant.evaluation import draw_hypotheses
 from calibrant.metrics import Interval
 from calibrant.samplers import CopulaSampler, IndependentSampler, Sampler
 from experiments._record import RESULTS, record
+from experiments.car.lidc_config import Config, arms
 from experiments.car.lidc_jobs import (
-    Config,
     Images,
     Timer,
-    arms,
     behind_calibration_network,
     fitted_copula,
     recalibrated,

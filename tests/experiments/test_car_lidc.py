@@ -9,7 +9,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.car import lidc
-from experiments.car.lidc_jobs import Config, Images, arms
+from experiments.car.lidc_config import Config, arms
+from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients, argmax, columns, looking_at_masks
 
 from calibrant.data import lidc_crops

@@ -29,7 +29,7 @@ test: setup
 	$(BIN)/python -m pytest -q
 
 shapes: setup  ## the tests with every shape annotation turned into a check
-	$(BIN)/python -m pytest -q --jaxtyping-packages=calibrant,beartype.beartype --ignore-glob="tests/test_messages*.py"
+	$(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
 
 page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
 	$(BIN)/python tools/check_page.py demo/report.html
@@ -38,6 +38,8 @@ bench: setup  ## ratios to a plain pass, and to other libraries, in one run
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.tally
 	$(BIN)/python -m benchmarks.fit
+	$(BIN)/python -m benchmarks.apply
+	$(BIN)/python -m benchmarks.city
 	$(BIN)/python -m benchmarks.hypotheses
 	$(BIN)/python -m benchmarks.sampling
 

@@ -1,186 +1,94 @@
-"""Fitting and applying calibrators, in units of plain passes over the same logits: ``python -m benchmarks.fit``.
+"""Fitting temperature, vector and Dirichlet scaling, beside other libraries: ``python -m benchmarks.fit [--quick]``.
 
-The unit of a fit is one ``torch.logsumexp(z, 1); z.argmax(1)`` over its float32 pixels, of an application one
-``torch.softmax`` of the same logits; both are timed in turn with the task, in one process. ``--quick`` takes a minute.
-Other libraries stand beside ours where they happen to be installed.
+The unit is one ``torch.logsumexp(z, 1); z.argmax(1)`` over the fitting pixels, timed before and after each fit in one
+process, by the clock and by processor time. Likelihoods are those of the fitting pixels and of three images left out.
+Other libraries stand beside ours where they are installed, see ``benchmarks._peers``; those that take hundreds of
+passes are run once. ``--quick`` leaves out all but Fiducio.
 """
 
 import argparse
-import importlib.util
 import logging
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
 from benchmarks._memory import forget_peak, peak_megabytes
-from calibrant.calibrators import Calibrator, SelectiveScaling, TemperatureScaling, VectorScaling
+from benchmarks._peers import Scale, peers
+from benchmarks._scenes import MadeScenes
+from benchmarks._turns import in_turn, shown, verdict
+from calibrant.calibrators import DirichletScaling, Fit, IsotonicScaling, TemperatureScaling, VectorScaling
 from calibrant.calibrators._minimise import Blocks
-from calibrant.predictions import IGNORE, Prediction
+from calibrant.predictions import Prediction
+
+TARGETS = {"temperature": 3.5, "vector": 12, "dirichlet": 40}
+EVERY = {"pixels_per_image": None}
+OURS: dict[str, dict[str, Fit]] = {
+    "temperature": {
+        "temperature": partial(TemperatureScaling.fit, **EVERY),
+        "isotonic (no peer)": IsotonicScaling.fit,
+    },
+    # At their optima, which is what the others seek; below, weighed against temperature scaling on left-out images.
+    "vector": {
+        "vector": partial(VectorScaling.fit, strength=0, safe=False, **EVERY),
+        "vector, strength chosen, safe": partial(VectorScaling.fit, **EVERY),
+    },
+    "dirichlet": {
+        "dirichlet": partial(DirichletScaling.fit, strength=1e-3, safe=False, **EVERY),
+        "dirichlet, strength chosen, safe": partial(DirichletScaling.fit, **EVERY),
+    },
+}
 
 
-def workload(num_images: int, c: int, h: int, w: int, *, seed: int = 0) -> list[Prediction]:
-    """Labels from a known distribution, logits distorted by class and over-confident by 1.8, 6 % of pixels void."""
-    rng = torch.Generator().manual_seed(seed)
-    weight = 1 + 0.05 * torch.randn(c, 1, 1, generator=rng)
-    bias = 0.5 * torch.randn(c, 1, 1, generator=rng)
-    predictions = []
-    for number in range(num_images):
-        coarse = torch.randn(1, c, h // 16, w // 16, generator=rng)
-        true = 3.0 * torch.nn.functional.interpolate(coarse, (h, w), mode="bilinear")[0]
-        true += 1.3 * torch.randn(c, h, w, generator=rng)
-        true *= 4.0 if c < 50 else 12.0  # some 84 % accurate
-        gumbel = -torch.empty(c, h, w).exponential_(generator=rng).log()
-        labels = (true + gumbel).argmax(0)
-        labels[torch.rand(h, w, generator=rng) < 0.06] = IGNORE
-        predictions.append(Prediction(f"{number:03d}", (true * weight + bias) * 1.8, labels[None]))
-    return predictions
-
-
-def in_turn(tasks: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Return the median seconds of each task; tasks take turns, so that a busy machine slows all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for run in range(runs + 1):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if run:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def nll(predictions: list[Prediction], scale: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    """Return the mean negative log-likelihood over all labelled pixels, in float64."""
+def nll(predictions: Sequence[Prediction], scale: Scale) -> float:
+    """Return the mean negative log-likelihood over all labelled pixels."""
     total, count = 0.0, 0
     for logits, labels in Blocks(predictions):
-        logits = scale(logits.double())
-        total += float((logits.logsumexp(0) - logits.gather(0, labels[None])[0]).sum())
+        with torch.no_grad():
+            z = scale(logits[None])[0].double()
+        total += float((z.logsumexp(0) - z.gather(0, labels[None])[0]).sum())
         count += len(labels)
     return total / count
 
 
-def reference(predictions: list[Prediction], kind: str) -> float:
-    """Return the NLL at the optimum by torch's L-BFGS in float64."""
-    c = predictions[0].num_classes
-    w = torch.ones(1 if kind == "temperature" else c, 1, dtype=torch.float64, requires_grad=True)
-    b = torch.zeros(c, 1, dtype=torch.float64, requires_grad=kind == "vector")
-    optimiser = torch.optim.LBFGS(
-        [x for x in (w, b) if x.requires_grad],
-        max_iter=300, tolerance_grad=1e-9, tolerance_change=1e-14, history_size=50, line_search_fn="strong_wolfe",
-    )  # fmt: skip
-    count = sum(int((p.labels != IGNORE).sum()) for p in predictions)
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        total = 0.0
-        for logits, labels in Blocks(predictions):
-            scaled = logits.double() * w + b
-            part = (scaled.logsumexp(0) - scaled.gather(0, labels[None])[0]).sum() / count
-            part.backward()
-            total += float(part.detach())
-        return total
-
-    optimiser.step(closure)
-    return closure()
-
-
-def fits(predictions: list[Prediction], runs: int, optimum: bool) -> None:
-    z = torch.stack([p.logits for p in predictions])
-    pixels = z.shape[0] * z.shape[2] * z.shape[3]
-    print(f"fit: {pixels:,} pixels of {z.shape[1]} classes, {z.nbytes / 2**20:.0f} MB of logits", flush=True)
-    tasks: dict[str, Callable[[], object]] = {"plain pass": lambda: (torch.logsumexp(z, 1), z.argmax(1))}
-    # Vector scaling at its optimum; by default it is also weighed against temperature scaling on left-out images.
-    ours = {"temperature": TemperatureScaling.fit, "vector": partial(VectorScaling.fit, strength=0, safe=False)}
-    for name, fit in ours.items():
-        tasks[name] = partial(fit, predictions, pixels_per_image=None)
-        tasks[f"{name}, 10,000 pixels an image"] = partial(fit, predictions)
-    tasks["plain pass"]()
-    for name in ours:
-        before = forget_peak()
-        tasks[name]()
-        print(f"  {name}: {peak_megabytes() - before:.0f} MB of memory above the logits")
-    if optimum:  # at 150 classes other libraries take minutes
-        tasks |= others(z, torch.stack([p.labels[0] for p in predictions]))
-    seconds = in_turn(tasks, runs)
-    print(f"  plain pass {seconds['plain pass'] * 1e3:.0f} ms")
-    for name in list(tasks)[1:]:
-        print(f"  {name:40s} {seconds[name] / seconds['plain pass']:7.2f} passes")
-    if not optimum:
-        return
-    print(f"  NLL uncalibrated {nll(predictions, lambda x: x):.8f}")
-    for name in ours:
-        fitted = tasks[name]()
-        assert isinstance(fitted, Calibrator)
-        reached = nll(predictions, lambda x, f=fitted: _double(f, x))
-        best = reference(predictions, name)
-        print(f"  NLL {name:12s} {reached:.8f}, float64 L-BFGS {best:.8f}, relative gap {(reached - best) / best:+.1e}")
-
-
-def _double(calibrator: Calibrator, x: torch.Tensor) -> torch.Tensor:
-    if isinstance(calibrator, TemperatureScaling):
-        return x / calibrator.temperature
-    assert isinstance(calibrator, VectorScaling)
-    return x * calibrator.weight.double()[:, None] + calibrator.bias.double()[:, None]
-
-
-def others(z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """Return the fits of other libraries that happen to be installed; rows are made for those that want rows."""
-
-    def rows() -> tuple[torch.Tensor, torch.Tensor]:
-        flat = y.flatten()
-        valid = flat != IGNORE
-        return z.movedim(1, -1).flatten(0, -2)[valid], flat[valid]
-
-    def netcal() -> object:
-        logits, labels = rows()
-        scaling = importlib.import_module("netcal.scaling").TemperatureScaling()
-        return scaling.fit(logits.double().softmax(1).numpy(), labels.numpy())
-
-    def fiducio(name: str) -> object:
-        method = getattr(importlib.import_module("fiducio"), name)(optimizer="lbfgs", ignore_index=IGNORE)
-        return method.fit(z, y)
-
-    found: dict[str, Callable[[], object]] = {}
-    if importlib.util.find_spec("netcal"):
-        found["netcal temperature, float64"] = netcal
-    if importlib.util.find_spec("fiducio"):
-        found |= {f"fiducio {name}, L-BFGS": partial(fiducio, name) for name in ("TemperatureScaling", "VectorScaling")}
-    return found
-
-
-@torch.no_grad()
-def applications(predictions: list[Prediction], runs: int) -> None:
-    z = torch.stack([p.logits for p in predictions])
-    print(f"apply: {tuple(z.shape)}, {z.nbytes / 2**20:.0f} MB of logits", flush=True)
-    selective = SelectiveScaling.fit(predictions, pixels_per_image=5_000, epochs=2)
-    as_published = SelectiveScaling.fit_as_published(predictions, pixels_per_image=1_000, epochs=2)
-    tasks: dict[str, Callable[[], object]] = {
-        "softmax": partial(torch.softmax, z, 1),
-        "temperature": partial(TemperatureScaling(1.7), z),
-        "vector": partial(VectorScaling.fit(predictions, pixels_per_image=2_000), z),
-        f"selective ({type(selective.selector).__name__})": partial(selective, z),
-        "selective as published": partial(as_published, z),
-    }
-    seconds = in_turn(tasks, runs)
-    for name in list(tasks)[1:]:
-        print(f"  {name:40s} {seconds[name] / seconds['softmax']:7.2f} softmaxes")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller, in a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer turns, Fiducio alone")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.getLogger("calibrant").setLevel(logging.ERROR)
-    runs = 3 if options.quick else 7
-    fits(workload(1 if options.quick else 3, 19, 256, 512), runs, optimum=True)
-    applications(workload(2 if options.quick else 20, 19, 256, 512), 3 if options.quick else 5)
-    if not options.quick:
-        fits(workload(1, 150, 512, 512), 2, optimum=False)
-        applications(workload(2, 150, 512, 512), 3)
+    fitted, left_out = list(MadeScenes(3, 19, 256, 512)), list(MadeScenes(3, 19, 256, 512, first=10))
+    z, y = torch.stack([p.logits for p in fitted]), torch.stack([p.labels[0] for p in fitted])
+    unit: Callable[[], object] = lambda: (torch.logsumexp(z, 1), z.argmax(1))  # noqa: E731
+    pixels = len(y.flatten())
+    print(f"{pixels:,} pixels of {z.shape[1]} classes, {z.nbytes / 2**20:.0f} MB of logits")
+    print(f"uncalibrated: NLL {nll(fitted, lambda x: x):.5f} fitting, {nll(left_out, lambda x: x):.5f} left out")
+    for kind, ours in OURS.items():
+        print(f"{kind}: passes by the clock and by processor time; MB above the logits; NLL fitting and left out")
+        tasks: dict[str, Callable[[], Scale]] = {name: partial(fit, fitted) for name, fit in ours.items()}
+        grown = {name: _growth(task) for name, task in tasks.items()}
+        for name, ratio in in_turn(unit, tasks, 2 if options.quick else 5).items():
+            line = f"{shown(name, ratio)}{grown[name]:7.0f} MB  {_likelihoods(tasks[name](), fitted, left_out)}"
+            print(line + verdict(ratio, TARGETS.get(name)), flush=True)
+        small = peers(kind, z[:, :, :32, :32].contiguous(), y[:, :32, :32].contiguous())
+        for name, task in peers(kind, z, y).items():
+            if options.quick and not name.startswith("fiducio"):
+                continue
+            small[name]()  # imports, and torch's compiler with its optimisers, are no part of it
+            kept: list[Scale] = []
+            ratio = in_turn(unit, {name: lambda task=task, kept=kept: kept.append(task())}, 1)[name]
+            print(f"{shown(name, ratio)}{'':10}  {_likelihoods(kept[0], fitted, left_out)}", flush=True)
+
+
+def _growth(task: Callable[[], object]) -> float:
+    before = forget_peak()
+    task()
+    return peak_megabytes() - before
+
+
+def _likelihoods(scale: Scale, fitted: Sequence[Prediction], left_out: Sequence[Prediction]) -> str:
+    return f"{nll(fitted, scale):.5f} {nll(left_out, scale):.5f}"
 
 
 if __name__ == "__main__":

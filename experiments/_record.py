@@ -12,11 +12,20 @@ RESULTS = Path(__file__).parent / "results"
 
 def record(name: str, config: Any, seconds: float, figures: dict[str, Any]) -> Path:
     """Write ``results/<name>.json``: figures, configuration, commit and time."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    about = {"commit": commit.stdout.strip() or "unknown", "seconds": round(seconds), "config": asdict(config)}
+    about = {"commit": _commit(), "seconds": round(seconds), "config": asdict(config)}
     path = RESULTS / f"{name}.json"
     temporary = path.with_suffix(".tmp")
     RESULTS.mkdir(exist_ok=True)
     temporary.write_text(json.dumps(about | figures, indent=1, default=str) + "\n")
     os.replace(temporary, path)
     return path
+
+
+def _commit() -> str:
+    """The commit, "-dirty" if a file has changed since; results themselves do not count, or a second record would."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)experiments/results")
+    return (_git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from calibrant._shapes import IGNORE
+from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError, LabelError, LogitsError, ShapeError
-from calibrant.evaluation import calibrated, compare, tally, tally_all
+from calibrant.evaluation import _ranks, calibrated, compare, tally, tally_all
 from calibrant.metrics import CalibrationBins, Measurement, Score, confidence_gap, expected_calibration_error
 from calibrant.predictions import Prediction
 
 
-class Divide(torch.nn.Module):
+class Divide(Calibrator):
     """Temperature scaling, as short as it goes."""
 
     def __init__(self, temperature):
@@ -20,11 +21,17 @@ class Divide(torch.nn.Module):
     def forward(self, logits, image=None):
         return logits / self.temperature
 
+    def arguments(self):
+        return {"temperature": self.temperature}
 
-class AddImage(torch.nn.Module):
+
+class AddImage(Calibrator):
     def forward(self, logits, image=None):
         assert image is not None
         return logits + image
+
+    def arguments(self):
+        return {}
 
 
 class Source(list):
@@ -218,3 +225,47 @@ def test_a_score_that_is_not_defined_marks_nothing():
     )
     assert found.best["odd"] is None
     assert found.values["a"]["odd"].low != found.values["a"]["odd"].low
+
+
+def test_ranks_and_leaders_are_those_of_a_slow_loop():
+    rng = torch.Generator().manual_seed(1)
+    names = "abcd"
+    drawn = {name: (float(torch.rand((), generator=rng)), torch.rand(40, generator=rng).double()) for name in names}
+    drawn["twin"] = drawn["b"]
+    drawn["unknown"] = (float("nan"), torch.full((40,), float("nan"), dtype=torch.float64))
+    for better, sign in (("lower", 1), ("higher", -1)):
+        score = Score("", lambda tally: tally, False, better)
+        found = _ranks(drawn, score)
+
+        def rank(values, name, sign=sign):
+            known = {each: sign * v for each, v in values.items() if v == v}
+            if name not in known:
+                return len(known) + 1.0
+            ahead = sum(v < known[name] for v in known.values())
+            level = sum(v == known[name] for v in known.values())
+            return ahead + (level + 1) / 2
+
+        moved = {name: values - values.mean() + value for name, (value, values) in drawn.items()}
+        for name in drawn:
+            assert found[name].value == rank({each: value for each, (value, _) in drawn.items()}, name)
+            again = [rank({each: float(values[r]) for each, values in moved.items()}, name) for r in range(40)]
+            tails = torch.quantile(torch.tensor(again, dtype=torch.float64), torch.tensor([0.025, 0.975]).double())
+            assert [found[name].low, found[name].high] == pytest.approx(tails.tolist())
+
+
+def test_a_comparison_says_who_leads_and_how_far_the_others_are_behind():
+    tallies = {
+        name: [tally(CalibrationBins.of, predictions(), Divide(t))] for name, t in {"a": 1, "b": 2, "c": 3}.items()
+    }
+    scores = {
+        "ece": Score("", expected_calibration_error, True, "lower"),
+        "gap": Score("", confidence_gap, True),
+    }
+    found = compare(tallies, generator=torch.Generator().manual_seed(0), scores=scores, num_resamples=50)
+    value = {name: row["ece"].value for name, row in found.values.items()}
+    assert found.leaders == {"ece": min(value, key=value.__getitem__)}
+    for name, each in value.items():
+        assert found.behind[name]["ece"].value == each - min(value.values())
+        assert found.ranks[name]["ece"].value == 1 + sum(other < each for other in value.values())
+        assert set(found.ranks[name]) == {"ece"}
+    assert found.best["gap"] is None

@@ -3,10 +3,11 @@
 An image without labelled pixels has no score. It gets no row; ``left_out`` of the tally names it.
 """
 
+import math
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from calibrant.metrics import SCORES, Interval, Resamples, Score, Tally, interva
 from calibrant.predictions import Prediction, Predictions, with_logits
 from calibrant.samplers import Sampler
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Tally)
 Count = Callable[[Tensor, Tensor], T]
 """From logits (n, c, *s) and labels (n, a, *s) to a tally with n rows, such as ``CalibrationBins.of``."""
@@ -38,9 +40,9 @@ def tally(count: Count[T], predictions: Predictions, calibrator: Calibrator | No
     return tally_all(count, predictions, {"": calibrator})[""]
 
 
-def tally_all(count: Count[T], predictions: Predictions, calibrators: Mapping[str, Calibrator | None]) -> dict[str, T]:
+def tally_all(count: Count[T], predictions: Predictions, calibrators: Mapping[K, Calibrator | None]) -> dict[K, T]:
     """Count every image through each of several calibrators, reading the logits once. None leaves them as they are."""
-    rows: dict[str, _Rows[T]] = {name: _Rows(len(predictions)) for name in calibrators}
+    rows: dict[K, _Rows[T]] = {name: _Rows(len(predictions)) for name in calibrators}
     left_out: list[str] = []
     for prediction in _Labelled(predictions, left_out):
         with _naming(prediction.key):
@@ -180,11 +182,18 @@ class Comparison:
     :param values: by method and score, with intervals over images.
     :param differences: the same less the first method's, on the same images each time.
     :param best: by score, the method that is best with all paired intervals against the others off zero, or None.
+    :param leaders: by score that has a better side, the method with the best value, by chance or not.
+    :param behind: as differences, but less the leader's.
+    :param ranks: by method and score that has a better side, 1 for the best value; methods that tie share their ranks.
+        The interval holds the ranks in 95 % of the resamples.
     """
 
     values: dict[str, dict[str, Interval]]
     differences: dict[str, dict[str, Interval]]
     best: dict[str, str | None]
+    leaders: dict[str, str] = field(default_factory=dict)
+    behind: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    ranks: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
 
 def compare(
@@ -220,10 +229,17 @@ def compare(
             for name in scores
         }
     baseline = drawn[next(iter(tallies))]
+    by_score = {name: {m: figures[name] for m, figures in drawn.items()} for name in scores}
+    directed = {name: score for name, score in scores.items() if score.better}
+    leaders = {name: _leader(by_score[name], score) for name, score in directed.items()}
+    ranks = {name: _ranks(by_score[name], score) for name, score in directed.items()}
     return Comparison(
         {m: {name: interval(*each) for name, each in figures.items()} for m, figures in drawn.items()},
         {m: {name: _difference(figures[name], baseline[name]) for name in scores} for m, figures in drawn.items()},
-        {name: _best({m: figures[name] for m, figures in drawn.items()}, score) for name, score in scores.items()},
+        {name: _best(by_score[name], leaders.get(name)) for name in scores},
+        leaders,
+        {m: {name: _difference(by_score[name][m], by_score[name][leaders[name]]) for name in directed} for m in drawn},
+        {m: {name: ranks[name][m] for name in directed} for m in drawn},
     )
 
 
@@ -231,10 +247,28 @@ def _difference(one: tuple[float, Tensor], other: tuple[float, Tensor]) -> Inter
     return interval(one[0] - other[0], one[1] - other[1])
 
 
-def _best(drawn: Mapping[str, tuple[float, Tensor]], score: Score) -> str | None:
-    if not score.better or len(drawn) < 2:
-        return None
+def _leader(drawn: Mapping[str, tuple[float, Tensor]], score: Score) -> str:
     sign = 1 if score.better == "lower" else -1
-    leader = min(drawn, key=lambda method: sign * drawn[method][0])
+    return min(drawn, key=lambda method: math.inf if math.isnan(drawn[method][0]) else sign * drawn[method][0])
+
+
+def _best(drawn: Mapping[str, tuple[float, Tensor]], leader: str | None) -> str | None:
+    if leader is None or len(drawn) < 2:
+        return None
     ahead = (_difference(drawn[leader], drawn[method]) for method in drawn if method != leader)
     return leader if all(each.excludes_zero() for each in ahead) else None
+
+
+def _ranks(drawn: Mapping[str, tuple[float, Tensor]], score: Score) -> dict[str, Interval]:
+    """The ranks of the values, and on every resample, its values less their bias as in intervals; unknown ones last."""
+    value = torch.tensor([each for each, _ in drawn.values()], dtype=torch.float64)[:, None]
+    again = torch.stack([values for _, values in drawn.values()])
+    every = torch.cat([value, again - again.nanmean(1, keepdim=True) + value], 1)
+    every = (every if score.better == "lower" else -every).nan_to_num(
+        nan=torch.inf, posinf=torch.inf, neginf=-torch.inf
+    )
+    ahead = (every[None] < every[:, None]).sum(1)
+    level = (every[None] == every[:, None]).sum(1)  # with itself
+    ranks = (ahead + (level + 1) / 2).double()
+    tails = torch.quantile(ranks[:, 1:], torch.tensor([0.025, 0.975], dtype=torch.float64), dim=1)
+    return {method: Interval(float(ranks[i, 0]), *tails[:, i].tolist()) for i, method in enumerate(drawn)}

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
-from calibrant.calibrators import Calibrator, Fit, load, save
-from calibrant.errors import FitError
+from calibrant.calibrators import Calibrator, EntropyAbove, Fit, SelectiveScaling, TemperatureScaling, load, save
+from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Prediction, Predictions
 from calibrant.samplers import Sampler
 
@@ -70,16 +70,20 @@ def tied_logits(num_classes: int = 3, *, seed: int = 0) -> Float[Tensor, "n c h 
     return z.clamp(-6e4, 6e4)  # within float16
 
 
-def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True) -> None:
+def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, onnx: bool = False) -> None:
     """Raise unless a fit and the calibrators it makes keep the promises of the house.
 
     It fits on predictions that are ordinary, three-dimensional, of one image, of a single class, without mistakes,
     and of mistakes only; on the odd ones a :class:`~calibrant.errors.FitError` is a right answer, too. Each
     calibrator is held to: shape kept, float32, finite, ``keeps_argmax``, each image by itself, training mode and
-    evaluation mode alike, saved and loaded without a change, input left alone, the same fit for the same data.
+    evaluation mode alike, saved and loaded without a change, input left alone, the same fit for the same data. The
+    ordinary one also to: any order of the axes in memory, a single pixel, a row of pixels, an empty batch, and being
+    a branch of :class:`~calibrant.calibrators.SelectiveScaling`, which then keeps the label map and is stored whole.
 
     :param fit: from predictions to a calibrator, seeded.
     :param storable: false for a calibrator of your own, which :func:`calibrant.calibrators.save` does not know.
+    :param onnx: whether its ONNX file must answer as it does, for one that needs no image (with the extra ``onnx``;
+        takes seconds).
 
     >>> from calibrant.calibrators import Identity
     >>> check_calibrator(Identity.fit)
@@ -89,6 +93,12 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True) -
     _check_map(calibrator, usual, storable)
     _check_ties(calibrator, num_classes)
     _check_alike(calibrator, fit(toy_predictions(num_classes=num_classes)), usual, "a second fit to the same data")
+    _check_layouts(calibrator, usual)
+    composed = SelectiveScaling(EntropyAbove(0.5), TemperatureScaling(3.0), calibrator)
+    _check_map(composed, usual, storable)
+    _check_ties(composed, num_classes)
+    if onnx:
+        _check_onnx(calibrator, num_classes)
     solid = toy_predictions(num_classes=num_classes, size=(4, 5, 6))
     _check_map(fit(solid), solid, storable)
     for what, odd in _odd(num_classes).items():
@@ -232,6 +242,42 @@ def _check_map(calibrator: Calibrator, predictions: Predictions, storable: bool)
         assert type(loaded) is type(calibrator), "loaded as another kind"
         assert loaded.notes == calibrator.notes, "the notes changed in storage"
         assert torch.equal(_apply(loaded, logits, image), out), "a saved and loaded calibrator differs"
+
+
+def _check_layouts(calibrator: Calibrator, predictions: Predictions) -> None:
+    logits = torch.stack([p.logits for p in predictions])
+    image = torch.stack([p.image for p in predictions if p.image is not None])
+    out = _apply(calibrator, logits, image)
+    last = _apply(calibrator, logits.movedim(1, -1).contiguous().movedim(-1, 1), image)
+    assert torch.allclose(last, out, rtol=1e-4, atol=1e-4), "classes last in memory give another result"
+    first = slice(1)
+    parts = {"a single pixel": (..., first, first), "a row": (..., first, slice(None)), "an empty batch": slice(0)}
+    for what, part in parts.items():
+        z = logits[part]
+        try:
+            small = _apply(calibrator, z, image[part])
+        except ShapeError:  # a network may say that it needs more than this
+            continue
+        assert small.shape == z.shape, f"{what}: expected the shape {tuple(z.shape)} back; got {tuple(small.shape)}"
+        assert bool(small.isfinite().all()), f"{what}: expected finite logits"
+        kept = not calibrator.keeps_argmax or torch.equal(small.argmax(1), z.argmax(1))
+        assert kept, f"{what}: keeps_argmax is broken"
+
+
+def _check_onnx(calibrator: Calibrator, num_classes: int) -> None:
+    import onnxruntime
+
+    from calibrant.calibrators import export_onnx
+
+    given = (3 * torch.randn(3, num_classes, 21, 37, generator=torch.Generator().manual_seed(1))).round()  # with ties
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(calibrator, path := f"{folder}/file.onnx", num_classes=num_classes)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    probs, labels = map(torch.from_numpy, session.run(None, {"logits": given.numpy()}))
+    out = _apply(calibrator, given, None)
+    off = float((probs - out.softmax(1)).abs().max())
+    assert off < 1e-4, f"the probabilities of the ONNX file are off by {off:.2g}"
+    assert torch.equal(labels, out.argmax(1)), "the labels of the ONNX file are others"
 
 
 def _check_ties(calibrator: Calibrator, num_classes: int) -> None:

@@ -186,8 +186,8 @@ def test_stored_with_all_it_needs(tmp_path):
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(InputError, match="square weight"):
-        DirichletScaling(torch.ones(2, 3), torch.zeros(2))
+    with pytest.raises(InputError, match="finite square weight"):
+        DirichletScaling(torch.eye(2) * torch.nan, torch.zeros(2))
     with pytest.raises(ShapeError, match="Fit on predictions of this model"):
         DirichletScaling(torch.eye(2), torch.zeros(2))(torch.zeros(1, 3, 4))
     with pytest.raises(FitError, match="labelled"):

@@ -1,12 +1,14 @@
 """Every command, run as a user runs it, on a small folder of arrays."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from calibrant.cli import main
+from calibrant.cli.methods import METHODS, Method
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +77,53 @@ def test_compare_writes_table_json_and_report(calibrant, store, tmp_path):
     assert json.loads(figures.read_text())
 
 
+@pytest.fixture
+def stores(store, tmp_path):
+    """Eight images in three stores: two to fit on, three and three to test on."""
+    from calibrant.data import StoredPredictions, write_store
+    from calibrant.predictions import Subset
+
+    whole = StoredPredictions(store)
+    for name, numbers in {"fit": (0, 1), "day": (2, 3, 4), "night": (5, 6, 7)}.items():
+        write_store(Subset(whole, numbers), tmp_path / name, provenance=whole.provenance)
+    return [tmp_path / name for name in ("fit", "day", "night")]
+
+
+def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, stores, tmp_path, monkeypatch):
+    from calibrant.calibrators import TemperatureScaling
+    from calibrant.data import StoredPredictions
+
+    fits, reads = [], []
+    fit, read = TemperatureScaling.fit.__func__, StoredPredictions.__iter__
+
+    def counted(cls, predictions, *, pixels_per_image: int | None = 1, seed: int = 0):
+        fits.append(seed)
+        return fit(cls, predictions, pixels_per_image=pixels_per_image, seed=seed)
+
+    def noted(self):
+        reads.append(self.url.rsplit("/", 1)[-1])
+        return read(self)
+
+    monkeypatch.setitem(METHODS, "temperature", Method("temperature scaling", partial(counted, TemperatureScaling)))
+    monkeypatch.setattr(StoredPredictions, "__iter__", noted)
+    given = ["--methods", "uncalibrated,temperature,isotonic", "--seeds", 2, "--json", tmp_path / "figures.json"]
+    code, out, _ = calibrant("compare", *stores, *given, "-o", tmp_path / "report.html")
+    assert code == 0
+    assert fits == [0, 1]
+    assert (reads.count("day"), reads.count("night")) == (1, 1)
+    assert out.count("tested on 3 images") == 2
+    assert "mean rank" in out
+    figures = {name: json.loads((tmp_path / f"figures-{name}.json").read_text()) for name in ("day", "night")}
+    for name, found in figures.items():
+        assert (tmp_path / f"report-{name}.html").read_text().startswith("<!DOCTYPE html>")
+        assert found["facts"]["pixels to fit"] == "up to 10,000 of each image; isotonic scaling: all"
+        assert sorted(row["nll"]["value"] for row in found["ranks"].values()) == [1, 2, 3]
+    # The same as each store alone.
+    code, _, _ = calibrant("compare", *stores[:2], *given, "-o", tmp_path / "one.html")
+    assert code == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["values"] == figures["day"]["values"]
+
+
 def test_apply_keeps_every_label(calibrant, store, tmp_path):
     from calibrant.data import StoredPredictions
 
@@ -128,7 +177,7 @@ def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, t
     assert "there is no such folder" in refused("measure", tmp_path / "nowhere")
     assert "--ignore-index" in refused("import", folder, "-o", tmp_path / "y", "--ignore-index", "-1")
     assert "before the softmax" in refused("import", _probabilities(folder, tmp_path), "-o", tmp_path / "z")
-    assert "Leave that option out" in refused("fit", store, "--method", "vector:base=temperature", "-o", tmp_path / "x")
+    assert "strength, keep_argmax" in refused("fit", store, "--method", "vector:base=temperature", "-o", tmp_path / "x")
     assert not (tmp_path / "r.html").exists()
     assert not (tmp_path / "x").exists()
 

@@ -1,5 +1,6 @@
 """Every calibrator keeps the promises of the house."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,9 +11,14 @@ from hypothesis import strategies as st
 from calibrant.calibrators import (
     CalibrationNetwork,
     CorrectnessScaling,
+    DirichletScaling,
     Fit,
     Identity,
+    IsotonicScaling,
+    LocalTemperatureScaling,
+    MetaCal,
     NoSelector,
+    OracleSelector,
     SelectiveScaling,
     Selector,
     TemperatureScaling,
@@ -30,16 +36,48 @@ FITS: dict[str, Fit] = {
     "temperature as published": partial(TemperatureScaling.fit_as_published, epochs=3),
     "vector": VectorScaling.fit,
     "vector, all pixels": partial(VectorScaling.fit, pixels_per_image=None),
+    "vector, label map kept": partial(VectorScaling.fit, keep_argmax=True),
+    "vector at its optimum": partial(VectorScaling.fit, strength=0, safe=False, keep_argmax=True),
     "vector as published": partial(VectorScaling.fit_as_published, epochs=3),
+    "Dirichlet": DirichletScaling.fit,
+    "Dirichlet, label map kept": partial(DirichletScaling.fit, strength=0.01, safe=False, keep_argmax=True),
+    "Dirichlet without ODIR": partial(DirichletScaling.fit, strength=0, safe=False),
+    "Dirichlet as published": partial(DirichletScaling.fit_as_published, epochs=2),
+    "local": partial(LocalTemperatureScaling.fit, epochs=1, crops_per_image=1),
+    "local as published": partial(LocalTemperatureScaling.fit_as_published, epochs=1),
+    "isotonic": IsotonicScaling.fit,
+    "isotonic, classes together": partial(IsotonicScaling.fit, by_class=False),
+    "Meta-Cal": MetaCal.fit,
+    "Meta-Cal*": partial(MetaCal.fit, keep_argmax=True),
+    "Meta-Cal* for an accuracy": partial(MetaCal.fit, keep_argmax=True, accuracy=0.9),
+    "Meta-Cal over vector": partial(MetaCal.fit, base=VectorScaling.fit),
     "calibration network": partial(CalibrationNetwork.fit, steps=2, batch=2),
     "selective": partial(SelectiveScaling.fit, epochs=3),
     "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
+    "selective between vector and Dirichlet": partial(
+        SelectiveScaling.fit, mistaken=VectorScaling.fit, others=DirichletScaling.fit, epochs=2
+    ),
+    "selective between isotonic and local": partial(
+        SelectiveScaling.fit,
+        mistaken=IsotonicScaling.fit,
+        others=partial(LocalTemperatureScaling.fit, epochs=1, crops_per_image=1),
+        epochs=2,
+    ),
+    "the oracle": lambda predictions: SelectiveScaling(
+        OracleSelector(), TemperatureScaling(1e10), VectorScaling.fit(predictions, strength=0.1, safe=False)
+    ),
     "selective as published": partial(SelectiveScaling.fit_as_published, epochs=3),
     "selective as published over vector": partial(SelectiveScaling.fit_as_published, base=VectorScaling.fit, epochs=3),
     "correctness": partial(CorrectnessScaling.fit, epochs=1, num_networks=2),
     "correctness, order kept": partial(CorrectnessScaling.fit, keep_order=True, epochs=1, num_networks=2),
     "correctness over vector": partial(
         CorrectnessScaling.fit, base=partial(VectorScaling.fit, keep_argmax=True), epochs=1, num_networks=2
+    ),
+    "correctness over isotonic": partial(
+        CorrectnessScaling.fit, base=IsotonicScaling.fit, keep_order=True, epochs=1, num_networks=2
+    ),
+    "correctness over selective": partial(
+        CorrectnessScaling.fit, base=partial(SelectiveScaling.fit, epochs=2), epochs=1, num_networks=2
     ),
 }
 
@@ -49,8 +87,19 @@ def test_calibrator_keeps_the_contract(name):
     check_calibrator(FITS[name], num_classes=4)
 
 
-def test_two_classes():
-    check_calibrator(FITS["selective"], num_classes=2)
+@pytest.mark.parametrize("name", ["selective", "isotonic", "Dirichlet, label map kept", "Meta-Cal*"])
+def test_two_classes(name):
+    check_calibrator(FITS[name], num_classes=2)
+
+
+def without_images(fit):
+    return lambda predictions: fit([replace(p, image=None) for p in predictions])
+
+
+@pytest.mark.parametrize("name", ["Dirichlet, label map kept", "local", "Meta-Cal*"])
+def test_the_onnx_file_answers_alike(name):
+    pytest.importorskip("onnxscript")
+    check_calibrator(without_images(FITS[name]), onnx=True)
 
 
 class Every(Selector):

@@ -56,6 +56,27 @@ def test_going_on_gives_the_bytes_of_an_uninterrupted_write(tmp_path, fail_at, e
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
+def test_going_on_with_logits_of_a_smaller_stride_gives_the_same_bytes(tmp_path):
+    class Small(Source):
+        def __getitem__(self, i, /):
+            made = super().__getitem__(i)
+            return StridedPrediction(made.key, made.logits[:, ::2, ::2], made.labels)
+
+    with pytest.raises(RuntimeError):
+        write_store(Small(fail_at="c"), tmp_path / "cut")
+    write_store(Small(), tmp_path / "cut")
+    write_store(Small(), tmp_path / "whole")
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_write_that_failed_before_its_first_image_binds_nobody_to_its_settings(tmp_path):
+    with pytest.raises(RuntimeError):
+        write_store(Source(fail_at="a"), tmp_path / "cut", provenance=Provenance(model="wrong"))
+    write_store(Source(), tmp_path / "cut", provenance=Provenance(model="right"))
+    write_store(Source(), tmp_path / "whole", provenance=Provenance(model="right"))
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
 def test_a_source_without_keys_is_read_again_and_compared(tmp_path):
     def items(last):
         yield from (toy(key) for key in KEYS[:last])

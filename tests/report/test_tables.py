@@ -132,5 +132,27 @@ def test_terminal_table_of_many_methods_fits_into_eighty_columns(three):
     console.print(terminal_table(comparison))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
-    last = columns(comparison)[-1].cells["good"].value
-    assert any(line.rstrip().endswith(last) for line in lines)  # nothing of the last column is cut
+    last = columns(comparison)[-1].cells["good"]
+    ends = " ".join(line[-10:].split("  ")[-1].strip() for line in lines)  # nothing of the last column is cut
+    assert f"{last.value} ({last.rank.split()[0]}≈)" in ends
+
+
+def test_ranks_stand_beside_values_and_say_whether_the_best_is_told_apart(three):
+    _, comparison = three
+    nll = next(column for column in columns(comparison) if column.score == "nll")
+    assert [nll.cells[method].rank for method in ("good", "middling", "uncalibrated")] == ["1", "2", "3"]
+    assert [nll.cells[method].level for method in ("good", "middling", "uncalibrated")] == [True, False, False]
+    (behind,) = changes(comparison, ["nll"], to_best=True)
+    assert {method: cell.verdict for method, cell in behind.cells.items()} == {
+        "uncalibrated": "worse",
+        "good": "leads",
+        "middling": "worse",
+    }
+    assert changes(comparison, ["gap"], to_best=True) == []  # neither side is better
+    assert "(3)" in printed(comparison, ["nll"])
+    written = as_json(comparison)
+    assert written["ranks"]["middling"]["nll"]["value"] == 2
+    assert written["scores"]["nll"]["leader"] == "good"
+    expected = comparison.values["middling"]["nll"].value - comparison.values["good"]["nll"].value
+    assert written["differences_to_best"]["middling"]["nll"]["value"] == pytest.approx(expected)
+    assert printed(small()).count("(1") == 0  # a comparison made without ranks

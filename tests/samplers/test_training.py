@@ -177,7 +177,26 @@ def test_trouble_is_told_in_words():
     assert told.startswith("the discriminator is saturated: it tells 100%")
 
 
+def test_the_discriminator_judges_as_many_samples_as_the_recipe_says():
+    """Whatever the number judged, the calibration loss sees all samples."""
+    figures, seen = {}, {}
+    for number in (None, 1):
+        trainee = training(replace(RECIPE, judged_samples=number))
+        judge, sizes = trainee.plain_discriminator.forward, []
+        trainee.plain_discriminator.forward = lambda pairs, judge=judge, sizes=sizes: (
+            sizes.append(len(pairs)) or judge(pairs)
+        )
+        with reproducible(0):
+            figures[number] = trainee.step(1)
+        seen[number] = sizes
+    assert seen == {None: [RECIPE.num_samples * RECIPE.batch], 1: [RECIPE.batch]}
+    assert torch.equal(figures[None]["calibration loss"], figures[1]["calibration loss"])
+    assert not torch.equal(figures[None]["adversarial loss"], figures[1]["adversarial loss"])
+
+
 def test_recipes_that_cannot_be():
+    with pytest.raises(InputError, match="1 to 6 judged samples"):
+        RefinementRecipe.small(judged_samples=7)
     with pytest.raises(InputError, match="2 samples or more"):
         RefinementRecipe(num_samples=1)
     assert RefinementRecipe(num_samples=1, calibration_weight=0.0).num_samples == 1

@@ -62,7 +62,7 @@ def context_of(logits: Float[Tensor, "n c *s"]) -> Context:
     >>> context.numbers.shape == (2, len(NAMES), 12 * 16), context.winner.shape
     (True, torch.Size([2, 192]))
     """
-    c, space = logits.shape[1], logits.shape[2:]
+    c = logits.shape[1]
     own = in_blocks(_own, logits)
     numbers, winner, runner_up = own[:, : len(OWN)].flatten(2), own[:, -2].long(), own[:, -1].long()
     margin = own[:, 0]
@@ -70,7 +70,7 @@ def context_of(logits: Float[Tensor, "n c *s"]) -> Context:
     boundary = edge.float()
     margins, shares = _means(margin), _means(boundary)
     distance = torch.stack([(share == 0).float() for share in shares]).sum(0) + ~edge
-    rest = [*alike, *second, *margins, *shares, distance, *_of_class(winner, margin, c), *_position(space, margin)]
+    rest = [*alike, *second, *margins, *shares, distance, *_of_class(winner, margin, c), *_position(margin)]
     numbers = torch.cat([numbers, torch.stack(rest, 1).flatten(2)], 1)
     return Context(numbers, winner.flatten(1), runner_up.flatten(1))
 
@@ -176,12 +176,12 @@ def _of_class(
     return [column.gather(1, which).view_as(margin) for column in (share, mean)]
 
 
-def _position(space: tuple[int, ...], like: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
+def _position(like: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
     """From -1 to 1 along the last axis but one, and from 0 in the middle to 1 along the last."""
 
     def along(axis: int) -> Shaped[Tensor, " l"]:
-        size = space[axis]
+        size = like.shape[axis]
         return (2 * torch.arange(size, device=like.device, dtype=like.dtype) + 1) / size - 1
 
-    rows = along(-2)[:, None] if len(space) > 1 else along(-1) * 0
+    rows = along(-2)[:, None] if like.ndim > 2 else along(-1) * 0
     return [(rows + torch.zeros_like(like)), along(-1).abs() + torch.zeros_like(like)]

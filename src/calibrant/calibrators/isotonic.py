@@ -102,7 +102,14 @@ class IsotonicScaling(Calibrator):
         return {"worth": self.worth, "temperature": self.temperature, "coldest": self.coldest}
 
     @classmethod
-    def fit(cls, predictions: Predictions, *, pixels_per_image: int | None = None, seed: int = 0) -> "IsotonicScaling":
+    def fit(
+        cls,
+        predictions: Predictions,
+        *,
+        by_class: bool = True,
+        pixels_per_image: int | None = None,
+        seed: int = 0,
+    ) -> "IsotonicScaling":
         """Return what confidences have been worth on these images.
 
         After a look at 32 of the images, for a first temperature, every pixel is read once and counted: by predicted
@@ -110,6 +117,7 @@ class IsotonicScaling(Calibrator):
         isotonic regression, is drawn towards the confidence itself, and that of a class towards that of all classes,
         as far as left-out images favour (by the likelihood of being right; five folds, which are counted apart).
 
+        :param by_class: if false, confidences are worth the same whichever class is predicted.
         :param pixels_per_image: pixels drawn of each image; by default all, streamed.
         :raises FitError: there is no labelled pixel.
         """
@@ -129,12 +137,13 @@ class IsotonicScaling(Calibrator):
         def of_each(part: Counts, prior: float) -> Shares:
             return _rising(part, of_all(part, to_confidence)[0], prior)
 
-        to_all = _best_prior(of_each, counts)
-        note = (
-            f"a bin of a class is drawn to all classes as by {to_all:g} pixels, and theirs to the confidence at "
-            f"temperature {temperature:.3g} as by {to_confidence:g}"
-        )
-        worth = torch.from_numpy(of_each(counts.sum(0), to_all))
+        note = f"a bin is drawn to the confidence at temperature {temperature:.3g} as by {to_confidence:g} pixels"
+        if by_class:
+            to_all = _best_prior(of_each, counts)
+            note += f", and that of a class to all classes as by {to_all:g}"
+            worth = torch.from_numpy(of_each(counts.sum(0), to_all))
+        else:
+            worth = torch.from_numpy(of_all(counts.sum(0), to_confidence)).repeat(counts.shape[2], 1)
         candidates = [cls(worth, temperature, temperature / colder, (note,)) for colder in COLDER]
         return min(candidates, key=lambda candidate: mean_nll(candidate, looked_at))
 

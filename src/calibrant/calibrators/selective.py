@@ -82,6 +82,8 @@ class SelectiveScaling(Calibrator):
         predictions: Predictions,
         *,
         base: Fit = TemperatureScaling.fit,
+        mistaken: Fit | None = None,
+        others: Fit | None = None,
         pixels_per_image: int | None = 10_000,
         epochs: int = 10,
         seed: int = 0,
@@ -94,7 +96,9 @@ class SelectiveScaling(Calibrator):
         of this beats ``base`` alone on the held-out images, the result flags nothing and is ``base``, with the
         argmax kept; a note says so. ``base`` itself is fitted on all images, so it is not easily beaten.
 
-        :param base: a fit for the other pixels, and what must be beaten.
+        :param base: what must be beaten, and a fit for the other pixels.
+        :param mistaken: a fit for the flagged pixels of the held-out images; by default a temperature is chosen.
+        :param others: a fit for the other pixels; by default ``base``.
         :param pixels_per_image: pixels drawn of each image to train the selector; None for all of them.
         :param epochs: of the selector's training.
         :raises FitError: there are fewer than two images, or no labelled pixel.
@@ -114,9 +118,19 @@ class SelectiveScaling(Calibrator):
         if quality.flagged_share in (0.0, 1.0):
             return _base_alone(whole, quality, "the selector flags all pixels of the held-out images or none.")
 
-        temperature, chosen = _choose_temperature(Flagged(held, selector, True), pixels_per_image, seed)
-        rest = base(Flagged(predictions, selector, False))
-        candidates = [cls(selector, TemperatureScaling(temperature), others) for others in (whole, rest)]
+        suspects = Flagged(held, selector, True)
+        if mistaken is None:
+            temperature, chosen = _choose_temperature(suspects, pixels_per_image, seed)
+            branch: Calibrator = TemperatureScaling(temperature)
+        else:
+            branch = mistaken(suspects)
+            chosen = f"suspected mistakes get {type(branch).__name__}"
+            temperature = branch.temperature if isinstance(branch, TemperatureScaling) else 1.0
+        either = (
+            whole if others is None else others(predictions),
+            (others or base)(Flagged(predictions, selector, False)),
+        )
+        candidates = [cls(selector, branch, rest) for rest in either]
         alone = cls(NoSelector(), whole, whole)
         *scores, to_beat = _nll_of([*candidates, alone], held)
         best = min(range(len(candidates)), key=scores.__getitem__)
@@ -125,7 +139,7 @@ class SelectiveScaling(Calibrator):
             return _base_alone(whole, quality, f"no gain: {compared}.")
         notes = (f"{chosen}; {compared}", *_warnings(quality, temperature))
         log.info("selective scaling: %s", notes[0])
-        return cls(selector, TemperatureScaling(temperature), candidates[best].others, notes=notes)
+        return cls(selector, branch, either[best], notes=notes)
 
     @classmethod
     def fit_as_published(

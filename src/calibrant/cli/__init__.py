@@ -12,6 +12,7 @@ from calibrant.cli.demo import demo
 from calibrant.cli.fit import fit
 from calibrant.cli.import_ import import_
 from calibrant.cli.measure import measure
+from calibrant.cli.predict import predict
 from calibrant.cli.refine import refine
 from calibrant.cli.report import report
 from calibrant.cli.sample import sample
@@ -24,18 +25,18 @@ app = typer.Typer(
     rich_markup_mode=None,  # half of the time that help takes
     help="Honest confidence for semantic segmentation: measure it, repair it after training, sample what is ambiguous.",
 )
-for command in (demo, import_, measure, fit, apply, compare, refine, sample, report):
+for command in (demo, predict, import_, measure, fit, apply, compare, refine, sample, report):
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def _options(version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
+def _options(version: bool | None = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
     pass
 
 

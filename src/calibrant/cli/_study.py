@@ -119,7 +119,7 @@ class Study:
 
 def run_study(
     source: Any,
-    tested: Any | None,
+    tested: Sequence[Any],
     methods: Mapping[str, Method],
     *,
     seeds: Sequence[int],
@@ -128,47 +128,80 @@ def run_study(
     num_bins: int,
     boundary_width: int,
     num_cases: int = 6,
-) -> Study:
-    """Fit every method and measure it on other images, once for each seed.
+) -> list[Study]:
+    """Fit every method once for each seed and measure it on other images; one study for each place to test on.
 
-    :param tested: a source of other images, or None to test on the part of ``source`` that was not fitted on.
+    :param tested: sources of other images, each read once for all methods and seeds; or none, to test on the part of
+        ``source`` that was not fitted on.
     :raises InputError: images would be fitted and tested on.
     """
-    shared = sorted(set(source.keys) & set(tested.keys)) if tested is not None else []
+    for each in tested:
+        _check_apart(source, each)
+    count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
+    notes: list[str] = []
+    fitted, places, parts = source, list(tested) or [source], list(tested)
+    measurements: list[dict[str, list[Measurement]]] = [{title: [] for title in methods} for _ in places]
+    calibrators: dict[tuple[int, str], Calibrator] = {}
+    with bars() as progress:
+
+        def fit(seed: int) -> dict[tuple[int, str], Calibrator]:
+            found = {}
+            for title, method in methods.items():
+                watched = Watched(fitted, progress, title)
+                with _heard(f"{title}, seed {seed}", notes):
+                    found[seed, title] = fit_method(method, watched, pixels_per_image=pixels_per_image, seed=seed)
+            return found
+
+        def measure(number: int) -> None:
+            watched = Watched(parts[number], progress, f"measuring {len(methods)} methods")
+            for (_, title), tally in tally_all(count, watched, calibrators).items():
+                measurements[number][title].append(tally)
+
+        for seed in seeds:
+            if tested:
+                calibrators |= fit(seed)
+            else:
+                fitted, *parts = split(source, share, seed=seed)
+                calibrators = fit(seed)
+                measure(0)
+        for number in range(len(tested)):
+            measure(number)
+    last = {title: calibrators[seeds[-1], title] for title in methods}
+    facts = {
+        "repetitions": f"{len(seeds)}, with seeds {', '.join(map(str, seeds))}"
+        + ("" if tested else "; each splits the images anew"),
+        "pixels to fit": _pixels(pixels_per_image, methods),
+        "confidence bins": f"{num_bins} of equal width, (lo, hi]",
+        "boundary": f"up to {boundary_width} pixels from a change of label",
+        "intervals": "95 %, by drawing test images again, 1,000 times",
+    }
+    studies = []
+    for place, part, found in zip(places, parts, measurements, strict=True):
+        sides = {
+            "fitted on": _images(fitted, source, whole=bool(tested)),
+            "tested on": _images(part, place, whole=bool(tested)),
+        }
+        study = Study.of(found, place, sides | facts)
+        cases = tuple(_cases(part, last, study, num_cases))
+        studies.append(Study(study.measurements, study.class_names, study.facts, tuple(dict.fromkeys(notes)), cases))
+    return studies
+
+
+def _check_apart(source: Any, tested: Any) -> None:
+    shared = sorted(set(source.keys) & set(tested.keys))
     if shared:
         raise InputError(
             f"expected other images to test on than to fit on; {len(shared)} are in both, such as {shared[0]!r}. "
             "Give one store to split, or stores of different images."
         )
-    measurements: dict[str, list[Measurement]] = {title: [] for title in methods}
-    notes: list[str] = []
-    calibrators: dict[str, Calibrator] = {}
-    test: Any = tested
-    with bars() as progress:
-        for seed in seeds:
-            fitted, test = split(source, share, seed=seed) if tested is None else (source, tested)
-            for title, method in methods.items():
-                with _heard(f"{title}, seed {seed}", notes):
-                    calibrators[title] = fit_method(
-                        method, Watched(fitted, progress, title), pixels_per_image=pixels_per_image, seed=seed
-                    )
-            count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
-            title = f"measuring {len(methods)} methods, seed {seed}"
-            for name, tally in tally_all(count, Watched(test, progress, title), calibrators).items():
-                measurements[name].append(tally)
-    facts = {
-        "fitted on": _images(fitted, source, whole=tested is not None),
-        "tested on": _images(test, source if tested is None else tested, whole=tested is not None),
-        "repetitions": f"{len(seeds)}, with seeds {', '.join(map(str, seeds))}"
-        + ("; each splits the images anew" if tested is None else ""),
-        "pixels to fit": f"up to {pixels_per_image:,} of each image",
-        "confidence bins": f"{num_bins} of equal width, (lo, hi]",
-        "boundary": f"up to {boundary_width} pixels from a change of label",
-        "intervals": "95 %, by drawing test images again, 1,000 times",
-    }
-    study = Study.of(measurements, source if tested is None else tested, facts)
-    cases = tuple(_cases(test, calibrators, study, num_cases))
-    return Study(study.measurements, study.class_names, study.facts, tuple(dict.fromkeys(notes)), cases)
+
+
+def _pixels(pixels_per_image: int, methods: Mapping[str, Method]) -> str:
+    """How many pixels of an image methods are fitted on, in words."""
+    key = "pixels_per_image"
+    own = {title: method.settings[key] for title, method in methods.items() if key in method.settings}
+    others = "".join(f"; {title}: {'all' if n is None else f'up to {n:,}'}" for title, n in own.items())
+    return f"up to {pixels_per_image:,} of each image{others}"
 
 
 def _images(part: Predictions, source: Any, *, whole: bool) -> str:

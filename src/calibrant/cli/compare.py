@@ -1,5 +1,6 @@
 """``calibrant compare``: fit several methods, judge them on other images, write the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,11 @@ def compare(
     store: Annotated[str, typer.Argument(help="The store to fit on; without TEST, one part of it is for testing.")],
     test: Annotated[list[str] | None, typer.Argument(help="Stores to test on, of other images.")] = None,
     methods: Annotated[
-        str, typer.Option(help="Names with commas between, or all. A wrong name is answered with the right ones.")
+        str,
+        typer.Option(
+            help="Names with commas between, all, or published; with settings, selective:base=vector-kept;epochs=5. "
+            "A wrong name is answered with the right ones."
+        ),
     ] = "all",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
     json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,
@@ -27,31 +32,46 @@ def compare(
 ) -> None:
     """Fit methods, judge them on other images, report.
 
-    Fits on one part of STORE and tests on the other, or on TEST. The report opens by double click.
+    Fits on one part of STORE and tests on the other, or on each TEST. The report opens by double click; with several
+    stores to test on, each gets its own.
     """
     from calibrant.cli._console import console
     from calibrant.cli._study import run_study
     from calibrant.cli.methods import parse_methods
     from calibrant.data import StoredPredictions
+    from calibrant.report import shift_table
 
-    chosen = parse_methods(methods)
-    fitted = StoredPredictions(store)
-    for number, tested in enumerate([StoredPredictions(url) for url in test or ()] or [None]):
-        page = output if not number else output.with_stem(f"{output.stem}-{number + 1}")
-        study = run_study(
-            fitted,
-            tested,
-            chosen,
-            seeds=range(seeds),
-            share=share,
-            pixels_per_image=pixels_per_image,
-            num_bins=num_bins,
-            boundary_width=boundary_width,
-        )
+    urls = test or []
+    names = [""] if len(urls) < 2 else _names(urls)
+    studies = run_study(
+        StoredPredictions(store),
+        [StoredPredictions(url) for url in urls],
+        parse_methods(methods),
+        seeds=range(seeds),
+        share=share,
+        pixels_per_image=pixels_per_image,
+        num_bins=num_bins,
+        boundary_width=boundary_width,
+    )
+    for name, study in zip(names, studies, strict=True):
+        page = _beside(output, name)
+        console.print(f"tested on {study.facts['tested on']}", highlight=False)
         study.show()
         if tallies is not None:
             study.save(tallies / page.stem)
         if json is not None:
-            study.write_json(json if not number else json.with_stem(f"{json.stem}-{number + 1}"))
+            study.write_json(_beside(json, name))
         study.write_page(page)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    if len(studies) > 1:
+        console.print(shift_table({name: study.comparison for name, study in zip(names, studies, strict=True)}))
+
+
+def _names(urls: Sequence[str]) -> list[str]:
+    """The last parts of the stores' addresses, with numbers where they are alike."""
+    last = [url.rstrip("/").rsplit("/", 1)[-1] for url in urls]
+    return [name if last.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(last, 1)]
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path

@@ -52,9 +52,9 @@ def demo(
         )
         source = Watched(ModelPredictions(network, test, batch_size=8), progress, "running the segmenter")
         stored = write_store(source, output / "store", provenance=provenance, overwrite=True)
-    study = run_study(
+    (study,) = run_study(
         stored,
-        None,
+        [],
         parse_methods("uncalibrated,temperature,vector,selective"),
         seeds=[seed],
         share=0.5,

@@ -9,7 +9,10 @@ import typer
 def fit(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the calibrator goes.")],
-    method: Annotated[str, typer.Option(help="The method, such as temperature, or selective:base=temperature.")],
+    method: Annotated[
+        str,
+        typer.Option(help="The method, such as temperature, or with settings, selective:base=temperature;epochs=5."),
+    ],
     base: Annotated[str | None, typer.Option(help="The method that a composed method builds on.")] = None,
     pixels_per_image: Annotated[int, typer.Option(help="Pixels drawn from each image.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the pixels drawn and of training.")] = 0,

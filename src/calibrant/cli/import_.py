@@ -46,14 +46,14 @@ def import_(
         ignore_index=None if ignore_index < 0 else ignore_index,
         probabilities=probabilities,
         class_axis=class_axis,
-        class_names=_names(class_names),
+        class_names=names_in(class_names),
         upsample=upsample,
     )
     provenance = Provenance(
         model=model or str(folder),
         data=data or str(folder),
         resolution="the labels' size" + (", logits upsampled linearly" if upsample else ""),
-        class_names=_names(class_names),
+        class_names=names_in(class_names),
         ignore="none" if ignore_index < 0 else f"label {ignore_index} counts nowhere",
     )
     with bars() as progress:
@@ -63,7 +63,8 @@ def import_(
     console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names_in(text: str) -> tuple[str, ...]:
+    """Return names with commas between, or those in the file of that name, one a line."""
     path = Path(text) if text else None
     if path is not None and path.is_file():
         return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())

@@ -141,7 +141,8 @@ def _entry(file: str, size: int, told: Mapping[str, Any], header: Mapping[str, A
         begin, end = header[name]["data_offsets"]
         if end - begin != _BYTES[tensor["dtype"]] * int(np.prod(tensor["shape"], dtype=np.int64)):
             raise ValueError(name)
-    return Entry(told["key"], file, size, told["sha256"], told["upsampling"], told["unlabelled"], tensors)
+    upsampling = dict(sorted(told["upsampling"].items()))  # as the header has it: a manifest is the same from either
+    return Entry(told["key"], file, size, told["sha256"], upsampling, told["unlabelled"], tensors)
 
 
 def _narrowed(logits: Tensor, dtype: str, key: str) -> Tensor:

@@ -82,13 +82,15 @@ class _Writer:
             self._check_settings(manifest.settings)
             self.finished = True
             return {entry.key: entry for entry in manifest.entries}
-        elif state == PARTIAL:
+        elif state == PARTIAL and any(file.endswith(SUFFIX) for file in files):
             self._check_settings(Settings.from_json(found))
             place.sweep()
             entries = (
                 recognise(place, file, size, self.settings) for file, size in files.items() if file.endswith(SUFFIX)
             )
             return {entry.key: entry for entry in entries if entry is not None}
+        if state == PARTIAL:
+            place.sweep()
         self._write_partial(clearing=False)
         return {}
 

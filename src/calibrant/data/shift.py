@@ -15,8 +15,8 @@ SYNTHIA → Cityscapes   ``split_by_image(synthia(path), (9000, 400), seed=…)`
 =====================  ================================================================================================
 
 The paper's own draws are not published: counts are kept, images are not. Its counts do not all fit the published sets:
-BraTS 2017 has 285 labelled patients, not 1,210, and halves of DAVIS by frame have 1,721 and 1,734 images, not 1,731
-and 1,724.
+BraTS 2017 has 285 labelled patients, not 1,210, and how the sequences of DAVIS with an odd number of frames were cut is
+not said.
 """
 
 from collections.abc import Callable, Sequence

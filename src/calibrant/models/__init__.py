@@ -1,6 +1,21 @@
 """Black boxes as sources of predictions."""
 
+from calibrant.models.adapters import open_model
 from calibrant.models.blackbox import ModelPredictions
+from calibrant.models.blocks import BlockPredictions
+from calibrant.models.ensemble import EnsemblePredictions
+from calibrant.models.opened import OpenedModel
 from calibrant.models.segmenter import train_segmenter
+from calibrant.models.windows import InViews, mean_of_views, slide
 
-__all__ = ["ModelPredictions", "train_segmenter"]
+__all__ = [
+    "BlockPredictions",
+    "EnsemblePredictions",
+    "InViews",
+    "ModelPredictions",
+    "OpenedModel",
+    "mean_of_views",
+    "open_model",
+    "slide",
+    "train_segmenter",
+]

@@ -1,18 +1,21 @@
 """A model nobody opens, run over examples when its predictions are asked for."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from calibrant._check import shape_of
-from calibrant._shapes import Tensor
-from calibrant.errors import InputError, LogitsError, ShapeError
+from calibrant._check import check_choice
+from calibrant._shapes import Float, Tensor
+from calibrant.errors import InputError
+from calibrant.models._answer import answer_of, evaluating, resized
 from calibrant.predictions import Example, Examples, Prediction, prediction_from
+
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What a network's layers are computed in, if not in the precision of its weights."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,10 @@ class ModelPredictions:
     :param examples: read by number; images need not be of one size.
     :param batch_size: so many consecutive images of one size go through the model together.
     :param device: where images are sent; by default where the model's first parameter lives.
+    :param precision: ``32-true``, the precision of the model's weights; or ``bf16-mixed`` or ``16-mixed``, autocast.
     :raises ShapeError: the model returns something else than such logits.
     :raises LogitsError, LabelError: the model returns no finite logits, or labels lie outside its classes.
+    :raises MethodError: no such precision.
 
     >>> examples = [Example("a", torch.rand(3, 4, 6), torch.zeros(1, 4, 6, dtype=torch.long))]
     >>> predictions = ModelPredictions(nn.Conv2d(3, 5, 1, stride=2), examples)
@@ -41,8 +46,10 @@ class ModelPredictions:
     _: KW_ONLY
     batch_size: int = 1
     device: torch.device | str | None = None
+    precision: str = "32-true"
 
     def __post_init__(self):
+        check_choice(self.precision, PRECISIONS, "precision")
         if self.batch_size < 1:
             raise InputError(f"expected a batch of one image or more; got batch_size={self.batch_size}.")
 
@@ -73,65 +80,19 @@ class ModelPredictions:
         return next(self._run([self.examples[i]]))
 
     def _run(self, batch: list[Example]) -> Iterator[Prediction]:
+        answers = self.answers(batch)
+        for i, example in enumerate(batch):
+            logits = resized(answers[i : i + 1], tuple(example.labels.shape[1:]))[0]
+            yield prediction_from(example.key, logits.cpu(), example.labels, image=example.image, ignore_index=None)
+
+    def answers(self, batch: list[Example]) -> Float[Tensor, "n c *t"]:
+        """Run the model over images of one size, and return what it answers at its own resolution."""
         parameter = next(self.model.parameters(), None) if isinstance(self.model, nn.Module) else None
         device = self.device if parameter is None or self.device is not None else parameter.device
         dtype = parameter.dtype if parameter is not None and parameter.is_floating_point() else torch.float32
         images = torch.stack([example.image for example in batch]).to(device, dtype)
+        lower = PRECISIONS[self.precision]
+        autocast = nullcontext() if lower is None else torch.autocast(images.device.type, lower)
         # Tensors made in inference mode could not be fitted on later; without gradients they can.
-        with _evaluating(self.model), torch.no_grad():
-            answer = _opened(self.model(images))
-            _check_answer(answer, images, batch)
-            answers = [_resized(answer[i], example.labels.shape[1:]) for i, example in enumerate(batch)]
-        for example, logits in zip(batch, answers, strict=True):
-            yield prediction_from(example.key, logits.cpu(), example.labels, image=example.image, ignore_index=None)
-
-
-@contextmanager
-def _evaluating(model: Any) -> Generator[None]:
-    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _opened(output: Any) -> Any:
-    if isinstance(output, Mapping):
-        return next((output[key] for key in ("logits", "out") if key in output), output)
-    return getattr(output, "logits", output)
-
-
-def _check_answer(answer: Any, images: Tensor, batch: list[Example]) -> None:
-    name = f"image {batch[0].key!r}"
-    wanted = f"expected the model to return logits ({len(batch)}, classes, *space) for images {shape_of(images)}; got "
-    if not isinstance(answer, Tensor):
-        keys = f" with the keys {', '.join(map(repr, answer))}" if isinstance(answer, Mapping) else ""
-        raise ShapeError(f"{name}: {wanted}{type(answer).__name__}{keys}. Wrap it: lambda images: model(images)[...].")
-    if not answer.is_floating_point():
-        raise LogitsError(
-            f"{name}: {wanted}{answer.dtype}. Return scores before the softmax or argmax, not label maps."
-        )
-    if answer.ndim != images.ndim or len(answer) != len(batch):
-        raise ShapeError(f"{name}: {wanted}{shape_of(answer)}. Keep the axis of images and the axis of classes.")
-    space, given = answer.shape[2:], images.shape[2:]
-    if space != given and answer.shape[1:-1] == given:
-        raise ShapeError(
-            f"{name}: {wanted}{shape_of(answer)}, with the classes last. Move them: logits.movedim(-1, 1)."
-        )
-    # A stride may round each side by a pixel; anything more means that the model pads, crops or mixes up its axes.
-    shares = [mine / theirs for mine, theirs in zip(space, given, strict=True)]
-    if max(shares) - min(shares) > sum(1 / theirs for theirs in given):
-        raise ShapeError(
-            f"{name}: {wanted}{shape_of(answer)}, of another aspect ratio. Crop away what the model padded, "
-            "so that the logits cover the image."
-        )
-
-
-def _resized(tensor: Tensor, space: tuple[int, ...]) -> Tensor:
-    if tensor.shape[1:] == space:
-        return tensor
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(space)]
-    return F.interpolate(tensor[None].float(), tuple(space), mode=mode)[0]
+        with evaluating(self.model), torch.no_grad(), autocast:
+            return answer_of(self.model, images, f"image {batch[0].key!r}")

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from calibrant._shapes import Float, Tensor
+from calibrant.errors import ShapeError
 from calibrant.networks._layers import layer
 
 
@@ -63,7 +64,14 @@ class CalibrationHead(nn.Module):
         return cls(in_channels, num_classes, **preset | sizes)
 
     def forward(self, seen: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *s"]:
-        """Return logits."""
+        """Return logits.
+
+        :raises ShapeError: a side is a single pixel, beside which nothing can be reflected.
+        """
+        if min(seen.shape[2:]) < 2:
+            raise ShapeError(
+                f"expected sides of two pixels or more; got {tuple(seen.shape[2:])}. Pad the image, or leave it out."
+            )
         return self.layers(seen)
 
     def arguments(self) -> dict[str, Any]:

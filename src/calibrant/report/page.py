@@ -109,6 +109,7 @@ def render_page(
         facts=dict(facts or {}),
         columns=columns(comparison, scores),
         changes=changes(comparison, scores) if len(methods) > 1 else [],
+        behind=changes(comparison, scores, to_best=True) if len(methods) > 2 else [],
         more_columns=columns(comparison, other_scores(comparison, scores)),
         more_changes=changes(comparison, other_scores(comparison, scores)) if len(methods) > 1 else [],
         best=BEST,

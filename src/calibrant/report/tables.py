@@ -38,7 +38,9 @@ class Cell:
     :param bounds: its 95 % interval; empty if there is none.
     :param best: whether it is best beyond chance.
     :param chance: what a perfectly calibrated predictor would score; empty if not known.
-    :param verdict: of a change: "better", "worse", "same", "higher", "lower", or "not clear".
+    :param verdict: of a change: "better", "worse", "same", "higher", "lower", or "not clear"; of the best, "leads".
+    :param rank: among all methods, from 1, and in brackets its 95 % interval; empty where none is better.
+    :param level: whether it is not told from the best beyond chance.
     """
 
     value: str
@@ -46,6 +48,8 @@ class Cell:
     best: bool = False
     chance: str = ""
     verdict: str = ""
+    rank: str = ""
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,17 @@ def columns(comparison: Comparison, scores: Iterable[str] | None = None) -> list
     return [_column(comparison, score) for score in shown_scores(comparison, scores)]
 
 
-def changes(comparison: Comparison, scores: Iterable[str] | None = None) -> list[Column]:
-    """Return the paired differences to the first method, one column a score, with a verdict in each cell."""
+def changes(comparison: Comparison, scores: Iterable[str] | None = None, *, to_best: bool = False) -> list[Column]:
+    """Return the paired differences to the first method, one column a score, with a verdict in each cell.
+
+    :param to_best: to the method with the best value of each score instead; scores without a better side are left out.
+    """
     found = []
+    rows = comparison.behind if to_best else comparison.differences
     for score in shown_scores(comparison, scores):
-        intervals = {method: row[score] for method, row in comparison.differences.items() if score in row}
+        intervals = {method: row[score] for method, row in rows.items() if score in row}
+        if not intervals:
+            continue
         common = _digits(intervals.values(), score)
         cells = {}
         for method, each in intervals.items():
@@ -86,7 +96,8 @@ def changes(comparison: Comparison, scores: Iterable[str] | None = None) -> list
             own = _digits([each], score, most=6)
             digits = own if own >= common + 2 else common
             shown = number(each.value, digits, score, signed=True)
-            cells[method] = Cell(shown, _bounds(each, digits, score, signed=True), verdict=verdict(score, each))
+            word = "leads" if to_best and comparison.leaders[score] == method else verdict(score, each)
+            cells[method] = Cell(shown, _bounds(each, digits, score, signed=True), verdict=word)
         found.append(_described(score, cells))
     return found
 
@@ -163,7 +174,8 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 0, 0, 1),
-        caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better.",
+        caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better."
+        + (" (2) rank, ≈ not told from the best." if len(comparison.values) > 2 and comparison.ranks else ""),
     )
     titles = [f"{column.title}{', %' if column.unit else ''} {column.arrow}".rstrip() for column in found]
     if len(comparison.values) <= 2:
@@ -179,7 +191,8 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
         table.add_column(title, justify="right", overflow="fold")
     for method in comparison.values:
         table.add_row(
-            Text("\n".join(wrap(method, 14))), *(_terminal_cell(column.cells[method], "\n") for column in found)
+            Text("\n".join(wrap(method, 14))),
+            *(_terminal_cell(column.cells[method], "\n", ranked=True) for column in found),
         )
     return table
 
@@ -198,11 +211,14 @@ def as_json(comparison: Comparison) -> dict:
                 "better": SCORES[score].better or None,
                 "note": SCORES[score].note,
                 "best": comparison.best.get(score),
+                "leader": comparison.leaders.get(score),
             }
             for score in next(iter(comparison.values.values()), {})
         },
         "values": _numbers(comparison.values),
         "differences_to_first": _numbers(comparison.differences),
+        "differences_to_best": _numbers(comparison.behind),
+        "ranks": _numbers(comparison.ranks),
     }
 
 
@@ -230,8 +246,22 @@ def _column(comparison: Comparison, score: str) -> Column:
             _bounds(each, digits, score),
             best=comparison.best.get(score) == method,
             chance="" if null is None else number(null.value, digits, score),
+            rank=_rank(comparison, method, score),
+            level=_level(comparison, method, score),
         )
     return _described(score, cells)
+
+
+def _rank(comparison: Comparison, method: str, score: str) -> str:
+    each = comparison.ranks.get(method, {}).get(score)
+    if each is None or len(comparison.values) < 2:
+        return ""
+    return f"{each.value:g} ({each.low:g}–{each.high:g})" if each.low < each.high else f"{each.value:g}"
+
+
+def _level(comparison: Comparison, method: str, score: str) -> bool:
+    behind = comparison.behind.get(method, {}).get(score)
+    return behind is not None and not behind.excludes_zero()
 
 
 def _described(score: str, cells: dict[str, Cell]) -> Column:
@@ -254,8 +284,10 @@ def _digits(intervals: Iterable[Interval], score: str, *, most: int = 4) -> int:
     return min(max(1 - math.floor(math.log10(median(halves))), 1), most)
 
 
-def _terminal_cell(cell: Cell, between: str) -> Text:
+def _terminal_cell(cell: Cell, between: str, *, ranked: bool = False) -> Text:
     text = Text(f"★ {cell.value}" if cell.best else cell.value, style="bold" if cell.best else "")
+    if ranked and cell.rank and not cell.best:
+        text.append(f" ({cell.rank.split()[0]}{'≈' if cell.level else ''})", style="not bold dim")
     if cell.bounds:
         text.append(between + cell.bounds, style="not bold dim")
     if cell.chance:

@@ -12,7 +12,7 @@ settles how pixels depend on each other, and only that.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -58,7 +58,7 @@ class CopulaSampler(Sampler):
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        pairs = cells.items() if isinstance(cells, Mapping) else [(size, share) for size, share in cells]
+        pairs = cast(Iterable[tuple[int, float]], cells.items() if isinstance(cells, Mapping) else cells)
         cells = {int(size): float(share) for size, share in pairs}
         shares: dict[Level, float] = {
             "image": float(image),

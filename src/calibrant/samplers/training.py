@@ -83,8 +83,9 @@ class RefinementTraining:
         with self.devices.autocast():
             samples = self.refinement(torch.cat([*seen, target], 1), noise).softmax(2)
             m, n = samples.shape[:2]
-            shown = [each.expand(m, *each.shape).flatten(0, 1) for each in seen]
-            fakes = torch.cat([*shown, (samples * known).flatten(0, 1)], 1)
+            judged = samples[: self.recipe.judged_samples]
+            shown = [each.expand(len(judged), *each.shape).flatten(0, 1) for each in seen]
+            fakes = torch.cat([*shown, (judged * known).flatten(0, 1)], 1)
             self.plain_discriminator.requires_grad_(False)
             adversarial = adversarial_loss(self.plain_discriminator(fakes))
             self.plain_discriminator.requires_grad_(True)

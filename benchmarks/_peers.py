@@ -1,0 +1,97 @@
+"""The fits of other libraries that happen to be installed, each by its public calls.
+
+* Fiducio takes maps as they are. It comes with the extra ``bench``.
+* netcal wants rows of probabilities in float64 (with float32 it silently returns the identity); rows are made for it.
+  ``pip install netcal`` brings pyro, gpytorch and tensorboard, so it is in no extra.
+* torch-uncertainty wants rows of logits. Its package imports lightning and torchvision, of which nothing is needed
+  here, so its calibrator modules are loaded without the packages around them.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from calibrant.predictions import IGNORE
+
+Scale = Callable[[torch.Tensor], torch.Tensor]
+"""From logits (1, c, p) to calibrated logits."""
+
+NAMES = {
+    "fiducio": {"temperature": "TemperatureScaling", "vector": "VectorScaling", "dirichlet": "DirichletCalibration"},
+    "netcal": {"temperature": "TemperatureScaling", "vector": "LogisticCalibration"},
+    "torch_uncertainty": {"temperature": "TemperatureScaler", "vector": "VectorScaler", "dirichlet": "DirichletScaler"},
+}
+
+
+def peers(kind: str, z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[], Scale]]:
+    """Return the fits of one kind to logits (n, c, *s) and labels (n, *s), by name of the library."""
+    makers = {"fiducio": _fiducio, "netcal": _netcal, "torch_uncertainty": _torch_uncertainty}
+    installed = {name: make for name, make in makers.items() if name in sys.modules or importlib.util.find_spec(name)}
+    return {
+        f"{name} {NAMES[name][kind]}": partial(make, NAMES[name][kind], z, y)
+        for name, make in installed.items()
+        if kind in NAMES[name]
+    }
+
+
+def best_argmax_keeping(z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[], Scale]]:
+    """Return the fit with the lowest likelihood of those that keep the label map in any library: Fiducio's CMSop."""
+    if not importlib.util.find_spec("fiducio"):
+        return {}
+    return {"fiducio CMSop": partial(_fiducio, "CMSop", z, y, optimizer="adam")}
+
+
+def _fiducio(name: str, z: torch.Tensor, y: torch.Tensor, optimizer: str = "lbfgs") -> Scale:
+    method: Any = getattr(importlib.import_module("fiducio"), name)(optimizer=optimizer, ignore_index=IGNORE)
+    method.fit(z, y)
+    return lambda x: torch.as_tensor(method.decision_function(x.float()))
+
+
+def _rows(z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    flat = y.flatten()
+    valid = flat != IGNORE
+    return z.movedim(1, -1).flatten(0, -2)[valid], flat[valid]
+
+
+def _netcal(name: str, z: torch.Tensor, y: torch.Tensor) -> Scale:
+    logits, labels = _rows(z, y)
+    method = getattr(importlib.import_module("netcal.scaling"), name)()
+    method.fit(logits.double().softmax(1).numpy(), labels.numpy())
+
+    def scale(x: torch.Tensor) -> torch.Tensor:
+        probs = method.transform(x[0].T.double().softmax(1).numpy())
+        return torch.from_numpy(np.log(np.maximum(probs, 1e-300))).T[None]
+
+    return scale
+
+
+def _torch_uncertainty(name: str, z: torch.Tensor, y: torch.Tensor) -> Scale:
+    method = _alone(name)(**({} if name == "TemperatureScaler" else {"num_classes": z.shape[1]}))
+    method.fit([_rows(z, y)], progress=False)
+    return lambda x: method(x[0].T.float()).T[None].detach()
+
+
+def _alone(name: str) -> Any:
+    """Return a calibrator of torch-uncertainty, its packages left out but for the folders they lie in."""
+    if (top := "torch_uncertainty") not in sys.modules:
+        spec = importlib.util.find_spec(top)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        for package in (top, f"{top}.post_processing", f"{top}.post_processing.calibration"):
+            sys.modules[package] = module = ModuleType(package)
+            module.__path__ = [spec.submodule_search_locations[0] + package.removeprefix(top).replace(".", "/")]
+        abstract = importlib.import_module(f"{top}.post_processing.abstract")
+        vars(sys.modules[f"{top}.post_processing"])["PostProcessing"] = abstract.PostProcessing
+    files = {
+        "TemperatureScaler": "temperature_scaler",
+        "VectorScaler": "vector_scaler",
+        "DirichletScaler": "dirichlet_scaler",
+    }
+    return getattr(importlib.import_module(f"torch_uncertainty.post_processing.calibration.{files[name]}"), name)

@@ -1,0 +1,200 @@
+"""The trainings of the LIDC experiment: each in a folder; if cut short it goes on, if done it is read back."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from calibrant.calibrators import CalibrationNetwork, CorrectnessScaling, TemperatureScaling, calibrated
+from calibrant.data import BlobAnnotators, lidc_crops
+from calibrant.networks import Discriminator, RefinementUNet, SegNet, SmallUNet
+from calibrant.predictions import Example, Prediction, with_logits
+from calibrant.samplers import CopulaSampler, RefinementSampler, load_sampler, save_sampler
+from calibrant.training import Augmentation, reproducible
+from experiments.car.lidc_config import Config, arms
+
+log = logging.getLogger("calibrant")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What networks learn from, what is fitted behind F, and what is tested on; no patient is in two of them."""
+
+    train: Sequence[Prediction]
+    held_out: Sequence[Prediction]
+    test: Sequence[Prediction]
+
+    @classmethod
+    def read(cls, config: Config) -> "Images":
+        """Read all images; a black box there is none, so their logits say nothing."""
+        if not config.folder:
+            made = [_without_black_box(each) for each in BlobAnnotators(24, seed=0)]
+            return cls(made[:12], made[12:18], made[18:])
+        known, test = (lidc_crops(config.folder, split, crop=config.crop) for split in ("train", "val"))
+        train, held_out = known.split([1 - config.held_out, config.held_out], seed=0)
+        return cls(*([_without_black_box(each) for each in part] for part in (train, held_out, test)))
+
+    def behind(self, logits: Sequence[torch.Tensor]) -> "Images":
+        """Return the images with other logits, in order."""
+        found = iter(logits)
+        return Images(*([with_logits(p, next(found)) for p in part] for part in (self.train, self.held_out, self.test)))
+
+    def all(self) -> list[Prediction]:
+        """Return all images in order."""
+        return [*self.train, *self.held_out, *self.test]
+
+
+def _without_black_box(example: Example) -> Prediction:
+    return Prediction(example.key, torch.zeros(2, *example.image.shape[1:]), example.labels, example.image)
+
+
+def behind_calibration_network(config: Config, images: Images, seed: int) -> Images:
+    """Return the images with the logits of F, trained first: from the image alone, to the mean of the masks."""
+    folder = Path(config.runs) / f"F-{seed}"
+    kept = folder / "logits.pt"
+    if not kept.exists():
+        timer = Timer()
+        found = CalibrationNetwork.fit(
+            images.train,
+            make=partial(_calibration_network, width=config.width),
+            reads="nothing",
+            steps=config.calibration_steps,
+            batch=config.calibration_batch,
+            weight_decay=1e-4,
+            augmentation=Augmentation.of_scans(crop=(config.window,) * 2, shift=0),
+            average=0.995,
+            seed=seed,
+            folder=folder,
+            devices=config.devices,
+        )
+        _keep(torch.stack([calibrated(prediction, found) for prediction in images.all()]), kept)
+        timer.note(folder)
+    return images.behind(list(torch.load(kept, weights_only=True)))
+
+
+def _calibration_network(in_channels: int, num_classes: int, *, width: int | None) -> nn.Module:
+    if width is None:
+        return SegNet(in_channels, num_classes)
+    network = SmallUNet(in_channels, num_classes, width=width)
+    return network.to(memory_format=torch.channels_last)  # an eighth faster on a processor
+
+
+def recalibrated(config: Config, images: Images, behind: str, seed: int) -> Images:
+    """Return the images with the logits of F calibrated by what was fitted on those held out."""
+    if behind == "F":
+        return images
+    kept = Path(config.runs) / f"F-{seed}" / f"logits-{behind}.pt"
+    if not kept.exists():
+        if behind == "temperature":
+            calibrator = TemperatureScaling.fit(images.held_out)
+            log.info("temperature behind F, seed %d: %.3f", seed, calibrator.temperature)
+        else:
+            calibrator = CorrectnessScaling.fit(images.held_out, **config.correctness)
+        _keep(torch.stack([calibrated(prediction, calibrator) for prediction in images.all()]), kept)
+    return images.behind(list(torch.load(kept, weights_only=True)))
+
+
+def _keep(logits: torch.Tensor, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(logits, temporary)
+    os.replace(temporary, path)
+
+
+def refinement(config: Config, images: Images, name: str, seed: int, *, train: bool) -> RefinementSampler | None:
+    """Return G as trained by one arm behind the images' logits; None if it is not and is not to be."""
+    folder = Path(config.runs) / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
+    kept = folder / "sampler"
+    if not kept.exists():
+        if not train:
+            return None
+        timer = Timer()
+        channels = 2 + images.train[0].image.shape[0]
+        with reproducible(seed, "weights"):
+            if config.width is None:
+                network, judge = RefinementUNet(channels, 2), Discriminator(channels)
+            else:
+                network = _sharp(RefinementUNet.small(channels, 2, dropout=0.0))
+                judge = _awake(Discriminator.small(channels, width=8))
+        windows = Augmentation.of_scans(crop=(config.view,) * 2, shift=0)
+        found = RefinementSampler.fit(
+            [_middle(prediction, config.middle) for prediction in images.train],
+            recipe=replace(arms(config)[name].recipe, augmentation=windows),
+            network=network,
+            discriminator=judge,
+            seed=seed,
+            folder=folder,
+            devices=config.devices,
+        )
+        timer.note(folder)
+        save_sampler(found, kept)
+    sampler = load_sampler(kept)
+    assert isinstance(sampler, RefinementSampler)
+    return sampler
+
+
+def _middle(prediction: Prediction, side: int) -> Prediction:
+    top, left = ((size - side) // 2 for size in prediction.logits.shape[1:])
+    window = (..., slice(top, top + side), slice(left, left + side))
+    assert prediction.image is not None
+    return Prediction(prediction.key, prediction.logits[window], prediction.labels[window], prediction.image[window])
+
+
+def _sharp(network: RefinementUNet) -> RefinementUNet:
+    """Return G with first samples that are nearly hard.
+
+    Of m samples, hard ones that are calibrated still pay about 1 / (2 m) nats in every doubtful pixel in the
+    calibration loss, for chance; soft copies of F pay nothing. A short training that begins soft stays soft.
+    """
+    with torch.no_grad():
+        network.noise[-1].mix.weight.mul_(4.0)
+    return network
+
+
+def _awake(judge: Discriminator) -> Discriminator:
+    """Return a discriminator with first weights that keep the size of what passes through.
+
+    With torch's own, which the released code leaves, eight layers without normalisation shrink it ten thousandfold:
+    a small one then tells nothing apart for longer than a short training lasts.
+    """
+    for module in judge.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return judge
+
+
+def fitted_copula(config: Config, images: Images, seed: int) -> CopulaSampler:
+    """Return the copula fitted to the annotators of the images held out."""
+    kept = Path(config.runs) / f"copula-{seed}"
+    if not kept.exists():
+        save_sampler(CopulaSampler.fit(images.held_out, classes=[1], seed=seed), kept)
+    sampler = load_sampler(kept)
+    assert isinstance(sampler, CopulaSampler)
+    return sampler
+
+
+class Timer:
+    """Adds the time from now on to what earlier parts of the same training took."""
+
+    def __init__(self) -> None:
+        self.begun, self.processor = time.monotonic(), time.process_time()
+
+    def note(self, folder: Path) -> None:
+        """Write seconds into a folder."""
+        seconds = {"wall": time.monotonic() - self.begun, "processor": time.process_time() - self.processor}
+        (folder / "seconds.json").write_text(json.dumps(seconds) + "\n")
+
+    @staticmethod
+    def read(config: Config, name: str, seed: int) -> dict[str, Any]:
+        """Return the seconds that a training took since it last went on; nothing if it is not known."""
+        path = Path(config.runs) / f"{name.replace(' ', '_').replace(',', '')}-{seed}" / "seconds.json"
+        return json.loads(path.read_text()) if path.exists() else {}

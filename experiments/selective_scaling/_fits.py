@@ -1,0 +1,146 @@
+"""One fit of each method for all studies: what was fitted once is kept under ``runs/`` and read again.
+
+A fit is found again by its method, seed and options, by every number that it was fitted to, and by the code that made
+it: a change to any of them is another fit.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+import calibrant
+from calibrant._shapes import Tensor
+from calibrant.calibrators import Calibrator, SelectiveScaling, load, save
+from calibrant.data import open_folder
+from calibrant.predictions import Prediction, Predictions, Subset, split
+from calibrant.testing import toy_predictions
+from experiments.selective_scaling import _methods
+from experiments.selective_scaling._methods import COMBINED, METHODS, OURS
+
+S = TypeVar("S", bound="Study")
+
+QUICK: dict[str, dict[str, Any]] = {
+    name: {"epochs": 1} for name in METHODS | COMBINED if name.startswith(("local temperature", "selective"))
+} | {
+    OURS: {"epochs": 1, "num_networks": 2, "keep_order": True},
+    "Meta-Cal*, accuracy 0.95": {"accuracy": 0.85},
+}
+"""Options for made data, in seconds."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all studies share; the defaults are what ``experiments/results`` holds.
+
+    :param folder: logits and labels; empty for made predictions.
+    :param images: what local temperature scaling looks at besides.
+    :param methods: the first is compared with all others.
+    :param options: further arguments of a method's fit.
+    :param cache: where fits are kept; empty for nowhere.
+    """
+
+    folder: str = "../shared/data/camvid_espnet_logits"
+    images: str = "../shared/data/camvid/images"
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    methods: tuple[str, ...] = tuple(METHODS)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    num_resamples: int = 1000
+    cache: str = "runs/selective_scaling"
+
+    @classmethod
+    def smoke(cls: type[S], **changes: Any) -> S:
+        """Return what runs in seconds, on made data."""
+        few = {"folder": "", "seeds": (0,), "options": QUICK, "num_resamples": 20, "cache": ""}
+        return cls(**(few | changes))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibrator with what its fit took and said."""
+
+    calibrator: Calibrator
+    seconds: float
+    notes: tuple[str, ...]
+
+    @property
+    def selector(self) -> dict[str, Any] | None:
+        """What is known of the selector, if it has one."""
+        quality = self.calibrator.quality if isinstance(self.calibrator, SelectiveScaling) else None
+        return None if quality is None else asdict(quality)
+
+
+def predictions_of(study: Study) -> list[Prediction]:
+    """Return the predictions of a study in memory: the folder's, or made ones if there is none."""
+    if study.folder:
+        return list(open_folder(study.folder, images=study.images))
+    made = toy_predictions(num_images=8, num_classes=4, size=(3, 4))
+    return [replace(p, **{part: _blocks(getattr(p, part)) for part in ("logits", "labels", "image")}) for p in made]
+
+
+def halves(predictions: Sequence[Prediction], seed: int, share: float = 0.5) -> tuple[Predictions, Predictions]:
+    """Return images to fit on, a share of all, and the half of the images to test on, which the share does not change.
+
+    Of the other half as many are drawn as are asked for.
+    """
+    half, test = split(predictions, 0.5, seed=seed)
+    order = torch.randperm(len(half), generator=torch.Generator().manual_seed(seed)).tolist()
+    return Subset(half, sorted(order[: round(share * len(predictions))])), test
+
+
+def fit(study: Study, name: str, images: Predictions, seed: int) -> Fitted:
+    """Return a fitted method of the table, from the cache if it has been fitted before."""
+    method = (METHODS | COMBINED)[name]
+    options = study.options.get(name, {})
+    kept = Path(study.cache) / _digest(name, seed, options, images) if study.cache else None
+    if kept is not None and kept.with_suffix(".json").exists():
+        about = json.loads(kept.with_suffix(".json").read_text())
+        return Fitted(load(kept), about["seconds"], tuple(about["notes"]))
+    start = time.process_time()
+    calibrator = method(images, seed=seed, **options)
+    found = Fitted(calibrator, time.process_time() - start, calibrator.notes)
+    if kept is None:
+        return found
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    save(calibrator, kept)
+    about = {"method": name, "seed": seed, "seconds": found.seconds, "notes": found.notes}
+    kept.with_suffix(".tmp").write_text(json.dumps(about))
+    os.replace(kept.with_suffix(".tmp"), kept.with_suffix(".json"))
+    return found
+
+
+def fit_all(study: Study, images: Predictions, seed: int, names: Iterable[str] = ()) -> dict[str, Fitted]:
+    """Return all methods of a study, ours first."""
+    chosen = tuple(names) or study.methods
+    return {name: fit(study, name, images, seed) for name in (OURS, *(n for n in chosen if n != OURS))}
+
+
+def _blocks(tensor: Tensor, side: int = 8) -> Tensor:
+    """Every pixel as a square, so that there is an interior."""
+    return tensor.repeat_interleave(side, 1).repeat_interleave(side, 2)
+
+
+def _digest(name: str, seed: int, options: Mapping[str, Any], images: Predictions) -> str:
+    digest = hashlib.sha256(_code() + json.dumps([name, seed, dict(options)]).encode())
+    for prediction in images:
+        digest.update(prediction.key.encode())
+        for tensor in (prediction.logits, prediction.labels, prediction.image):
+            if tensor is not None:
+                digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+@cache
+def _code() -> bytes:
+    """The digest of all code that a fit may run."""
+    root = Path(calibrant.__file__).parent
+    files = [*root.glob("calibrators/*.py"), *root.glob("networks/*.py"), *root.glob("training/*.py")]
+    files += [root / "predictions.py", Path(_methods.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).digest()

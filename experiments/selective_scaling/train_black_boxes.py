@@ -1,0 +1,220 @@
+"""Train a segmenter of Hugging Face's from scratch on CamVid, and save the folder that ``calibrant predict`` opens.
+
+    python -m experiments.selective_scaling.train_black_boxes [--family segformer-b0] [--device cuda] [-o runs/b0]
+    calibrant predict runs/b0 ../shared/data/camvid --dataset camvid --shorter-side 180 -o runs/b0-test
+
+Stopped by Ctrl-C or otherwise, the same command goes on from the last checkpoint, and ends with the same weights.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from calibrant._shapes import IGNORE, Tensor
+from calibrant.data import StreetScenes, camvid
+from calibrant.predictions import Example, Examples, Prediction
+from calibrant.training import Alone, Augmentation, Batches, Devices, open_fabric, train
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is trained; the defaults suit two cores, ``full_size`` a GPU.
+
+    :param split: which frames of CamVid to train on.
+    :param size: rows and columns that frames are reduced to.
+    :param crop: rows and columns of the windows that are learnt from.
+    """
+
+    folder: str = "../shared/data/camvid"
+    split: str = "train"
+    family: str = "segformer-b0"
+    size: tuple[int, int] = (180, 240)
+    crop: tuple[int, int] = (160, 192)
+    steps: int = 6000
+    batch: int = 8
+    rate: float = 6e-4
+    warm_up: int = 200
+    weight_decay: float = 0.01
+    checkpoint_every: int = 200
+    seed: int = 0
+
+    def full_size(self) -> "Config":
+        """Return the same for a GPU: whole frames, more of them."""
+        return replace(self, size=(360, 480), crop=(320, 384), steps=20_000, batch=16)
+
+    @classmethod
+    def smoke(cls, family: str = "segformer-tiny") -> "Config":
+        """Seconds, on made streets."""
+        return cls(
+            "", "", family, size=(32, 48), crop=(32, 32), steps=6, batch=2, rate=3e-3, warm_up=1, checkpoint_every=2
+        )
+
+
+def segformer(labels: Mapping[str, Any], depth: int, widths: list[int], decoder: int) -> nn.Module:
+    """Return a SegFormer (Xie et al., NeurIPS 2021); B0 has depth 2, widths 32 to 256 and a decoder of 256."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    heads = [max(1, width // widths[0]) for width in widths]
+    sizes = {
+        "depths": [depth] * 4,
+        "hidden_sizes": widths,
+        "num_attention_heads": heads,
+        "decoder_hidden_size": decoder,
+    }
+    return SegformerForSemanticSegmentation(SegformerConfig(**sizes, **labels))
+
+
+def upernet(labels: Mapping[str, Any], depths: list[int], widths: list[int], decoder: int) -> nn.Module:
+    """Return UperNet (Xiao et al., ECCV 2018) on a ConvNeXt (Liu et al., CVPR 2022)."""
+    from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
+
+    backbone = ConvNextConfig(hidden_sizes=widths, depths=depths, out_features=STAGES)
+    config = UperNetConfig(backbone_config=backbone, hidden_size=decoder, use_auxiliary_head=False, **labels)
+    return UperNetForSemanticSegmentation(config)
+
+
+FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "segformer-b0": lambda labels: segformer(labels, 2, [32, 64, 160, 256], 256),
+    "segformer-half": lambda labels: segformer(labels, 2, [16, 32, 80, 128], 128),
+    "segformer-quarter": lambda labels: segformer(labels, 2, [8, 16, 40, 64], 64),
+    "segformer-tiny": lambda labels: segformer(labels, 1, [8, 8, 16, 16], 16),
+    "upernet-convnext": lambda labels: upernet(labels, [2, 2, 4, 2], [32, 64, 128, 256], 64),
+    "upernet-tiny": lambda labels: upernet(labels, [1, 1, 1, 1], [8, 8, 16, 16], 16),
+}
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Examples at a smaller size, in the form that batches are drawn from; one annotator, no logits."""
+
+    examples: Any
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> Prediction:
+        example: Example = self.examples[i]
+        image = F.interpolate(example.image[None], self.size, mode="bilinear", antialias=True)[0]
+        labels = F.interpolate(example.labels[:1].float()[None], self.size, mode="nearest-exact")[0].long()
+        return Prediction(example.key, torch.zeros(1, *self.size), labels, image)
+
+
+class Segmentation:
+    """Cross-entropy over labelled pixels, AdamW, a rate that rises, then falls to zero in a straight line."""
+
+    def __init__(self, network: nn.Module, batches: Batches, config: Config, devices: Devices, scale: Any):
+        self.plain, self.batches, self.config, self.devices, self.scale = network, batches, config, devices, scale
+        optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=config.weight_decay)
+        self.network, self.optimiser = devices.setup(network, optimiser)
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        """Take one step."""
+        config, devices = self.config, self.devices
+        rate = config.rate * min((number + 1) / config.warm_up, 1 - number / config.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = self.batches.draw(number, part=devices.global_rank, parts=devices.world_size).to(devices.device)
+        assert batch.image is not None
+        labels = batch.labels[:, 0]
+        with devices.autocast():
+            logits = self.network(pixel_values=self.scale(batch.image)).logits
+            logits = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear")
+            loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+            loss = loss / (labels != IGNORE).sum().clamp(1)
+        self.optimiser.zero_grad()
+        devices.backward(loss)
+        self.optimiser.step()
+        seen = labels != IGNORE
+        right = (logits.detach().argmax(1) == labels)[seen].float().mean()
+        return {"loss": loss.detach(), "pixel accuracy": right}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step needs."""
+        return {"network": self.plain.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        self.plain.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
+        """Nothing beyond what diverges."""
+        return ()
+
+
+def examples_of(config: Config) -> tuple[Examples, tuple[str, ...]]:
+    """Return the images to train on and the names of their classes: CamVid's, or made streets if there is no folder."""
+    if config.folder:
+        found = camvid(config.folder, config.split)
+        return found, found.class_names
+    scenes = StreetScenes(4, size=config.size, seed=config.seed)
+    return scenes, tuple(scenes.class_names)
+
+
+def main(config: Config, output: Path, *, device: str = "cpu", precision: str = "32-true") -> nn.Module:
+    """Train, save the folder, and return the model in eval mode."""
+    from transformers import SegformerImageProcessor
+
+    from calibrant.models._normalise import Normalisation, Normalise
+
+    begun = time.monotonic()
+    examples, names = examples_of(config)
+    torch.manual_seed(config.seed)
+    network = FAMILIES[config.family](
+        {"id2label": dict(enumerate(names)), "label2id": {n: k for k, n in enumerate(names)}}
+    )
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{config.family}: {count:,} parameters, {len(examples)} images", flush=True)
+    devices = Alone(device) if precision == "32-true" else open_fabric(accelerator=device, precision=precision)
+    network.train()
+    batches = Batches(
+        Reduced(examples, config.size), config.batch, Augmentation.of_scenes(crop=config.crop), config.seed
+    )
+    scale = Normalise(Normalisation.named("imagenet")).to(devices.device)
+    trainee = Segmentation(network, batches, config, devices, scale)
+
+    def tell(done: int, figures: Mapping[str, float]) -> None:
+        told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        print(f"step {done} of {config.steps}: {told}; {time.monotonic() - begun:.0f} s", flush=True)
+
+    # The folder is where checkpoints of this training lie; all that matters for going on with it is in its name.
+    name = f"{config.family} on CamVid, {asdict(config)}"
+    train(
+        trainee, steps=config.steps, seed=config.seed, name=name, folder=output / "training",
+        checkpoint_every=config.checkpoint_every, watch=tell, devices=devices,
+    )  # fmt: skip
+    network.eval().cpu().save_pretrained(output)
+    rows, columns = config.size
+    SegformerImageProcessor(size={"height": rows, "width": columns}).save_pretrained(output)
+    print(f"saved: {output}", flush=True)
+    return network
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=FAMILIES, default="segformer-b0")
+    parser.add_argument("--split", default="train", help="of CamVid: a standard part, or a list in its splits/")
+    parser.add_argument("--steps", type=int, help="of training")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--full-size", action="store_true", help="whole frames, for a GPU")
+    parser.add_argument("--output", "-o", type=Path, help="runs/FAMILY if not said")
+    parser.add_argument("--smoke", action="store_true", help="made streets, in seconds")
+    given = parser.parse_args()
+    chosen = Config.smoke() if given.smoke else replace(Config(), family=given.family, split=given.split)
+    chosen = chosen.full_size() if given.full_size else chosen
+    chosen = chosen if given.steps is None else replace(chosen, steps=given.steps)
+    main(chosen, given.output or Path("runs") / chosen.family, device=given.device, precision=given.precision)

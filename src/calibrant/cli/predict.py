@@ -1,0 +1,192 @@
+"""``calibrant predict``: run a black box over images and store its logits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def predict(
+    model: Annotated[
+        str, typer.Argument(help="A Hugging Face folder or name, .onnx, .pt, .pt2, a MONAI bundle, or module:function.")
+    ],
+    data: Annotated[Path, typer.Argument(help="The folder of the data set.")],
+    store: Annotated[str, typer.Option("--output", "-o", help="Where the store goes: a path or an fsspec URL.")],
+    dataset: Annotated[
+        str, typer.Option(help="folder (images/ and labels/), huggingface, ade20k, camvid, cityscapes, davis, …")
+    ] = "folder",
+    split: Annotated[str | None, typer.Option(help="Which part of the data set, such as val.")] = None,
+    class_names: Annotated[
+        str, typer.Option(help="folder, huggingface: names with commas between, or a text file with one a line.")
+    ] = "",
+    ignore_index: Annotated[
+        int | None, typer.Option(help="folder, huggingface: the label of unlabelled pixels, 255 if not said; -1: none.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    resolution: Annotated[
+        str, typer.Option(help="Store logits as the network answers, or upsampled to the labels: network, label.")
+    ] = "network",
+    crop: Annotated[str | None, typer.Option(help="Slide windows of this size: 512, or 512,1024 (rows, columns).")] = (
+        None
+    ),
+    overlap: Annotated[float, typer.Option(help="The share of a window that the next repeats.")] = 1 / 3,
+    scales: Annotated[str, typer.Option(help="Test at several sizes, such as 0.5,0.75,1,1.25,1.5,1.75.")] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Test mirrored, left to right, too.")] = False,
+    shorter_side: Annotated[int | None, typer.Option(min=1, help="Resize images to this before all else.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="none, imagenet, or means/deviations; a Hugging Face model says it itself.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    batch: Annotated[int, typer.Option(min=1, help="So many images at once, if they are of one size.")] = 1,
+    dtype: Annotated[
+        str | None, typer.Option(help="Store logits as float16, bfloat16 or float32; as they come if not said.")
+    ] = None,
+    images: Annotated[bool, typer.Option(help="Keep the images in the store, for reports and image-wise methods.")] = (
+        True
+    ),
+    trust: Annotated[bool, typer.Option("--trust", help="Let code that comes with the model run.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
+) -> None:
+    """Run MODEL over DATA and store its logits, before any softmax.
+
+    Interrupted, the same command goes on, and the store is the same to the byte.
+    """
+    from calibrant.cli._console import aside, bars, console
+    from calibrant.cli._datasets import OWN, open_examples
+    from calibrant.cli.import_ import names_in
+    from calibrant.data import Provenance, write_store
+    from calibrant.models import BlockPredictions, InViews, open_model
+    from calibrant.predictions import Subset
+
+    def read(names: tuple[str, ...]) -> Any:
+        return open_examples(dataset, data, split=split, class_names=names, ignore_index=ignore_index)
+
+    # The cheaper of the two first, so that a wrong path is told at once.
+    published = None if dataset in OWN and not class_names else read(names_in(class_names))
+    opened = open_model(model, device=device, trust=trust, normalise=normalise, resolution=resolution)
+    examples: Any = read(opened.class_names) if published is None else published
+    note = _check_classes(model, opened, examples)
+    if note:
+        aside.print(f"note: {note}", highlight=False)
+    some: Any = examples if limit is None or limit >= len(examples) else Subset(examples, range(limit))
+    factors = _numbers(scales, "--scales", float)
+    window = None if crop is None else _numbers(crop, "--crop", int)
+    run: Any = opened.run
+    if window or factors != (1.0,) or flip or shorter_side:
+        run = InViews(run, crop=window, overlap=overlap, scales=factors, flip=flip, shorter_side=shorter_side)
+    source = BlockPredictions(run, some, batch_size=batch, resolution=resolution, device=device, precision=precision)
+    provenance = Provenance(
+        model=opened.description + ("" if precision == "32-true" else f", {precision}"),
+        data=getattr(examples, "name", "") or str(data),
+        resolution=_told(opened.answers, resolution, window, overlap, factors, flip, shorter_side),
+        class_names=examples.class_names,
+        ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
+    )
+    with bars() as progress:
+        task = progress.add_task("predicting", total=len(source))
+        watched = _Watched(source, lambda done: progress.update(task, completed=done), model, examples.class_names)
+        stored = write_store(
+            watched, store, provenance=provenance, dtype=dtype, with_images=images, overwrite=overwrite
+        )
+    console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
+
+
+class _Watched:
+    """A source that moves a bar as it is read, and looks at the number of classes first."""
+
+    def __init__(self, source: Any, move: Any, model: str, class_names: tuple[str, ...]):
+        self.source, self.move, self.model, self.class_names = source, move, model, class_names
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.source.keys
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int, /) -> Any:
+        return self.strided(i)
+
+    def strided(self, i: int) -> Any:
+        answer = self.source.strided(i)
+        if answer.logits.shape[0] != len(self.class_names):
+            raise _unlike(self.model, answer.logits.shape[0], (), self.class_names)
+        self.move(i + 1)
+        return answer
+
+
+def _check_classes(model: str, opened: Any, examples: Any) -> str:
+    """Raise if the model cannot have these classes; return what is odd about their names."""
+    theirs, ours = tuple(opened.class_names), tuple(examples.class_names)
+    if opened.num_classes not in (None, len(ours)):
+        raise _unlike(model, opened.num_classes, theirs, ours)
+    a, b = ([name.casefold().strip() for name in names] for names in (theirs, ours))
+    if not a or a == b:
+        return ""
+    place = next(k for k, (one, other) in enumerate(zip(a, b, strict=True)) if one != other)
+    told = f"class {place} is {theirs[place]!r} to the model and {ours[place]!r} in the data"
+    if sorted(a) == sorted(b):
+        from calibrant.errors import InputError
+
+        raise InputError(
+            f"{model}: expected classes in the order of the data; got another order: {told}. Put the model's outputs, "
+            "or the label ids, in the other's order."
+        )
+    return f"{told}; going on, as there are {len(ours)} of both."
+
+
+def _unlike(model: str, count: int, theirs: tuple[str, ...], ours: tuple[str, ...]) -> Exception:
+    from calibrant.errors import InputError
+
+    def shown(names: tuple[str, ...]) -> str:
+        return f" ({', '.join(names[:4])}{', …' if names[4:] else ''})" if names else ""
+
+    return InputError(
+        f"{model}: expected a model with the {len(ours)} classes of the data{shown(ours)}; it has "
+        f"{count}{shown(theirs)}. Choose the data set that it was trained for, or name the classes: --class-names."
+    )
+
+
+def _numbers(text: str, option: str, kind: type) -> tuple[Any, ...]:
+    from calibrant.errors import InputError
+
+    try:
+        return tuple(kind(part) for part in text.replace("x", ",").split(","))
+    except ValueError as error:
+        raise InputError(f"expected numbers with commas between; got {option} {text!r}.") from error
+
+
+def _told(
+    answers: str,
+    resolution: str,
+    crop: tuple[int, ...] | None,
+    overlap: float,
+    scales: tuple[float, ...],
+    flip: bool,
+    shorter_side: int | None,
+) -> str:
+    """Say in words at what size the model is judged, and how it was run."""
+    said = (
+        "the labels' size, logits upsampled linearly"
+        if resolution == "label"
+        else ("the network's own, upsampled linearly to the labels when read")
+    )
+    parts = [said, answers]
+    if shorter_side is not None:
+        parts.append(f"images resized to a shorter side of {shorter_side}")
+    if crop is not None:
+        size = " x ".join(map(str, crop))
+        parts.append(f"windows of {size}, overlap {overlap:.3g}, mean of logits")
+    if scales != (1.0,) or flip:
+        views = f"scales {', '.join(f'{scale:g}' for scale in scales)}" + (" and mirrored" if flip else "")
+        parts.append(f"{views}, mean of probabilities" if len(scales) > 1 or flip else views)
+    return "; ".join(part for part in parts if part)
+
+
+def _ignored(ignore_index: int | None) -> str:
+    return "nothing" if ignore_index == -1 else f"{255 if ignore_index is None else ignore_index} in the labels"

@@ -1,0 +1,173 @@
+"""Opening a model by name: what lies at the path, or what the name means, decides how.
+
+==========================  ======================================================================  =============
+what is given               what it is                                                              needs trust
+==========================  ======================================================================  =============
+folder with config.json     Hugging Face ``transformers``, as ``save_pretrained`` writes it          if it has code
+``owner/name``              the same, from the hub                                                  if it has code
+``file.onnx``               ONNX, run by onnxruntime                                                no
+``file.pt``, ``.pt2`` …     TorchScript, ``torch.export``, or a pickled module                      yes
+folder with ``configs/``    a MONAI bundle                                                          yes
+``module:function``         your own; also ``path/to/file.py:function``                             yes
+==========================  ======================================================================  =============
+
+Weights are read as safetensors, or with ``weights_only=True``. What can run code needs ``trust=True``, and says so.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibrant._check import check_choice
+from calibrant.errors import DataError, InputError
+from calibrant.models._files import open_onnx, open_torch_file
+from calibrant.models._huggingface import open_hugging_face
+from calibrant.models._monai import is_bundle, open_bundle
+from calibrant.models._normalise import Normalisation
+from calibrant.models.blocks import RESOLUTIONS
+from calibrant.models.opened import OpenedModel, Scaled, must_trust
+
+TORCH_FILES = (".pt", ".pth", ".pt2", ".ts", ".ptc", ".ckpt", ".bin", ".safetensors")
+
+
+def open_model(
+    spec: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    trust: bool = False,
+    normalise: str | None = None,
+    resolution: str = "network",
+) -> OpenedModel:
+    """Return the model that a path or a name stands for, as a callable from images in [0, 1] to logits.
+
+    :param spec: see the table above. A function is called without arguments and returns the model; one that has an
+        argument without default is the model itself: images ``n k *s`` in [0, 1] to logits ``n c *t``.
+    :param device: where it runs: ``cpu``, ``cuda``, ``cuda:1``.
+    :param trust: allow code that comes with the model to run.
+    :param normalise: how images in [0, 1] are scaled: ``none``, ``imagenet``, or ``means/deviations`` with commas. By
+        default as a Hugging Face model's ``preprocessor_config.json`` says, and not at all for the others.
+    :param resolution: ``label`` or ``network``: whether mask classifiers upsample masks to the image before they
+        become logits (as published). All others answer at their own resolution.
+    :raises DataError: there is no model there, or it cannot be opened.
+    :raises InputError: it needs trust, or an option cannot be used.
+
+    >>> open_model("no/such/model.onnx")
+    Traceback (most recent call last):
+    calibrant.errors.DataError: no/such/model.onnx: expected a file of a model; there is none. Check the path.
+    """
+    check_choice(resolution, RESOLUTIONS, "resolution")
+    _check_device(device)
+    name, path = os.fspath(spec), Path(spec)
+    how = None if normalise is None else Normalisation.named(normalise)
+    plain = how or Normalisation()
+    if path.is_dir():
+        if is_bundle(path):
+            return open_bundle(path, device=device, trust=trust, normalisation=plain)
+        if (path / "config.json").is_file():
+            return open_hugging_face(name, device=device, trust=trust, normalisation=how, resolution=resolution)
+        raise DataError(
+            f"{path}: expected a folder with config.json (Hugging Face, save_pretrained) or configs/metadata.json (a "
+            f"MONAI bundle); it has {_some(path)}. Give the folder that holds one of these."
+        )
+    if path.is_file():
+        if path.suffix.lower() == ".onnx":
+            return open_onnx(path, device=device, normalisation=plain)
+        if path.suffix.lower() in TORCH_FILES:
+            return open_torch_file(path, device=device, trust=trust, normalisation=plain)
+        raise DataError(
+            f"{path}: expected a model file, .onnx or {', '.join(TORCH_FILES[:3])}; got {path.suffix or 'no ending'}. "
+            "Write a function that opens it, and pass module:function."
+        )
+    if re.fullmatch(r"[\w./\\-]+:\w+", name):
+        if not trust:
+            raise must_trust(name, "it is your own code, or somebody's")
+        return _open_function(name, device=device, normalisation=plain)
+    if path.suffix.lower() in (".onnx", *TORCH_FILES) or re.match(r"[./~]|[A-Za-z]:\\", name):
+        raise DataError(f"{name}: expected a file of a model; there is none. Check the path.")
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        return open_hugging_face(name, device=device, trust=trust, normalisation=how, resolution=resolution)
+    raise DataError(
+        f"{name}: expected a folder, a file, a name on the Hugging Face hub (owner/name), or module:function; it is "
+        "none of these. Check the path."
+    )
+
+
+def _open_function(name: str, *, device: str, normalisation: Normalisation) -> OpenedModel:
+    where, _, attribute = name.rpartition(":")
+    try:
+        module = _file_module(Path(where)) if where.endswith(".py") else _module(where)
+        found: Any = getattr(module, attribute)
+    except (ImportError, AttributeError, OSError) as error:
+        raise DataError(
+            f"{name}: expected {attribute!r} in the Python module {where!r}; {error}. Run the command from the folder "
+            "that holds the module, or write the path of its file: path/to/file.py:function."
+        ) from error
+    if not callable(found):
+        raise DataError(f"{name}: expected a function or a model; got {type(found).__name__}. Name the function.")
+    model: Callable[..., Any] = found
+    if not isinstance(found, torch.nn.Module) and not _required(found):
+        model = found()
+        if not callable(model):
+            raise DataError(
+                f"{name}: expected the function to return a model, a callable from images to logits; got "
+                f"{type(model).__name__}. Return the module, or a function of images."
+            )
+    # Errors of the user's own code reach the user as they are, with their traceback.
+    run = _Plain(model, normalisation, name=name).to(device)
+    return OpenedModel(run, f"{name} ({type(model).__name__}, {normalisation})")
+
+
+class _Plain(Scaled):
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.model(self.normalise(images))
+
+
+def _module(name: str) -> Any:
+    sys.path.insert(0, os.getcwd())  # as python -m does; a script that was installed does not
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(os.getcwd())
+
+
+def _file_module(path: Path) -> Any:
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    if found is None or found.loader is None or not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def _required(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return any(p.default is inspect.Parameter.empty and p.kind not in kinds for p in parameters)
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InputError(f"expected a device such as cpu, cuda or cuda:1; got {device!r}.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"expected a device that torch can use here; got {device!r}, and torch sees no GPU. Use --device cpu, or "
+            "install a torch with CUDA."
+        )
+
+
+def _some(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "nothing in it"

@@ -1,9 +1,10 @@
 """Does calibrated adversarial refinement redraw what four radiologists drew? Real CT crops of LIDC-IDRI.
 
-    python -m experiments.car.lidc [--finished | --train NAME SEED ...] [--published | --smoke]
+    python -m experiments.car.lidc [--finished | --scored | --train NAME SEED ...] [--published | --smoke]
 
 Trains all that is not trained yet and scores it on patients that nothing was trained on; what is done is kept under
-``runs/``. ``--finished`` trains nothing and scores what there is; ``--train CAR 0`` trains that alone (``F 0`` is F).
+``runs/``. ``--finished`` trains nothing and scores what there is, ``--scored`` shows what is scored already;
+``--train CAR 0`` trains that alone (``F 0`` is F).
 """
 
 import argparse
@@ -57,11 +58,14 @@ Rows = dict[str, dict[int, Columns]]
 """Scores by row and seed."""
 
 
-def samplers(config: Config, images: Images, seed: int, train: bool) -> Iterator[tuple[str, Images, Sampler]]:
+def samplers(
+    config: Config, images: Images, seed: int, *, train: bool, score: bool
+) -> Iterator[tuple[str, Images, Sampler]]:
     """Yield the rows of a seed that are drawn by samplers: name, images behind what it stands, sampler."""
     yield "independent pixels", images, IndependentSampler()
     yield "copula, one level", images, CopulaSampler(image=1.0)
-    yield "copula, fitted", images, fitted_copula(config, images, seed)
+    if score or (Path(config.runs) / f"copula-{seed}").exists():
+        yield "copula, fitted", images, fitted_copula(config, images, seed)
     others = config.other_seeds
     behind = {"F": images}
     for name in ("temperature", "correctness") if seed in others else ():
@@ -74,13 +78,17 @@ def samplers(config: Config, images: Images, seed: int, train: bool) -> Iterator
                 yield name, behind[arm.behind], sampler
 
 
-def score_all(config: Config, images: Images, *, train: bool) -> tuple[Rows, dict[int, dict[str, Sampler]]]:
+def score_all(
+    config: Config, images: Images, *, train: bool, score: bool
+) -> tuple[Rows, dict[int, dict[str, Sampler]]]:
     """Return the scores of every row that is there, and the samplers of each seed."""
     rows: Rows = {}
     kept: dict[int, dict[str, Sampler]] = {}
 
     def add(name: str, seed: int, draw: Any, about: object = "") -> None:
         path = Path(config.runs) / "scores" / f"{name.replace(' ', '_').replace(',', '')}-{seed}.pt"
+        if not (score or path.exists()):
+            return
         of = f"{config.num_samples} samples, {about}"
         rows.setdefault(name, {})[seed] = kept_columns(path, of, draw)
         print(f"{name}, seed {seed}: GED 16 {float(rows[name][seed]['GED 16'].mean()):.4f}", flush=True)
@@ -92,7 +100,7 @@ def score_all(config: Config, images: Images, *, train: bool) -> tuple[Rows, dic
             continue
         behind = behind_calibration_network(config, images, seed)
         add("F's argmax", seed, partial(argmax, behind.test, config.num_samples))
-        for name, seen, sampler in samplers(config, behind, seed, train):
+        for name, seen, sampler in samplers(config, behind, seed, train=train, score=score):
             kept.setdefault(seed, {})[name] = sampler
             add(name, seed, partial(_drawn, config, seen, sampler, seed), sampler)
     return rows, kept
@@ -159,11 +167,11 @@ def show(figures: dict[str, dict[str, Any]], gaps: dict[str, dict[str, Any]]) ->
         print(f"{name:44s} GED 16, HM-IoU 16, diversity: {told}")
 
 
-def main(config: Config, *, train: bool = True) -> dict[str, Any]:
-    """Run what is missing (or not), score, print, record; return the figures."""
+def main(config: Config, *, train: bool = True, score: bool = True) -> dict[str, Any]:
+    """Run and score what is missing (or not), print, record; return the figures."""
     begun = time.monotonic()
     images = Images.read(config)
-    rows, kept = score_all(config, images, train=train)
+    rows, kept = score_all(config, images, train=train, score=score)
     patients = Patients([each.key for each in images.test], num_resamples=config.num_resamples)
     figures = table(rows, patients)
     gaps = differences(rows, patients, compared(config))
@@ -175,7 +183,7 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             for name in ["F", *arms(config)]
             for seed in rows.get("F's argmax" if name == "F" else name, ())
         },
-        "copulas": {seed: repr(each["copula, fitted"]) for seed, each in kept.items()},
+        "copulas": {seed: repr(each["copula, fitted"]) for seed, each in kept.items() if "copula, fitted" in each},
     }
     folder = RESULTS if config.folder else Path(config.runs)
     if kept:
@@ -202,6 +210,7 @@ if __name__ == "__main__":
     parser.add_argument("--smoke", action="store_true", help="a few steps of each part on made data, in seconds")
     parser.add_argument("--published", action="store_true", help="the paper's networks; wants a GPU")
     parser.add_argument("--finished", action="store_true", help="score what is trained, train nothing")
+    parser.add_argument("--scored", action="store_true", help="train and score nothing, show what is there")
     parser.add_argument("--train", nargs="+", action="append", metavar="NAME SEED", help="train this alone")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -214,4 +223,4 @@ if __name__ == "__main__":
         if given.train:
             train_alone(chosen, [(name, int(seed)) for name, *seeds in given.train for seed in seeds])
         else:
-            main(chosen, train=not given.finished)
+            main(chosen, train=not (given.finished or given.scored), score=not given.scored)

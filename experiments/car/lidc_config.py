@@ -17,8 +17,8 @@ SMALL = RefinementRecipe.small(
     r1_weight=0.1,
     average=0.99,
 )
-"""For a training of minutes: faster rates than ``RefinementRecipe.small``, a weaker penalty, and a calibration loss that
-weighs 20 times the adversarial one (released: half)."""
+"""For a training of minutes: faster rates than ``RefinementRecipe.small``, a weaker penalty, and a calibration loss
+that weighs 20 times the adversarial one (released: half)."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def test_hard_samples_pay_for_chance_and_soft_ones_do_not():
         assert float(calibration_loss(target.expand(m, -1, -1, -1), target)) == pytest.approx(0, abs=1e-6)
 
 
+@torch.no_grad()
 def test_first_weights_of_the_discriminator_let_images_through():
     torch.manual_seed(0)
     images = torch.randn(8, 3, 40, 40)

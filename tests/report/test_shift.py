@@ -29,7 +29,7 @@ def test_the_table_has_a_column_for_each_score_in_each_place(places):
     console.print(shift_table(places))
     text = console.export_text()
     assert (text.count("day"), text.count("night")) == (2, 2)
-    row = next(line for line in text.splitlines() if line.startswith("good"))
+    row = next(line for line in text.splitlines() if line.lstrip().startswith("good"))
     assert row.split()[-1] == "1.50"
     for place in places.values():
         assert f"{place.values['good']['nll'].value:.3f}" in row

@@ -131,6 +131,8 @@ def _auto_class(transformers: Any, spec: str, said: dict[str, Any], trust: bool)
 def _task(transformers: Any, spec: str) -> dict[str, Tensor]:
     """Return what OneFormer is told: the tokens of "the task is semantic"."""
     found = _read(spec, lambda: transformers.AutoTokenizer.from_pretrained(spec), "the tokenizer of OneFormer")
+    if len(found) < 4:  # where its files are missing transformers makes one that knows no letter
+        raise DataError(f"{spec}: expected the tokenizer of OneFormer; got none. Save it into the folder, too.")
     length = 77  # OneFormerProcessor's own
     tokens = found(["the task is semantic"], padding="max_length", max_length=length, truncation=True)
     # The processor multiplies token ids by the attention mask, which sets the padding to 0.

@@ -25,11 +25,11 @@ check: setup  ## lint, format, floors, types
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/ty check -q --python $(VENV)
 
-test: setup
-	$(BIN)/python -m pytest -q
+test: setup  ## one thread: the tensors are tiny, and threads would wait for each other longer than they compute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 shapes: setup  ## the tests with every shape annotation turned into a check
-	$(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
 
 page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
 	$(BIN)/python tools/check_page.py demo/report.html

@@ -1,6 +1,6 @@
-"""Train a segmenter of Hugging Face's from scratch on CamVid, and save the folder that ``calibrant predict`` opens.
+"""Train a segmenter of Hugging Face's from scratch on real images; ``calibrant predict`` opens the folder it saves.
 
-    python -m experiments.selective_scaling.train_black_boxes [--family segformer-b0] [--device cuda] [-o runs/b0]
+    python -m experiments.selective_scaling.train_black_boxes [--data camvid] [--family segformer-b0] [-o runs/b0]
     calibrant predict runs/b0 ../shared/data/camvid --dataset camvid --shorter-side 180 -o runs/b0-test
 
 Stopped by Ctrl-C or otherwise, the same command goes on from the last checkpoint, and ends with the same weights.
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from calibrant._shapes import IGNORE, Tensor
-from calibrant.data import StreetScenes, camvid
+from calibrant.data import StreetScenes, aerial, camvid, davis
 from calibrant.predictions import Example, Examples, Prediction
 from calibrant.training import Alone, Augmentation, Batches, Devices, open_fabric, train
 
@@ -29,34 +29,54 @@ STAGES = ["stage1", "stage2", "stage3", "stage4"]
 class Config:
     """What is trained; the defaults suit two cores, ``full_size`` a GPU.
 
-    :param split: which frames of CamVid to train on.
-    :param size: rows and columns that frames are reduced to.
+    :param data: a name in ``DATA``; empty for made streets.
+    :param split: which of its images to train on.
+    :param size: rows and columns that images are reduced to.
     :param crop: rows and columns of the windows that are learnt from.
     """
 
+    data: str = "camvid"
     folder: str = "../shared/data/camvid"
-    split: str = "train"
+    split: str = "lighting_day_train"
     family: str = "segformer-b0"
     size: tuple[int, int] = (180, 240)
-    crop: tuple[int, int] = (160, 192)
-    steps: int = 6000
-    batch: int = 8
-    rate: float = 6e-4
-    warm_up: int = 200
+    crop: tuple[int, int] = (128, 160)
+    steps: int = 2000
+    batch: int = 4
+    rate: float = 1e-3
+    warm_up: int = 100
     weight_decay: float = 0.01
     checkpoint_every: int = 200
     seed: int = 0
 
     def full_size(self) -> "Config":
-        """Return the same for a GPU: whole frames, more of them."""
-        return replace(self, size=(360, 480), crop=(320, 384), steps=20_000, batch=16)
+        """Return the same for a GPU: twice the size, more images."""
+        size, crop = ((2 * rows, 2 * columns) for rows, columns in (self.size, self.crop))
+        return replace(self, size=size, crop=crop, steps=20_000, batch=16, rate=6e-4)
 
     @classmethod
     def smoke(cls, family: str = "segformer-tiny") -> "Config":
         """Seconds, on made streets."""
         return cls(
-            "", "", family, size=(32, 48), crop=(32, 32), steps=6, batch=2, rate=3e-3, warm_up=1, checkpoint_every=2
-        )
+            *("", "", "", family), size=(32, 48), crop=(32, 32), steps=6, batch=2, rate=3e-3, warm_up=1,
+            checkpoint_every=2,
+        )  # fmt: skip
+
+
+DATA: Mapping[str, Callable[[str, str], Any]] = {"camvid": camvid, "davis": davis, "aerial": aerial}
+
+USUAL: Mapping[str, Config] = {
+    "camvid": Config(),
+    "davis": Config(
+        "davis", "../shared/data/davis2016_val", "temporal_first_half_train", "segformer-half",
+        size=(120, 216), crop=(96, 160), steps=1000,
+    ),
+    "aerial": Config(
+        "aerial", "../shared/data/dubai_aerial", "spatial_source_train", "segformer-half",
+        size=(192, 224), crop=(128, 160), steps=1000,
+    ),
+}  # fmt: skip
+"""What is trained on each data set if nothing else is said."""
 
 
 def segformer(labels: Mapping[str, Any], depth: int, widths: list[int], decoder: int) -> nn.Module:
@@ -156,9 +176,9 @@ class Segmentation:
 
 
 def examples_of(config: Config) -> tuple[Examples, tuple[str, ...]]:
-    """Return the images to train on and the names of their classes: CamVid's, or made streets if there is no folder."""
-    if config.folder:
-        found = camvid(config.folder, config.split)
+    """Return the images to train on and the names of their classes; made streets if no data set is named."""
+    if config.data:
+        found = DATA[config.data](config.folder, config.split)
         return found, found.class_names
     scenes = StreetScenes(4, size=config.size, seed=config.seed)
     return scenes, tuple(scenes.class_names)
@@ -191,7 +211,7 @@ def main(config: Config, output: Path, *, device: str = "cpu", precision: str = 
         print(f"step {done} of {config.steps}: {told}; {time.monotonic() - begun:.0f} s", flush=True)
 
     # The folder is where checkpoints of this training lie; all that matters for going on with it is in its name.
-    name = f"{config.family} on CamVid, {asdict(config)}"
+    name = f"{config.family}, {asdict(config)}"
     train(
         trainee, steps=config.steps, seed=config.seed, name=name, folder=output / "training",
         checkpoint_every=config.checkpoint_every, watch=tell, devices=devices,
@@ -205,16 +225,19 @@ def main(config: Config, output: Path, *, device: str = "cpu", precision: str = 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", choices=FAMILIES, default="segformer-b0")
-    parser.add_argument("--split", default="train", help="of CamVid: a standard part, or a list in its splits/")
+    parser.add_argument("--data", choices=DATA, default="camvid")
+    parser.add_argument("--folder", help="where it lies")
+    parser.add_argument("--split", help="a part of the data set, or a list in its splits/")
+    parser.add_argument("--family", choices=FAMILIES)
     parser.add_argument("--steps", type=int, help="of training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="32-true")
-    parser.add_argument("--full-size", action="store_true", help="whole frames, for a GPU")
+    parser.add_argument("--full-size", action="store_true", help="twice the size, for a GPU")
     parser.add_argument("--output", "-o", type=Path, help="runs/FAMILY if not said")
     parser.add_argument("--smoke", action="store_true", help="made streets, in seconds")
     given = parser.parse_args()
-    chosen = Config.smoke() if given.smoke else replace(Config(), family=given.family, split=given.split)
+    chosen = Config.smoke() if given.smoke else USUAL[given.data]
     chosen = chosen.full_size() if given.full_size else chosen
-    chosen = chosen if given.steps is None else replace(chosen, steps=given.steps)
+    said = {name: getattr(given, name) for name in ("folder", "split", "family", "steps")}
+    chosen = replace(chosen, **{name: value for name, value in said.items() if value is not None})
     main(chosen, given.output or Path("runs") / chosen.family, device=given.device, precision=given.precision)

@@ -10,12 +10,12 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def record(name: str, config: Any, seconds: float, figures: dict[str, Any]) -> Path:
-    """Write ``results/<name>.json``: figures, configuration, commit and time."""
+def record(name: str, config: Any, seconds: float, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write ``<name>.json`` into ``results/``, or another folder: figures, configuration, commit and time."""
     about = {"commit": _commit(), "seconds": round(seconds), "config": asdict(config)}
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     temporary = path.with_suffix(".tmp")
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     temporary.write_text(json.dumps(about | figures, indent=1, default=str) + "\n")
     os.replace(temporary, path)
     return path

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from experiments._record import RESULTS
 
 SETTINGS = {
     "axes.spines.right": False,
@@ -21,16 +20,19 @@ SETTINGS = {
 
 
 @contextmanager
-def drawn(name: str, panels: int, *, size: tuple[float, float], keep: bool) -> Iterator[list[Axes]]:
-    """Hand out panels side by side and write ``results/<name>.svg`` at the end: the same bytes for the same numbers.
+def drawn(
+    name: str, panels: int, *, size: tuple[float, float], folder: Path | None, share_y: bool = True
+) -> Iterator[list[Axes]]:
+    """Hand out panels side by side and write ``<name>.svg`` at the end: the same bytes for the same numbers.
 
-    :param keep: write the figure; on made data it is drawn and thrown away.
+    :param folder: where it goes; None, on made data, draws it and throws it away.
     """
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=size, layout="constrained")
-        yield list(figure.subplots(1, panels, squeeze=False, sharey=True)[0])
-        path = RESULTS / f"{name}.svg"
-        if keep:
+        yield list(figure.subplots(1, panels, squeeze=False, sharey=share_y)[0])
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{name}.svg"
             figure.savefig(path.with_suffix(".tmp"), format="svg", metadata={"Date": None})
             os.replace(path.with_suffix(".tmp"), path)
             print(path)

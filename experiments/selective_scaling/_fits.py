@@ -4,6 +4,7 @@ A fit is found again by its method, seed and options, by every number that it wa
 it: a change to any of them is another fit.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -19,9 +20,10 @@ import torch
 import calibrant
 from calibrant._shapes import Tensor
 from calibrant.calibrators import Calibrator, SelectiveScaling, load, save
-from calibrant.data import open_folder
+from calibrant.data import StoredPredictions, open_folder
 from calibrant.predictions import Prediction, Predictions, Subset, split
 from calibrant.testing import toy_predictions
+from experiments._record import RESULTS
 from experiments.selective_scaling import _methods
 from experiments.selective_scaling._methods import COMBINED, METHODS, OURS
 
@@ -42,6 +44,9 @@ class Study:
 
     :param folder: logits and labels; empty for made predictions.
     :param images: what local temperature scaling looks at besides.
+    :param store: predictions to look at instead, as ``calibrant predict`` and ``import`` store them.
+    :param stride: of a store, every so-manieth row and column is looked at.
+    :param output: where figures go; empty for ``experiments/results``.
     :param methods: the first is compared with all others.
     :param options: further arguments of a method's fit.
     :param cache: where fits are kept; empty for nowhere.
@@ -49,6 +54,9 @@ class Study:
 
     folder: str = "../shared/data/camvid_espnet_logits"
     images: str = "../shared/data/camvid/images"
+    store: str = ""
+    stride: int = 4
+    output: str = ""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = tuple(METHODS)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -60,6 +68,28 @@ class Study:
         """Return what runs in seconds, on made data."""
         few = {"folder": "", "seeds": (0,), "options": QUICK, "num_resamples": 20, "cache": ""}
         return cls(**(few | changes))
+
+    @property
+    def results(self) -> Path | None:
+        """Where figures go; None for those of made data, which are of no interest."""
+        if not (self.folder or self.store):
+            return None
+        return Path(self.output) if self.output else RESULTS
+
+
+def asked(config: type[S], doc: str | None) -> S:
+    """Return the study that the command line asks for: what is recorded, made data, or the user's own store."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
+    parser.add_argument("--store", help="your own predictions instead, as calibrant predict or import stored them")
+    parser.add_argument("--stride", type=int, default=4, help="of a store, take every so-manieth row and column")
+    parser.add_argument("--output", "-o", default="runs/studies", help="where the figures of your store go")
+    given = parser.parse_args()
+    if given.smoke:
+        return config.smoke()
+    if given.store:
+        return config(folder="", store=given.store, stride=given.stride, output=given.output)
+    return config()
 
 
 @dataclass(frozen=True)
@@ -78,11 +108,24 @@ class Fitted:
 
 
 def predictions_of(study: Study) -> list[Prediction]:
-    """Return the predictions of a study in memory: the folder's, or made ones if there is none."""
+    """Return the predictions of a study in memory: the store's, the folder's, or made ones if there is neither."""
+    if study.store:
+        return opened(study.store, study.stride)
     if study.folder:
         return list(open_folder(study.folder, images=study.images))
     made = toy_predictions(num_images=8, num_classes=4, size=(3, 4))
     return [replace(p, **{part: _blocks(getattr(p, part)) for part in ("logits", "labels", "image")}) for p in made]
+
+
+def opened(stores: str, stride: int, every: int = 1) -> list[Prediction]:
+    """Return stored predictions in memory.
+
+    :param stores: one, or several with commas between.
+    :param stride: take every so-manieth row and column of logits at the labels' size.
+    :param every: take every so-manieth image.
+    """
+    sources = [StoredPredictions(url) for url in stores.split(",")]
+    return [_thinned(source[i], stride) for source in sources for i in range(0, len(source), every)]
 
 
 def halves(predictions: Sequence[Prediction], seed: int, share: float = 0.5) -> tuple[Predictions, Predictions]:
@@ -120,6 +163,12 @@ def fit_all(study: Study, images: Predictions, seed: int, names: Iterable[str] =
     """Return all methods of a study, ours first."""
     chosen = tuple(names) or study.methods
     return {name: fit(study, name, images, seed) for name in (OURS, *(n for n in chosen if n != OURS))}
+
+
+def _thinned(prediction: Prediction, stride: int) -> Prediction:
+    at = (..., *[slice(None, None, stride)] * (prediction.logits.ndim - 1))
+    image = None if prediction.image is None else prediction.image[at].clone()
+    return replace(prediction, logits=prediction.logits[at].clone(), labels=prediction.labels[at].clone(), image=image)
 
 
 def _blocks(tensor: Tensor, side: int = 8) -> Tensor:

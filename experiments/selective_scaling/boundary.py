@@ -1,14 +1,14 @@
 """Fig. 5 of the paper: is calibration worse near boundaries, and does selective scaling lower it everywhere?
 
-``python -m experiments.selective_scaling.boundary [--smoke]``: image-wise ECE of pixels within two pixels of a change
-of label and of all others, as box plots over images; the fits are those of ``in_domain``.
+``python -m experiments.selective_scaling.boundary [--smoke | --store STORE]``: image-wise ECE of pixels within two
+pixels of a change of label and of all others, as box plots over images; the fits are those of ``in_domain``.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,7 +16,7 @@ from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import SCORES, Measurement
 from experiments._record import record
 from experiments.selective_scaling._figures import drawn
-from experiments.selective_scaling._fits import Study, fit_all, halves, predictions_of
+from experiments.selective_scaling._fits import Study, asked, fit_all, halves, predictions_of
 from experiments.selective_scaling._methods import OURS
 from experiments.selective_scaling._tables import as_numbers, print_claims, show
 
@@ -50,10 +50,10 @@ def by_image(tallies: Sequence[Measurement], score: str) -> list[float]:
     return [sum(values) / len(values) for _, values in sorted(found.items())]
 
 
-def draw(images: Mapping[str, Mapping[str, list[float]]], *, keep: bool) -> None:
+def draw(images: Mapping[str, Mapping[str, list[float]]], *, folder: Path | None) -> None:
     """Draw boxes over images: quartiles, whiskers of one and a half box lengths, crosses at the means."""
     names = list(images)[::-1]
-    with drawn("boundary", len(REGIONS), size=(8, 4.2), keep=keep) as panels:
+    with drawn("boundary", len(REGIONS), size=(8, 4.2), folder=folder) as panels:
         for axes, region, title in zip(panels, REGIONS, ("boundary", "interior"), strict=True):
             axes.boxplot(
                 [[100 * value for value in images[name][region]] for name in names],
@@ -104,8 +104,8 @@ def main(config: Config) -> Comparison:
     boxes = {name: {region: by_image(each, region) for region in REGIONS} for name, each in tallies.items()}
     show(found, REGIONS, f"image-wise ECE by region; means over {len(config.seeds)} seeds", {})
     held = print_claims("Fig. 5", claims(found))
-    draw(boxes, keep=bool(config.folder))
-    if config.folder:
+    draw(boxes, folder=config.results)
+    if config.results:
         quantiles = {
             name: {region: _five(values) for region, values in regions.items()} for name, regions in boxes.items()
         }
@@ -114,7 +114,7 @@ def main(config: Config) -> Comparison:
             "over images: least, quartiles, largest": quantiles,
             "claims": held,
         }
-        print(record("boundary", config, time.monotonic() - begun, results))
+        print(record("boundary", config, time.monotonic() - begun, results, config.results))
     return found
 
 
@@ -124,6 +124,4 @@ def _five(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    main(asked(Config, __doc__))

@@ -1,11 +1,11 @@
 """Fig. 4 of the paper: the calibration error against the share of mistakes that a selector finds, by an oracle.
 
-``python -m experiments.selective_scaling.detection_rate [--smoke]``: what is found is made uniform (1e10), what is not
-is left to each of the paper's calibrators; the fits are those of ``in_domain``. The paper's oracle never suspects a
-right pixel. In a second panel it flags a share of those, too, as real selectors do, which are drawn where they stand.
+``python -m experiments.selective_scaling.detection_rate [--smoke | --store STORE]``: what is found is made uniform
+(1e10), what is not is left to each of the paper's calibrators; the fits are those of ``in_domain``. The paper's oracle
+never suspects a right pixel. In a second panel it flags a share of those, too, as real selectors do, which are drawn
+where they stand.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from calibrant.predictions import Prediction, Predictions, with_logits
 from calibrant.report.palette import Style, style_of
 from experiments._record import record
 from experiments.selective_scaling._figures import drawn
-from experiments.selective_scaling._fits import Study, fit, halves, predictions_of
+from experiments.selective_scaling._fits import Study, asked, fit, halves, predictions_of
 from experiments.selective_scaling._tables import print_claims
 
 BASES = ("uncalibrated", "temperature", "vector, labels kept", "Dirichlet, labels kept", "local temperature, published")
@@ -119,7 +119,7 @@ def claims(
 
 def draw(config: Config, by_base: dict[str, Curve], by_alarm: dict[float, Curve], real: dict[str, dict]) -> None:
     """Draw both panels."""
-    with drawn("detection_rate", 2, size=(9, 4.6), keep=bool(config.folder)) as (left, right):
+    with drawn("detection_rate", 2, size=(9, 4.6), folder=config.results) as (left, right):
         for number, (base, curve) in enumerate(by_base.items()):
             style = style_of(number)
             _line(left, curve, base, style)
@@ -169,7 +169,7 @@ def main(config: Config) -> dict[str, Curve]:
         print(f"{f'{alarm:.0%}':30s}" + "".join(f"{curve.get(rate, float('nan')):8.4f}" for rate in config.rates))
     held = print_claims("Fig. 4", claims(by_base, by_alarm, real))
     draw(config, by_base, by_alarm, real)
-    if config.folder:
+    if config.results:
         results = {
             "ECE by mistakes found": {name: _plain(curve) for name, curve in by_base.items()},
             "each seed": {name: [_plain(curve) for curve in curves] for name, curves in bases.items()},
@@ -177,7 +177,7 @@ def main(config: Config) -> dict[str, Curve]:
             "real selectors": real,
             "claims": held,
         }
-        print(record("detection_rate", config, time.monotonic() - begun, results))
+        print(record("detection_rate", config, time.monotonic() - begun, results, config.results))
     return by_base
 
 
@@ -198,6 +198,4 @@ def _plain(curve: Curve) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    main(asked(Config, __doc__))

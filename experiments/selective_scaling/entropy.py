@@ -1,12 +1,11 @@
 """Section 6.2 of the paper: calibrating an over-confident model raises its entropy. By how much, and where?
 
-``python -m experiments.selective_scaling.entropy [--smoke]``: mean entropy of the pixels that a method gets wrong and
-of those that it gets right; the fits are those of ``in_domain``. Beside it the negative log-likelihood: where
-probabilities are true, the mean entropy *is* the expected negative log-likelihood, so entropy below it is
+``python -m experiments.selective_scaling.entropy [--smoke | --store STORE]``: mean entropy of the pixels that a method
+gets wrong and of those that it gets right; the fits are those of ``in_domain``. Beside it the negative log-likelihood:
+where probabilities are true, the mean entropy *is* the expected negative log-likelihood, so entropy below it is
 over-confidence and entropy above it is doubt without need.
 """
 
-import argparse
 import logging
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import LikelihoodSums, Score, Tally, mean_entropy, mistaken, negative_log_likelihood
 from experiments._record import record
-from experiments.selective_scaling._fits import Study, fit_all, halves, predictions_of
+from experiments.selective_scaling._fits import Study, asked, fit_all, halves, predictions_of
 from experiments.selective_scaling._methods import METHODS, OURS
 from experiments.selective_scaling._tables import print_claims
 
@@ -95,7 +94,7 @@ def main(config: Config) -> Comparison:
     held = print_claims("Section 6.2", claims(found))
     gaps = {name: abs(figures["entropy less NLL"].value) for name, figures in found.values.items()}
     print(f"entropy nearest to the negative log-likelihood: {min(gaps, key=gaps.__getitem__)} (ours: {OURS})")
-    if config.folder:
+    if config.results:
         results = {
             part: {
                 name: {c: f"{each.value:.5f} [{each.low:.5f}, {each.high:.5f}]" for c, each in figures.items()}
@@ -103,11 +102,9 @@ def main(config: Config) -> Comparison:
             }
             for part, table in (("values", found.values), ("less those of the model itself", found.differences))
         }
-        print(record("entropy", config, time.monotonic() - begun, results | {"claims": held}))
+        print(record("entropy", config, time.monotonic() - begun, results | {"claims": held}, config.results))
     return found
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    main(asked(Config, __doc__))

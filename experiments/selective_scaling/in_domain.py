@@ -1,11 +1,10 @@
 """Table 1 of the paper in small: all calibrators in-domain, on a real third party's logits; and with fewer images.
 
-``python -m experiments.selective_scaling.in_domain [--smoke]``: half of the images to fit, half to test, once for each
-seed. Published recipes stand beside fits at their optimum. Then what correctness scaling has to show, line by line:
-it is to beat every calibrator that keeps the labels. Then the same on 20, 10 and 5 images to fit.
+``python -m experiments.selective_scaling.in_domain [--smoke | --store STORE]``: half of the images to fit, half to
+test, once for each seed. Published recipes stand beside fits at their optimum. Then what correctness scaling has to
+show, line by line: it is to beat every calibrator that keeps the labels. Then the same on fewer images to fit.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import SCORES, Interval, Measurement
 from calibrant.predictions import Prediction
 from experiments._record import record
-from experiments.selective_scaling._fits import Fitted, Study, fit_all, halves, predictions_of
+from experiments.selective_scaling._fits import Fitted, Study, asked, fit_all, halves, predictions_of
 from experiments.selective_scaling._methods import COMBINED, METHODS, OURS, SELECTED
 from experiments.selective_scaling._paper import IN_DOMAIN, print_changes
 from experiments.selective_scaling._tables import as_numbers, show, verdict
@@ -167,8 +166,8 @@ def main(config: Config) -> dict[str, Table]:
             results["selective before another"] = selected(table)
             results["selectors"] = selectors(table)
             results["notes of the fits"] = {name: fits[0].notes for name, fits in table.fits.items()}
-        if config.folder:
-            print(record("in_domain", config, time.monotonic() - begun, results), flush=True)
+        if config.results:
+            print(record("in_domain", config, time.monotonic() - begun, results, config.results), flush=True)
     return tables
 
 
@@ -177,6 +176,4 @@ def _gap(gap: Interval) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    main(asked(Config, __doc__))

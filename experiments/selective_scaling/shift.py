@@ -8,72 +8,37 @@ drive, common corruptions, and KITTI's other city, camera and country.
 import argparse
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-
-import torch
 
 from calibrant.data import Corrupted
 from calibrant.data.camvid import DUSK, drive
-from calibrant.evaluation import Comparison, compare, tally_all
-from calibrant.metrics import SCORES, Measurement
-from calibrant.predictions import Prediction, Predictions, Subset, with_logits
+from calibrant.evaluation import Comparison
+from calibrant.metrics import SCORES
+from calibrant.predictions import with_logits
 from experiments._record import record
-from experiments.selective_scaling._fits import Study, fit_all, predictions_of
+from experiments.selective_scaling._fits import predictions_of
 from experiments.selective_scaling._methods import OURS
 from experiments.selective_scaling._own_model import Recipe, frames, kitti_frames, predicted, trained
 from experiments.selective_scaling._paper import IN_DOMAIN, SHIFTED, print_changes
+from experiments.selective_scaling._shifted import IN_PLACE, SHOWN, Shifted, Source, measure
 from experiments.selective_scaling._tables import as_numbers, print_claims, show
-
-SHOWN = ("ece_images", "ece", "nll", "brier", "auroc", "augrc", "miou")
-IN_PLACE = "in-domain"
 
 
 @dataclass(frozen=True)
-class Config(Study):
+class Config(Shifted):
     """What is run; the defaults are what ``experiments/results`` holds.
 
-    :param count: images to fit on, drawn anew for each seed.
     :param corruptions: by name, their strength of five.
     :param every: of the images of our own model's test sets, each so-manieth is used.
     :param recipe: of our own model; None leaves it out.
     """
 
-    methods: tuple[str, ...] = (
-        "uncalibrated",
-        "temperature, published",
-        "temperature",
-        "vector, published",
-        "vector, labels kept",
-        "Dirichlet, published",
-        "Dirichlet, labels kept",
-        "Meta-Cal*, published",
-        "Meta-Cal*",
-        "local temperature, published",
-        "isotonic",
-        "selective, published",
-        "selective",
-    )
-    count: int = 40
     corruptions: Mapping[str, int] = field(default_factory=lambda: {"gaussian_noise": 3, "motion_blur": 3, "fog": 3})
     every: int = 3
     kitti: str = "../shared/data/kitti_semantic"
     recipe: Recipe | None = field(default_factory=Recipe)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Predictions of one model.
-
-    :param fitted: to draw images to fit on from; what is not drawn is tested in-domain, if ``tests`` has no such part.
-    :param tests: by name, the images to test on.
-    """
-
-    name: str
-    fitted: Sequence[Prediction]
-    tests: Mapping[str, Sequence[Prediction]]
 
 
 def sources(config: Config) -> Iterator[Source]:
@@ -102,34 +67,6 @@ def sources(config: Config) -> Iterator[Source]:
         predicted(network, frames(config.recipe, "lighting_day_val")),
         {name: predicted(network, examples) for name, examples in tests.items()},
     )
-
-
-def measure(config: Config, source: Source) -> tuple[dict[str, Comparison], dict[str, bool]]:
-    """Fit for every seed, test everywhere; return a comparison for each test set, and which methods keep labels."""
-    tallies: dict[str, dict[str, list[Measurement]]] = {}
-    kept: dict[str, bool] = {}
-    for seed in config.seeds:
-        order = torch.randperm(len(source.fitted), generator=torch.Generator().manual_seed(seed)).tolist()
-        count = min(config.count, 3 * len(order) // 4 if IN_PLACE not in source.tests else len(order))
-        fitted = fit_all(config, Subset(source.fitted, sorted(order[:count])), seed)
-        calibrators = {name: each.calibrator for name, each in fitted.items()}
-        kept |= {name: kept.get(name, True) and each.keeps_argmax for name, each in calibrators.items()}
-        tests: dict[str, Predictions] = {**source.tests}
-        if IN_PLACE not in tests:
-            tests = {IN_PLACE: Subset(source.fitted, sorted(order[count:]))} | tests
-        for where, test in tests.items():
-            for name, tally in tally_all(partial(Measurement.of, num_bins=15), test, calibrators).items():
-                tallies.setdefault(where, {}).setdefault(name, []).append(tally)
-        print(f"{source.name}, seed {seed}: fitted to {count} images", flush=True)
-    return {
-        where: compare(
-            by_method,
-            generator=torch.Generator().manual_seed(0),
-            scores={name: SCORES[name] for name in SHOWN},
-            num_resamples=config.num_resamples,
-        )
-        for where, by_method in tallies.items()
-    }, kept
 
 
 def claims(found: Comparison, kept: Mapping[str, bool]) -> dict[str, tuple[str, bool]]:

@@ -156,7 +156,7 @@ def test_smoke_of_factors(capsys):
     lines = factors.claims(found)
     held = {line.split(",")[0]: held for line, (_, held) in lines.items()}
     # Twice as sure is worse calibrated, and no better: not what any of the three says.
-    assert not any(held[what] for what in ("model size", "size of windows", "number of scales"))
+    assert not any(held[what] for what in ("width", "size of windows", "number of scales"))
     assert held["made 1: mistaken pixels 0.724 worse than right ones 0.133"]
 
 

@@ -58,22 +58,10 @@ FACTORS: Mapping[str, tuple[str, Series]] = {
     ),
     "windows": (
         "size of windows",
-        {
-            "SegFormer": {"64": "day-half/day-windows-64", "128": "day-half/day-windows-128", "whole": "day-half/day"},
-            "UperNet": {
-                "64": "day-upernet/day-windows-64",
-                "128": "day-upernet/day-windows-128",
-                "whole": "day-upernet/day",
-            },
-        },
+        {"SegFormer": {"64": "day-half/day-windows-64", "128": "day-half/day-windows-128", "whole": "day-half/day"}},
     ),
-    "scales": (
-        "number of scales",
-        {
-            "SegFormer": {"one": "day-half/day", "six": "day-half/day-scales"},
-            "UperNet": {"one": "day-upernet/day", "six": "day-upernet/day-scales"},
-        },
-    ),
+    "scales": ("number of scales", {"SegFormer": {"one": "day-half/day", "six": "day-half/day-scales"}}),
+    "correctness": ("right or mistaken", {"UperNet": {"": "day-upernet/day"}}),
 }
 """What is varied, what it is called, and where the recorded stores of ours are."""
 
@@ -146,7 +134,7 @@ def claims(found: Mapping[str, Mapping[str, Comparison]]) -> dict[str, tuple[str
     """Return the four claims of Section 4, and whether they hold here."""
     lines = {}
     rises = {"capacity": True, "windows": False, "scales": False}
-    for factor, series in found.items():
+    for factor, series in varied(found).items():
         for name, each in series.items():
             (first, before), (*_, (last, after)) = next(iter(each.values.items())), each.values.items()
             gap = each.differences[last]["ece_images"]
@@ -166,20 +154,27 @@ def claims(found: Mapping[str, Mapping[str, Comparison]]) -> dict[str, tuple[str
     return lines
 
 
+def varied(found: Mapping[str, Mapping[str, Comparison]]) -> Mapping[str, Mapping[str, Comparison]]:
+    """Return all factors but that of being right, which all models have."""
+    return {factor: series for factor, series in found.items() if factor != "correctness"}
+
+
 def of_models(found: Mapping[str, Mapping[str, Comparison]]) -> dict[str, Mapping]:
-    """Return the figures of each model once: all sizes, and the last window of the others."""
-    models = {f"{n} {s}": f for n, each in found.get("capacity", {}).items() for s, f in each.values.items()}
-    known = {name for name in found.get("capacity", {})}
-    others = {n: each for part in ("windows", "scales") for n, each in found.get(part, {}).items() if n not in known}
-    return models | {n: list(each.values.values())[-1] for n, each in others.items()}
+    """Return the figures of each model once: every size, and of the others the last setting."""
+    sizes = found.get("capacity", {})
+    models = {f"{name} {setting}": f for name, each in sizes.items() for setting, f in each.values.items()}
+    others = {name: each for series in found.values() for name, each in series.items() if name not in sizes}
+    return models | {name: list(each.values.values())[-1] for name, each in others.items()}
 
 
 def draw(found: Mapping[str, Mapping[str, Comparison]], folder: Path | None) -> None:
     """Draw a panel a factor, image-wise ECE with intervals over images, and one of right and mistaken pixels."""
-    names = list(dict.fromkeys(name for series in found.values() for name in series))
-    with drawn("factors", len(found) + 1, size=(2.6 * (len(found) + 1), 3.4), folder=folder, share_y=False) as panels:
+    changed = varied(found)
+    names = list(dict.fromkeys(name for series in changed.values() for name in series))
+    panels_of = len(changed) + 1
+    with drawn("factors", panels_of, size=(2.6 * panels_of, 3.4), folder=folder, share_y=False) as panels:
         top = 0.0
-        for axes, (factor, series) in zip(panels, found.items(), strict=False):
+        for axes, (factor, series) in zip(panels, changed.items(), strict=False):
             settings = list(dict.fromkeys(s for each in series.values() for s in each.values))
             for name, each in series.items():
                 style, shift = style_of(names.index(name)), 0.06 * names.index(name)
@@ -201,8 +196,9 @@ def draw(found: Mapping[str, Mapping[str, Comparison]], folder: Path | None) -> 
             axes.set(xlabel=FACTORS[factor][0], xlim=(-0.3, len(settings) - 0.5))
         for axes in panels[:-1]:
             axes.set_ylim(0, 1.15 * top)
-        panels[0].set_ylabel("image-wise ECE (%); beside it the mean IoU (%)")
-        panels[0].legend(fontsize=8, loc="lower left")
+        for axes in panels[:-1][:1]:
+            axes.set_ylabel("image-wise ECE (%); beside it the mean IoU (%)")
+            axes.legend(fontsize=8, loc="lower left")
         models = of_models(found)
         for number, part in enumerate(("wrong", "right")):
             style = style_of(number)
@@ -249,12 +245,12 @@ def main(config: Config) -> dict[str, dict[str, Comparison]]:
 
 
 def stores_in(texts: Sequence[str], parser: argparse.ArgumentParser) -> dict[str, dict[str, str]]:
-    """Return SERIES:SETTING=STORE by series and setting."""
+    """Return SERIES:SETTING=STORE by series and setting; one store needs no setting."""
     series: dict[str, dict[str, str]] = {}
     for text in texts:
         name, _, store = text.partition("=")
         kind, _, setting = name.partition(":")
-        if not (kind and setting and store):
+        if not (kind and store):
             parser.error(f"expected SERIES:SETTING=STORE, such as SegFormer:B0=runs/b0; got {text!r}.")
         series.setdefault(kind, {})[setting] = store
     return series
@@ -265,7 +261,7 @@ def asked() -> Config:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
     for factor, (what, _) in FACTORS.items():
-        parser.add_argument(f"--{factor}", action="append", metavar="SERIES:SETTING=STORE", help=f"vary the {what}")
+        parser.add_argument(f"--{factor}", action="append", metavar="SERIES[:SETTING]=STORE", help=what)
     parser.add_argument("--stride", type=int, default=4, help="take every so-manieth row and column")
     parser.add_argument("--output", "-o", default="runs/studies", help="where the figures of your stores go")
     given = parser.parse_args()

@@ -44,7 +44,7 @@ PARTS: Mapping[str, Mapping[str, Options]] = {
     "day-eighth": {"day": DAY["day"]},
     "day-quarter": {"day": DAY["day"]},
     "day-half": DAY | VIEWS,
-    "day-upernet": DAY | VIEWS,
+    "day-upernet": DAY,
     "time-half": {
         "fit": camvid("temporal_first_half_holdout"),
         "later": camvid("temporal_second_half_test"),

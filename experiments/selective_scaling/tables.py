@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from calibrant.evaluation import Comparison
-from calibrant.metrics import SCORES
-from calibrant.predictions import with_logits
+from calibrant.evaluation import Comparison, tally
+from calibrant.metrics import SCORES, CalibrationBins, confidence_gap
+from calibrant.predictions import Prediction, with_logits
 from calibrant.testing import toy_predictions
 from experiments._record import record
 from experiments.selective_scaling._fits import opened
@@ -101,9 +101,13 @@ def sources(config: Config) -> Iterator[Source]:
             yield Source(f"made {seed}", made, {"hotter": [with_logits(p, 2 * p.logits) for p in made]})
 
 
-def _some(stores: str, config: Config) -> list:
+def _some(stores: str, config: Config) -> list[Prediction]:
     whole = opened(stores, config.stride)
     return whole[:: max(1, math.ceil(len(whole) / config.most))]
+
+
+def _gap(predictions: Sequence[Prediction]) -> float:
+    return float(confidence_gap(tally(CalibrationBins.of, predictions).pooled()))
 
 
 def print_table(title: str, columns: Mapping[str, Comparison], score: str, kept: Mapping[str, bool]) -> dict:
@@ -170,6 +174,10 @@ def main(config: Config) -> dict[str, dict[str, Comparison]]:
     results: dict[str, dict] = {}
     keeps: dict[str, bool] = {}
     for source in sources(config):
+        gaps = {where: _gap(each) for where, each in {"to fit": source.fitted, **source.tests}.items()}
+        told = ", ".join(f"{value:+.4f} {where}" for where, value in gaps.items())
+        print(f"{source.name}, confidence less accuracy of the model itself: {told}", flush=True)
+        results[source.name] = {"confidence less accuracy": gaps}
         found, kept = measure(config, source)
         keeps |= {name: keeps.get(name, True) and each for name, each in kept.items()}
         for where, comparison in found.items():

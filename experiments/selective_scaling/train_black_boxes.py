@@ -68,11 +68,11 @@ DATA: Mapping[str, Callable[[str, str], Any]] = {"camvid": camvid, "davis": davi
 USUAL: Mapping[str, Config] = {
     "camvid": Config(),
     "davis": Config(
-        "davis", "../shared/data/davis2016_val", "temporal_first_half_train", "segformer-half",
+        "davis", "../shared/data/davis2016_val", "temporal_first_half_train", "segformer-quarter",
         size=(120, 216), crop=(96, 160), steps=1000,
     ),
     "aerial": Config(
-        "aerial", "../shared/data/dubai_aerial", "spatial_source_train", "segformer-half",
+        "aerial", "../shared/data/dubai_aerial", "spatial_source_train", "segformer-quarter",
         size=(192, 224), crop=(128, 160), steps=1000,
     ),
 }  # fmt: skip

@@ -73,7 +73,7 @@ USUAL: Mapping[str, Config] = {
     ),
     "aerial": Config(
         "aerial", "../shared/data/dubai_aerial", "spatial_source_train", "segformer-quarter",
-        size=(192, 224), crop=(128, 160), steps=1000,
+        size=(192, 224), crop=(128, 160), steps=600,
     ),
 }  # fmt: skip
 """What is trained on each data set if nothing else is said."""

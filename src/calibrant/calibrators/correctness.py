@@ -17,6 +17,7 @@ import torch
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
 from calibrant.calibrators._context import NAMES, context_of, first_true
+from calibrant.calibrators._opinion import MOST_CLASSES, pooled, second_opinion
 from calibrant.calibrators._softening import ContextPixels, Softening, Trainee, joined, train
 from calibrant.calibrators.calibrator import Calibrator, Fit, in_blocks, keep_argmax, remark
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -36,15 +37,17 @@ class CorrectnessScaling(Calibrator):
     (crops see less), at the resolution it was fitted at. Each image is on its own, whatever else is in the batch.
 
     With ``alternatives`` the temperature only says how sure a pixel is of its winner, and what remains is spread as is
-    usual for mistakes, with no class above the winner. Without, the order of all classes is the base's.
+    usual for mistakes, with no class above the winner. With an ``opinion`` the probabilities are the mean of these and
+    of its own. Without either, the order of all classes is the base's.
 
     Memory beside the logits: some 40 numbers a pixel. No gradient flows through the temperatures.
 
     :param base: calibrates first; must keep the argmax.
     :param softening: gives the factor on the logits; None leaves it at the base.
     :param alternatives: gives the spread of the other classes; None leaves it at the base.
+    :param opinion: comes after the base, too, and has the same say; must keep the argmax.
     :param notes: what a fit had to say.
-    :raises InputError: the base does not keep the argmax.
+    :raises InputError: the base or the opinion does not keep the argmax.
 
     >>> from calibrant.calibrators import TemperatureScaling
     >>> CorrectnessScaling(TemperatureScaling(2.0), None)(torch.tensor([[[[1.0]], [[3.0]]]])).flatten()
@@ -58,15 +61,17 @@ class CorrectnessScaling(Calibrator):
         base: Calibrator,
         softening: Softening | None,
         alternatives: Alternatives | None = None,
+        opinion: Calibrator | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        if not base.keeps_argmax:
-            raise InputError(
-                f"expected a base that keeps the argmax; got {type(base).__name__}. "
-                "Vector and Dirichlet scaling keep it with keep_argmax=True."
-            )
-        self.base, self.softening, self.alternatives = base, softening, alternatives
+        for name, part in {"base": base, "opinion": opinion}.items():
+            if part is not None and not part.keeps_argmax:
+                raise InputError(
+                    f"expected {name} to keep the argmax; got {type(part).__name__}. "
+                    "Vector and Dirichlet scaling keep it with keep_argmax=True."
+                )
+        self.base, self.softening, self.alternatives, self.opinion = base, softening, alternatives, opinion
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -76,7 +81,7 @@ class CorrectnessScaling(Calibrator):
         :raises ShapeError: there are more or fewer classes than in the fit.
         """
         based = self.base(logits, image)
-        if self.softening is None and self.alternatives is None:
+        if self.softening is None and self.alternatives is None and self.opinion is None:
             return based
         for part in (self.softening, self.alternatives):
             if part is not None and logits.shape[1] != part.num_classes:
@@ -96,11 +101,15 @@ class CorrectnessScaling(Calibrator):
         factor = torch.ones_like(below[:, :1]) if factor is None else factor
         winners = below == 0
         others = None if self.alternatives is None else self.alternatives(below, first_true(winners)[:, 0])
-        return keep_argmax(z, spread(below, winners, factor, others))
+        logits = spread(below, winners, factor, others)
+        if self.opinion is not None:
+            logits = pooled(logits.log_softmax(1), self.opinion(below).log_softmax(1))
+        return keep_argmax(z, logits)
 
     def arguments(self) -> dict[str, Any]:
-        """Return base, softening and alternatives."""
-        return {"base": self.base, "softening": self.softening, "alternatives": self.alternatives}
+        """Return base, softening, alternatives and opinion."""
+        parts = {"base": self.base, "softening": self.softening}
+        return parts | {"alternatives": self.alternatives, "opinion": self.opinion}
 
     @classmethod
     def fit(
@@ -119,15 +128,17 @@ class CorrectnessScaling(Calibrator):
     ) -> "CorrectnessScaling":
         """Return correctness scaling, or its base alone where that is as good on images left out.
 
-        First the alternatives are fitted to the mistakes. Then the images are dealt to ``num_networks`` parts, and one
-        network is trained without each. All together, as one, they are the result; and on the images that each was not
-        trained on it is measured what they gain in negative log-likelihood. Of either, a gain on images left out of
-        less than its standard error over images is none: the base's own is kept, and a note says so.
+        First the alternatives are fitted to the mistakes, and, of up to 32 classes, Dirichlet scaling as the second
+        opinion. Then the images are dealt to ``num_networks`` parts, and one network is trained without each, within
+        the mean with an opinion that has not seen them, either. All together, as one, they are the result; and on the
+        images that each was not trained on it is measured what they gain in negative log-likelihood. Of each of the
+        three, a gain on images left out of less than its standard error over images is none: it is left out, and a
+        note says so.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 
         :param base: a fit for what comes first and must be beaten; must keep the argmax.
-        :param keep_order: keep the order of all classes, not of the first alone: no alternatives.
+        :param keep_order: keep the order of all classes, not of the first alone: no alternatives, no second opinion.
         :param pixels_per_image: pixels kept of each image; fewer, where there are many images or classes.
         :param num_networks: how many networks, at most as many as images.
         :param hidden: width of each.
@@ -143,13 +154,16 @@ class CorrectnessScaling(Calibrator):
         if why_not:
             return _base_alone(whole, (), why_not)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
-        images, alternatives, notes = [images[i] for i in order], None, ()
+        images, alternatives, opinion, notes = [images[i] for i in order], None, None, ()
         if not keep_order:
             alternatives, found = fit_alternatives([_mistakes(image) for image in images])
             notes = (found,)
             log.info("correctness scaling: %s", found)
             if alternatives is not None:
                 images = [_with_others(image, alternatives) for image in images]
+            if images[0].below.shape[1] <= MOST_CLASSES:
+                images, opinion, found = _with_opinion(images, seed)
+                notes = (*notes, found)
         centre, scale = _moments(images)
         networks, gains = [], []
         for number in range(min(num_networks, len(images))):
@@ -171,11 +185,11 @@ class CorrectnessScaling(Calibrator):
         compared = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} through temperatures of their own"
         if gain > error:
             log.info("correctness scaling: %s", compared)
-            return cls(whole, joined(networks), alternatives, (*notes, compared))
+            return cls(whole, joined(networks), alternatives, opinion, (*notes, compared))
         if alternatives is None:
             return _base_alone(whole, notes, f"no gain, {compared}.")
         dropped = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
-        return cls(whole, None, alternatives, (*notes, dropped))
+        return cls(whole, None, alternatives, None, (*notes, dropped))
 
 
 @torch.no_grad()
@@ -183,7 +197,7 @@ def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, see
     """Labelled pixels of each image that has any; which ones depends on the seed and the image's key alone."""
     drawn: list[ContextPixels] = []
     for prediction in predictions:
-        most = MOST_NUMBERS // (len(predictions) * (2 * prediction.num_classes + len(NAMES)))
+        most = MOST_NUMBERS // (len(predictions) * (3 * prediction.num_classes + len(NAMES)))
         count = max(16, most if per_image is None else min(per_image, most))
         flat = prediction.labels.flatten()
         labelled = torch.nonzero(flat != IGNORE).squeeze(1)
@@ -200,6 +214,7 @@ def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, see
             ContextPixels(
                 context.numbers[0][:, pixel].T.contiguous(),
                 (z[:, pixel] - z[:, pixel].amax(0)).T.contiguous(),
+                None,
                 None,
                 flat[chosen].long(),
                 context.winner[0][pixel],
@@ -248,14 +263,25 @@ def _with_others(image: ContextPixels, alternatives: Alternatives) -> ContextPix
     return replace(image, others=alternatives(image.below.T[None], image.winner[None])[0].T.contiguous())
 
 
+def _with_opinion(images: list[ContextPixels], seed: int) -> tuple[list[ContextPixels], Calibrator | None, str]:
+    """The images with a second opinion if that is a gain, what gives it, and a sentence on what was found."""
+    opinion, unseen = second_opinion([image.below for image in images], [image.labels for image in images], seed=seed)
+    advised = [replace(image, opinion=other) for image, other in zip(images, unseen, strict=True)]
+    gain, error = _mean_and_error([_gain(image) for image in advised])
+    found = f"second opinion: NLL of images left out lower by {gain:.4f} ± {error:.4f} in the mean with the base"
+    log.info("correctness scaling: %s", found)
+    return (advised, opinion, found) if gain > error else (images, None, f"{found}: no gain, so there is none")
+
+
 @torch.no_grad()
-def _gain(image: ContextPixels, network: Trainee) -> float:
-    """By how much a network lowers the mean negative log-likelihood of an image."""
-    _, before = image.totals(torch.ones_like(image.below[:, 0]))
-    _, after = image.totals(network(image.numbers, image.winner, image.runner_up))
+def _gain(image: ContextPixels, network: Trainee | None = None) -> float:
+    """By how much an opinion, and a network, lower the mean negative log-likelihood of an image."""
+    one = torch.ones_like(image.below[:, 0])
+    _, before = replace(image, opinion=None).judged(one)
+    _, after = image.judged(one if network is None else network(image.numbers, image.winner, image.runner_up))
     return float((before - after).mean())
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:
     last = remark(f"correctness scaling falls back to its base alone: {why}")
-    return CorrectnessScaling(whole, None, None, (*notes, last))
+    return CorrectnessScaling(whole, None, notes=(*notes, last))

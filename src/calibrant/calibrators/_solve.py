@@ -120,7 +120,7 @@ def _first(at_top: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
 
 
 def _scaled(below: Float[Tensor, "n c p"], temperature: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n c p"]:
-    """``below / temperature``, but never 0 where ``below`` is not: as ``keep_argmax`` does, for a largest logit of 0."""
+    """``below / temperature``, but never 0 where ``below`` is not: ``keep_argmax`` where the largest logit is 0."""
     return torch.minimum((below / temperature).clamp_min_(-LARGEST), below.sign().mul_(2.0**-126))
 
 

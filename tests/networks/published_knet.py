@@ -3,11 +3,12 @@
 from math import prod
 
 import torch
+from torch import nn
 
 from calibrant.networks import KNetSize
 
 # Counted by running mmsegmentation's configurations (see test_mmsegmentation_has_these_keys): parameters with 150
-# classes, and the SHA-256 of all lines "key shape", sorted, both without the auxiliary head, which is of training alone.
+# classes, and the SHA-256 of all lines "key shape", sorted; both without the auxiliary head, for training alone.
 # There is no published configuration of DeepLabV3 on ResNet-101: it is that of ResNet-50 with depth 101.
 PUBLISHED = {
     "deeplabv3-resnet50": (79_027_446, "f48d13ddd63224c393043361382aee558a4713efa7a20f648fbf094f6e3f1b72"),
@@ -152,3 +153,17 @@ def random_weights(size: KNetSize, classes: int = 5) -> dict[str, torch.Tensor]:
         else:
             weights[key] = 0.2 * drawn + (1 if key.endswith("weight") else 0)
     return weights
+
+
+def images(*size: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+def randomise(network: nn.Module) -> nn.Module:
+    """Draw everything, norms and their running statistics too, so that no part is an identity."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            drawn = torch.randn(value.shape, generator=generator)
+            value.copy_(0.5 + drawn.abs() if "running_var" in name else drawn * max(value[:1].numel(), 1) ** -0.5)
+    return network.eval()

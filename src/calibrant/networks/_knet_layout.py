@@ -27,7 +27,11 @@ class KNetSize:
         configurations have kernels of 512 channels and an updater for 256.
     :param hidden: width of the hidden layer after the attention.
     :param num_stages: how often kernels are updated.
-    :raises InputError: ``channels`` cannot be divided by 8, the heads of the attention, and by ``group``.
+    :raises InputError: ``channels`` cannot be divided by 8, the heads of the attention, and by ``group``; or the
+        decoder cannot stand on the backbone.
+
+    >>> KNetSize(backbone="swin", decoder="upernet", depths=(2, 2, 18, 2), width=128).channels  # Swin base
+    512
     """
 
     backbone: str

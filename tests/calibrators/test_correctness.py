@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy, nll_loss
 
 from calibrant.calibrators import (
     CorrectnessScaling,
+    DirichletScaling,
     TemperatureScaling,
     VectorScaling,
     _context,
@@ -20,6 +21,7 @@ from calibrant.calibrators import (
 )
 from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
 from calibrant.calibrators._context import NAMES, context_of
+from calibrant.calibrators._opinion import FOLDS, second_opinion
 from calibrant.calibrators._softening import LEVELS, ContextPixels, Softening, Trainee, joined, loss_of, together
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
@@ -96,7 +98,7 @@ def test_it_falls_back_where_there_is_nothing_to_learn(caplog):
         fitted = CorrectnessScaling.fit(predictions, num_networks=3, epochs=2)
     plain = TemperatureScaling.fit(predictions)
     logits = torch.stack([p.logits for p in predictions])
-    if fitted.softening is None and fitted.alternatives is None:
+    if fitted.softening is None and fitted.alternatives is None and fitted.opinion is None:
         assert torch.equal(fitted(logits), plain(logits))
         assert "falls back to its base alone" in fitted.notes[-1]
         assert fitted.notes[-1] in caplog.messages
@@ -120,6 +122,7 @@ def test_it_says_why_it_falls_back(change, said):
     fitted = CorrectnessScaling.fit(change(toy_predictions()), num_networks=2, epochs=1)
     assert fitted.softening is None
     assert fitted.alternatives is None
+    assert fitted.opinion is None
     assert said in fitted.notes[-1]
 
 
@@ -129,9 +132,12 @@ def test_no_labels_is_an_error():
         CorrectnessScaling.fit(void, base=lambda predictions: TemperatureScaling(1.0))
 
 
-def test_it_wants_a_base_that_keeps_the_argmax_and_the_classes_of_its_fit():
-    with pytest.raises(InputError, match="keeps the argmax; got VectorScaling"):
-        CorrectnessScaling(VectorScaling(torch.ones(3), torch.zeros(3)), None)
+def test_it_wants_parts_that_keep_the_argmax_and_the_classes_of_its_fit():
+    vector = VectorScaling(torch.ones(3), torch.zeros(3))
+    with pytest.raises(InputError, match="expected base to keep the argmax; got VectorScaling"):
+        CorrectnessScaling(vector, None)
+    with pytest.raises(InputError, match="expected opinion to keep the argmax; got VectorScaling"):
+        CorrectnessScaling(TemperatureScaling(1.0), None, opinion=vector)
     with pytest.raises(ShapeError, match="logits of 4 classes, as fitted"):
         CorrectnessScaling(TemperatureScaling(1.0), softening(4))(torch.zeros(1, 3, 2, 2))
 
@@ -193,6 +199,45 @@ def test_the_loss_is_the_sum_of_its_parts():
         expected += 3.0 * ((gap[:, None] * share).mean(0) ** 2 + 1e-6).sqrt().sum() / 2
     ours = loss_of(pixels, factor, num_images=2, image_weight=5.0, level_weight=3.0)
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_opinion_has_half_the_say():
+    logits = toy_predictions(num_classes=4)[0].logits[None]
+    opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, scale=0.3), drawn(4), keep_argmax=True)
+    base, part = TemperatureScaling(1.4), softening(4)
+    alone = CorrectnessScaling(base, part)(logits).softmax(1)
+    both = CorrectnessScaling(base, part, opinion=opinion)(logits)
+    torch.testing.assert_close(both.softmax(1), (alone + opinion(base(logits)).softmax(1)) / 2, rtol=1e-4, atol=1e-6)
+    assert torch.equal(both.argmax(1), logits.argmax(1))
+
+
+def test_an_opinion_on_an_image_has_not_seen_it():
+    """Whatever labels other pixels of the image have, what is thought of one is the same; but not of other images."""
+    images = [pixels_of(p) for p in toy_predictions(num_images=6, num_classes=4)]
+    below, labels = [i.below for i in images], [i.labels for i in images]
+    changed = [labels[0].roll(1), *labels[1:]]
+    (_, one), (_, two) = (second_opinion(below, each, seed=0) for each in (labels, changed))
+    still = labels[0] == changed[0]
+    assert 10 < int(still.sum()) < len(still)
+    assert torch.equal(one[0][still], two[0][still])
+    same = [torch.equal(a, b) for a, b in zip(one[1:], two[1:], strict=True)]
+    assert same == [number % FOLDS == 0 for number in range(1, 6)]
+    final, _ = second_opinion(below[:2], labels[:2], seed=0)  # one image in each fold
+    assert final.keeps_argmax
+
+
+def test_an_opinion_that_is_no_gain_is_not_taken(monkeypatch):
+    """One that knows nothing, on an otherwise sound fit."""
+
+    def ignorant(below, labels, *, seed):
+        uniform = DirichletScaling(torch.zeros(5, 5), torch.zeros(5), keep_argmax=True)
+        return uniform, [torch.full_like(each, -math.log(5), dtype=torch.float32) for each in labels]
+
+    monkeypatch.setattr(correctness, "second_opinion", ignorant)
+    fitted = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=2)
+    assert fitted.softening is not None
+    assert fitted.opinion is None
+    assert "no gain, so there is none" in fitted.notes[-1]
 
 
 def test_alternatives_find_the_habits_of_mistakes():
@@ -276,7 +321,9 @@ def test_onnx_gives_the_same(tmp_path, monkeypatch):
     for name in ("RADII", "REACHES"):  # the others are the same again, and take minutes to export
         monkeypatch.setattr(_context, name, (1,))
     part = softening(3, fewer=16)
-    calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, Alternatives(torch.ones(3), drawn(3), drawn(3, 3)))
+    opinion = DirichletScaling(torch.eye(3) + drawn(3, 3, scale=0.3), drawn(3), keep_argmax=True)
+    habits = Alternatives(torch.ones(3), drawn(3), drawn(3, 3))
+    calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, habits, opinion)
     export_onnx(calibrator, tmp_path / "file.onnx", num_classes=3)
     session = ort.InferenceSession(str(tmp_path / "file.onnx"), providers=["CPUExecutionProvider"])
     given = drawn(2, 3, 21, 37, scale=3).round()
@@ -299,7 +346,11 @@ def test_half_precision_and_scale():
 
 def test_it_is_stored(tmp_path):
     calibrator = CorrectnessScaling(
-        TemperatureScaling(1.5), softening(4), Alternatives(torch.ones(4), drawn(4), drawn(4, 4)), ("a note",)
+        TemperatureScaling(1.5),
+        softening(4),
+        Alternatives(torch.ones(4), drawn(4), drawn(4, 4)),
+        DirichletScaling(torch.eye(4), drawn(4), keep_argmax=True),
+        ("a note",),
     )
     save(calibrator, tmp_path)
     loaded = load(tmp_path)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators.calibrator import FAINTEST, in_blocks, keep_argmax
+from calibrant.calibrators.calibrator import FAINTEST, LARGEST, in_blocks
 
 DELTA = 1e-3
 """Confidences stay above (1 + DELTA) / c, which float16 still tells from 1 / c, so that temperatures stay moderate."""
@@ -71,7 +71,7 @@ def with_confidence(
 
     def scaled(z: Tensor, r: Tensor) -> Tensor:
         below = z - z.amax(1, keepdim=True)
-        return keep_argmax(z, below / _temperature(below, lambda _: r, near))
+        return _scaled(below, _temperature(below, lambda _: r, near))
 
     return _over_pixels(scaled, logits, confidence)
 
@@ -97,7 +97,8 @@ def recalibrated(
 
     def scaled(z: Tensor) -> Tensor:
         below = z - z.amax(1, keepdim=True)
-        return keep_argmax(z, below / _temperature(below, lambda h: wanted(-h, winner(below)), near, coldest))
+        at_top = below.sign().add_(1)
+        return _scaled(below, _temperature(below, lambda h: wanted(-h, _first(at_top)), near, coldest, at_top))
 
     return in_blocks(scaled, logits)
 
@@ -108,9 +109,19 @@ def winner(below: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
     >>> winner(torch.tensor([[[-1.0], [0.0], [0.0]]])).item()
     1
     """
-    last = below.shape[1] - 1
-    from_last = torch.arange(last, -1, -1, device=below.device, dtype=below.dtype)[:, None]
-    return last - below.sign().add_(1).mul_(from_last).amax(1, keepdim=True).long()
+    return _first(below.sign().add_(1))
+
+
+def _first(at_top: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
+    """The first class with a 1, where all others have 0."""
+    last = at_top.shape[1] - 1
+    from_last = torch.arange(last, -1, -1, device=at_top.device, dtype=at_top.dtype)[:, None]
+    return last - (at_top * from_last).amax(1, keepdim=True).long()
+
+
+def _scaled(below: Float[Tensor, "n c p"], temperature: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n c p"]:
+    """``below / temperature``, but never 0 where ``below`` is not: ``keep_argmax`` where the largest logit is 0."""
+    return torch.minimum((below / temperature).clamp_min_(-LARGEST), below.sign().mul_(2.0**-126))
 
 
 def log_odds(z: Float[Tensor, "n c p"], temperature: float) -> tuple[Float[Tensor, "n 1 p"], Float[Tensor, "n c p"]]:
@@ -157,13 +168,13 @@ class _Problem(NamedTuple):
     slack: Float[Tensor, "n 1 p"]
 
     @classmethod
-    def of(cls, below: Tensor) -> tuple["_Problem", Tensor]:
-        """Return the problem, without an aim yet, and its unit."""
+    def of(cls, below: Tensor, at_top: Tensor | None = None) -> tuple["_Problem", Tensor]:
+        """Return the problem, without an aim yet, and its unit; ``at_top`` is 1 where ``below`` is 0, else 0."""
+        at_top = below.detach().sign().add_(1) if at_top is None else at_top  # three times as fast as masks
         below = below.clamp_min(-FAR)
         unit = -below.sum(1, keepdim=True) / max(1, below.shape[1] - 1)
-        at_top = below.detach().sign().add_(1)  # arithmetic is three times as fast as masks
         ties = at_top.sum(1, keepdim=True) - 1
-        others = torch.sub(below / unit.clamp_min(2.0**-126), at_top, alpha=-OUT)
+        others = (below / unit.clamp_min(2.0**-126)).sub_(at_top, alpha=-OUT)
         nearest = others.detach().amax(1, keepdim=True)
         nearest = torch.where(ties > 0, -1e-30, nearest).clamp_max_(-1e-30)
         return cls(others, ties, nearest, nearest, nearest), unit
@@ -192,11 +203,15 @@ class _Problem(NamedTuple):
 
 
 def _temperature(
-    below: Float[Tensor, "n c p"], wanted: Callable[[Tensor], Tensor], near: float, coldest: float = COLDEST
+    below: Float[Tensor, "n c p"],
+    wanted: Callable[[Tensor], Tensor],
+    near: float,
+    coldest: float = COLDEST,
+    at_top: Float[Tensor, "n c p"] | None = None,
 ) -> Float[Tensor, "n 1 p"]:
     """The temperature for the confidence that is wanted, given h at the temperature ``near``."""
     with torch.no_grad():
-        problem, unit = _Problem.of(below)
+        problem, unit = _Problem.of(below, at_top)
         start = unit / near
         there = problem.derivatives(start)
     confidence = reachable(wanted(there[0]).float(), below.shape[1])

@@ -98,7 +98,7 @@ class DirichletScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: Predictions | Pixels,
         *,
         strength: float | None = None,
         bias_strength: float | None = None,
@@ -120,11 +120,11 @@ class DirichletScaling(Calibrator):
         :param keep_argmax: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
             than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
-        :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
+        :param pixels_per_image: pixels drawn of each image; None for all of them, streamed. Pixels are taken as given.
         :raises FitError: there is no labelled pixel.
         """
-        source: Predictions | Pixels = predictions
-        if pixels_per_image is not None:
+        source = predictions
+        if pixels_per_image is not None and not isinstance(predictions, Pixels):
             source = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         c = num_classes(source)
         temperature = best_temperature(source, seed=seed)

@@ -2,10 +2,21 @@
 
 from calibrant.networks.calibration_head import CalibrationHead
 from calibrant.networks.discriminator import Discriminator
+from calibrant.networks.knet import KNet, KNetSize
 from calibrant.networks.refinement_unet import RefinementUNet
 from calibrant.networks.segmenter import Segmenter
 from calibrant.networks.segnet import SegNet
 from calibrant.networks.temperature_tree import TemperatureTree
 from calibrant.networks.unet import SmallUNet
 
-__all__ = ["CalibrationHead", "Discriminator", "RefinementUNet", "SegNet", "Segmenter", "SmallUNet", "TemperatureTree"]
+__all__ = [
+    "CalibrationHead",
+    "Discriminator",
+    "KNet",
+    "KNetSize",
+    "RefinementUNet",
+    "SegNet",
+    "Segmenter",
+    "SmallUNet",
+    "TemperatureTree",
+]

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._check import check_choice, shape_of
+from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
+from calibrant.networks._published import load_published
 
 SIZES = {
     "tiny": (192, 12, 3, 512),
@@ -148,18 +149,12 @@ class Segmenter(nn.Module):
             bias = "backbone.patch_embed.projection.bias" in weights
             network = cls(num_classes, size=size, image_size=image_size, in_channels=channels, patch_bias=bias)
         ours = {_renamed(key): value for key, value in weights.items() if not key.startswith(_UNUSED)}
-        expected = network.state_dict()
-        missing, surplus = sorted(expected.keys() - ours.keys()), sorted(ours.keys() - expected.keys())
-        unlike = [key for key in expected.keys() & ours.keys() if expected[key].shape != ours[key].shape]
-        if missing or surplus or unlike:
-            told = [f"{missing[0]} is missing"] if missing else []
-            told += [f"{surplus[0]} is unknown"] if surplus else []
-            told += [f"{key} is {shape_of(ours[key])}, not {shape_of(expected[key])}" for key in unlike[:1]]
-            raise InputError(
-                f"expected the weights of Segmenter, {size}, with {num_classes} classes; {', '.join(told)}. "
-                "Download the checkpoint again, or take one of segmenter_vit-*_mask_*."
-            )
-        network.load_state_dict(ours, assign=True)
+        load_published(
+            network,
+            ours,
+            f"Segmenter, {size}, with {num_classes} classes",
+            "Download the checkpoint again, or take one of segmenter_vit-*_mask_*.",
+        )
         return network.eval()
 
 

@@ -40,9 +40,19 @@ def toy_figure(found: Mapping[str, Any]) -> Figure:
             steps = found["config"]["look_every"] * np.arange(1, len(middle) + 1)
             axes.plot(steps, middle, color=colour, label=arm)
             axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.set(title=title, xlabel="steps")
+        axes.set(title=title, xlabel="steps", ylim=(-0.1, 2.5) if name == "rarer_answer" else None)
     figure.axes[0].legend(frameon=False)
     return figure
+
+
+def lost_answers(found: Mapping[str, Any]) -> list[str]:
+    """Return in words how many networks of each arm never gave the rarer answer at the last look."""
+    rows = []
+    for arm, networks in zip(("with calibration loss", "without"), found["end"]["rarer_answer"], strict=True):
+        lost = np.array(networks) == 0
+        biased = np.array([each["lower"] == 0.9 for each in found["settings"]])
+        rows.append(f"{arm}: {lost.sum()} of {lost.size} lost the rarer answer, {lost[biased].sum()} of them at 0.9")
+    return rows
 
 
 def flips_figure(found: Mapping[str, Any]) -> Figure:
@@ -105,7 +115,9 @@ def save(figure: Figure, path: Path) -> None:
 def main(wanted: Sequence[str]) -> None:
     """Draw what is wanted."""
     if "toy" in wanted:
-        save(toy_figure(recorded("car_toy_regression")), RESULTS / "car_toy_regression.svg")
+        found = recorded("car_toy_regression")
+        save(toy_figure(found), RESULTS / "car_toy_regression.svg")
+        print("\n".join(lost_answers(found)))
     if "flips" in wanted:
         save(flips_figure(recorded("flips")), RESULTS / "flips.svg")
     if "samples" in wanted:

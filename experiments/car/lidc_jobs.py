@@ -17,7 +17,7 @@ from calibrant.calibrators import CalibrationNetwork, CorrectnessScaling, Temper
 from calibrant.data import BlobAnnotators, lidc_crops
 from calibrant.networks import Discriminator, RefinementUNet, SegNet, SmallUNet
 from calibrant.predictions import Example, Prediction, with_logits
-from calibrant.samplers import CopulaSampler, RefinementSampler, load_sampler, save_sampler
+from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, load_sampler, save_sampler
 from calibrant.training import Augmentation, reproducible
 from experiments.car.lidc_config import Config, arms
 
@@ -116,28 +116,35 @@ def refinement(config: Config, images: Images, name: str, seed: int, *, train: b
         if not train:
             return None
         timer = Timer()
-        channels = 2 + images.train[0].image.shape[0]
-        with reproducible(seed, "weights"):
-            if config.width is None:
-                network, judge = RefinementUNet(channels, 2), Discriminator(channels)
-            else:
-                network = _sharp(RefinementUNet.small(channels, 2, dropout=0.0))
-                judge = _awake(Discriminator.small(channels, width=8))
-        windows = Augmentation.of_scans(crop=(config.view,) * 2, shift=0)
-        found = RefinementSampler.fit(
-            [_middle(prediction, config.middle) for prediction in images.train],
-            recipe=replace(arms(config)[name].recipe, augmentation=windows),
-            network=network,
-            discriminator=judge,
-            seed=seed,
-            folder=folder,
-            devices=config.devices,
-        )
+        found = train_refinement(config, images, arms(config)[name].recipe, seed, folder)
         timer.note(folder)
         save_sampler(found, kept)
     sampler = load_sampler(kept)
     assert isinstance(sampler, RefinementSampler)
     return sampler
+
+
+def train_refinement(
+    config: Config, images: Images, recipe: RefinementRecipe, seed: int, folder: Path | None = None
+) -> RefinementSampler:
+    """Return G trained by a recipe behind the images' logits; it goes on from what a folder holds."""
+    channels = 2 + images.train[0].image.shape[0]
+    with reproducible(seed, "weights"):
+        if config.width is None:
+            network, judge = RefinementUNet(channels, 2), Discriminator(channels)
+        else:
+            network = _sharp(RefinementUNet.small(channels, 2, dropout=0.0))
+            judge = _awake(Discriminator.small(channels, width=8))
+    windows = Augmentation.of_scans(crop=(config.view,) * 2, shift=0)
+    return RefinementSampler.fit(
+        [_middle(prediction, config.middle) for prediction in images.train],
+        recipe=replace(recipe, augmentation=windows),
+        network=network,
+        discriminator=judge,
+        seed=seed,
+        folder=folder,
+        devices=config.devices,
+    )
 
 
 def _middle(prediction: Prediction, side: int) -> Prediction:

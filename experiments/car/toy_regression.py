@@ -1,27 +1,29 @@
 """Fig. 3 (a) of the paper: regression with two answers, learnt with and without the calibration loss.
 
 ``python -m experiments.car.toy_regression [--smoke]``: nine laws, five repeats, two arms. All 90 pairs of G and D are
-trained side by side, as stacked matrices. The likelihood of samples, which the paper shows, cannot tell a collapsed
-model from a right one, so two scores that can stand beside it.
+trained side by side, as stacked matrices, half of them by each of two processes. The likelihood of samples, which the
+paper shows, cannot tell a collapsed model from a right one, so two scores that can stand beside it.
 """
 
 import argparse
+import multiprocessing
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from calibrant.data import REGRESSION_SETTINGS
 from calibrant.samplers.losses import adversarial_loss, discriminator_loss
 from calibrant.training import seeded
 from experiments._record import record
+from experiments.car._stacked import Networks
 
 SETTINGS = REGRESSION_SETTINGS
-BLOCK = 9
-"""Networks whose samples are computed together."""
+BLOCK = 6
+"""Networks whose samples are computed together: as many as a processor's cache holds."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Config:
     """What is run; the defaults are the paper's and its code's.
 
     :param weight: lambda of the arm with the calibration loss.
+    :param processes: that share the networks, each on one thread; what is learnt does not depend on it.
     :param look_every: steps between two looks at all networks, on fresh inputs. (The paper: 10.)
     """
 
@@ -44,35 +47,26 @@ class Config:
     look_every: int = 50
     look_size: int = 2000
     seed: int = 0
+    processes: int = 2
+
+    @property
+    def rows(self) -> int:
+        """Laws and repeats: the networks of an arm."""
+        return len(SETTINGS) * self.repeats
 
     @classmethod
     def smoke(cls) -> "Config":
         """Return what runs in seconds."""
-        return cls(repeats=1, calibration_steps=4, calibration_batch=20, steps=6, batch=10, look_every=3, look_size=50)
-
-
-class Networks(nn.Module):
-    """Many networks of four hidden layers side by side: (network, case, in) to (network, case, 1).
-
-    Sums of their losses have each its own gradient, and Adam looks at each weight alone: it is as if each were trained
-    alone.
-    """
-
-    def __init__(self, count: int, num_inputs: int, width: int, slope: float, generator: torch.Generator) -> None:
-        super().__init__()
-        self.slope = slope
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for before, after in pairwise([num_inputs, width, width, width, width, 1]):
-            for parameters, shape in ((self.weights, (count, before, after)), (self.biases, (count, 1, after))):
-                drawn = torch.rand(shape, generator=generator) * 2 - 1
-                parameters.append(nn.Parameter(drawn * before**-0.5))  # as torch begins a linear layer
-
-    def forward(self, x: Tensor, which: slice = slice(None)) -> Tensor:
-        """Return the outputs of some of the networks."""
-        *hidden, last = zip(self.weights, self.biases, strict=True)
-        for weight, bias in hidden:
-            x = F.leaky_relu(torch.baddbmm(bias[which], x, weight[which]), self.slope)
-        return torch.baddbmm(last[1][which], x, last[0][which])
+        return cls(
+            repeats=1,
+            calibration_steps=4,
+            calibration_batch=20,
+            steps=6,
+            batch=10,
+            look_every=3,
+            look_size=50,
+            processes=1,
+        )
 
 
 def draw(config: Config, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -82,17 +76,140 @@ def draw(config: Config, count: int, generator: torch.Generator) -> tuple[Tensor
     return x.reshape(-1, count, 1), y.reshape(-1, count, 1)
 
 
-def train_calibration_networks(config: Config) -> Networks:
-    """Return F of every law and repeat, fitted to the mean of the answers (a Gaussian likelihood of scale 1)."""
-    networks = Networks(len(SETTINGS) * config.repeats, 1, config.width, 0.0, seeded(config.seed, "F"))
-    optimiser = torch.optim.Adam(networks.parameters(), lr=config.learning_rate)
+def train_calibration_networks(config: Config, rows: Tensor) -> list[Networks]:
+    """Return F of some laws and repeats, in blocks, fitted to the mean of the answers (a Gaussian of scale 1)."""
+    every = Networks(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"))
+    blocks = [every.of(block) for block in rows.split(BLOCK)]
+    for networks in blocks:
+        networks.buffers = blocks[0].buffers
+    optimiser = _adam(config, blocks)
     for step in range(config.calibration_steps):
-        x, y = draw(config, config.calibration_batch, seeded(config.seed, "F", step))
-        loss = 0.5 * (networks(x) - y).square().mean((1, 2)).sum()
-        optimiser.zero_grad()
+        x, y = (each[rows] for each in draw(config, config.calibration_batch, seeded(config.seed, "F", step)))
+        for networks, inputs, answers in zip(blocks, x.split(BLOCK), y.split(BLOCK), strict=True):
+            (0.5 * (networks(inputs) - answers).square().mean((1, 2)).sum()).backward()
+        _step(optimiser)
+    return [networks.requires_grad_(False) for networks in blocks]
+
+
+class Pairs:
+    """G and D of one arm for some laws and repeats.
+
+    :param which: their places among the rows of this process.
+    :param rows: their places among all laws and repeats.
+    :param buffers: of G and of D, shared by all pairs.
+    """
+
+    def __init__(self, config: Config, arm: int, which: Tensor, rows: Tensor, buffers: tuple[dict, dict]) -> None:
+        self.arm, self.which, self.rows = arm, which, rows
+        self.weight = config.weight if arm == 0 else 0.0
+        among = arm * config.rows + rows
+        refinement = Networks(2 * config.rows, 3, config.width, 0.01, seeded(config.seed, "G"))
+        discriminators = Networks(2 * config.rows, 2, config.width, 0.01, seeded(config.seed, "D"))
+        self.refinement, self.discriminators = refinement.of(among), discriminators.of(among)
+        self.refinement.buffers, self.discriminators.buffers = buffers
+
+    def discriminate(self, x: Tensor, y: Tensor, target: Tensor, noise: Tensor) -> None:
+        """Make the gradients of D."""
+        with torch.no_grad():
+            fake = self.refinement(torch.cat([x, target, noise], 2))
+        answers = torch.cat([y, fake], 1)
+        real, made = self.discriminators(torch.cat([x.repeat(1, 2, 1), answers], 2)).chunk(2, 1)
+        # A mean over cases and networks, times the networks: the sum of what each is trained with.
+        (len(x) * discriminator_loss(real.flatten(), made.flatten())).backward()
+
+    def refine(self, x: Tensor, target: Tensor, noise: Tensor) -> None:
+        """Make the gradients of G, from as many samples a case as there is noise for."""
+        num = noise.shape[1] // x.shape[1]
+        condition = torch.cat([x, target], 2).repeat(1, num, 1)
+        drawn = self.refinement(torch.cat([condition, noise], 2))
+        self.discriminators.requires_grad_(False)
+        judged = self.discriminators(torch.cat([condition[..., :1], drawn], 2))
+        loss = len(x) * adversarial_loss(judged.flatten())
+        if self.weight:
+            mean = drawn.reshape(len(x), num, -1).mean(1)
+            loss = loss + self.weight * 0.5 * (mean - target.squeeze(2)).square().mean(1).sum()
         loss.backward()
-        optimiser.step()
-    return networks.requires_grad_(False)
+        self.discriminators.requires_grad_(True)
+
+
+def train(config: Config, rows: Tensor) -> Tensor:
+    """Train F, then G and D of both arms, of some laws and repeats; return samples: (looks, arms, rows, cases).
+
+    All draws are made for all rows, whichever are trained, so what a network learns does not depend on its company.
+    """
+    calibration = train_calibration_networks(config, rows)
+    places = torch.arange(len(rows))
+    # One sample a case needs a tenth of the room.
+    arms = [(0, which) for which in places.split(BLOCK)] + [(1, places)]
+    buffers = {}, {}
+    pairs = [Pairs(config, arm, which, rows[which], buffers) for arm, which in arms]
+    refining = _adam(config, [each.refinement for each in pairs])
+    discriminating = _adam(config, [each.discriminators for each in pairs])
+    seen = []
+    for step in range(config.steps):
+        generator = seeded(config.seed, "G", step)
+        x, y = (each[rows] for each in draw(config, config.batch, generator))
+        target = _targets(calibration, x)
+        noise = torch.randn(2, config.rows, config.batch, 1, generator=generator)
+        more = [torch.randn(config.rows, num * config.batch, 1, generator=generator) for num in (config.num_samples, 1)]
+        for each in pairs:
+            which = each.which
+            each.discriminate(x[which], y[which], target[which], noise[each.arm, each.rows])
+        _step(discriminating)
+        for each in pairs:
+            each.refine(x[each.which], target[each.which], more[each.arm][each.rows])
+        _step(refining)
+        if (step + 1) % config.look_every == 0:
+            x, noise = look_draws(config, step + 1)
+            seen.append(_samples(pairs, x[rows], _targets(calibration, x[rows]), noise))
+        if (step + 1) % 250 == 0 and 0 in rows:
+            print(f"step {step + 1} of {config.steps}", flush=True)
+    return torch.stack(seen)
+
+
+def look_draws(config: Config, step: int) -> tuple[Tensor, Tensor]:
+    """Return fresh inputs, (rows, cases, 1), and noise, (arms, rows, cases, 1)."""
+    generator = seeded(config.seed, "look", step)
+    x, _ = draw(config, config.look_size, generator)
+    return x, torch.randn(2, config.rows, config.look_size, 1, generator=generator)
+
+
+@torch.no_grad()
+def _samples(pairs: list[Pairs], x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
+    """Return one sample a case of both arms: (arms, rows, cases)."""
+    found = torch.empty(2, *x.shape[:2])
+    for each in pairs:
+        given = torch.cat([x[each.which], target[each.which], noise[each.arm, each.rows]], 2)
+        found[each.arm, each.which] = each.refinement(given).squeeze(2)
+    return found
+
+
+def _targets(calibration: list[Networks], x: Tensor) -> Tensor:
+    return torch.cat([networks(inputs) for networks, inputs in zip(calibration, x.split(BLOCK), strict=True)])
+
+
+def _adam(config: Config, blocks: list[Networks]) -> torch.optim.Adam:
+    parameters = [parameter for networks in blocks for parameter in networks.parameters()]
+    return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+
+
+def _step(optimiser: torch.optim.Adam) -> None:
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+def train_together(config: Config) -> Tensor:
+    """Return what :func:`train` does for all rows, of several processes with one thread each."""
+    if config.processes == 1:
+        return train(config, torch.arange(config.rows))
+    shares = [torch.arange(config.rows)[first :: config.processes] for first in range(config.processes)]
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.processes, fresh, torch.set_num_threads, (1,)) as pool:
+        parts = list(pool.map(train, [config] * config.processes, shares))
+    found = torch.empty(*parts[0].shape[:2], config.rows, config.look_size)
+    for share, part in zip(shares, parts, strict=True):
+        found[:, :, share] = part
+    return found
 
 
 @dataclass(frozen=True)
@@ -111,15 +228,14 @@ class Look:
     rarer_answer: Tensor
 
 
-@torch.no_grad()
-def look(config: Config, calibration: Networks, refinement: Networks, step: int) -> Look:
-    """Return the scores of every network on fresh inputs."""
-    generator = seeded(config.seed, "look", step)
-    x, _ = draw(config, config.look_size, generator)
-    condition = torch.cat([x, calibration(x)], 2).repeat(2, 1, 1)
+def look(config: Config, samples: Tensor, step: int) -> Look:
+    """Return the scores of every network.
+
+    :param samples: (arms, rows, cases), for the inputs of :func:`look_draws` at this step.
+    """
     shape = (2, len(SETTINGS), config.repeats, config.look_size)
-    samples = refinement(_noisy(condition, generator)).reshape(shape)
-    inputs = x.reshape(shape[1:]).expand(shape)
+    samples = samples.reshape(shape)
+    inputs = look_draws(config, step)[0].reshape(shape[1:]).expand(shape)
     likelihood, miscalibration, rarer = (torch.empty(shape[:3]) for _ in range(3))
     even = (torch.arange(config.look_size) + 0.5) / config.look_size
     for number, task in enumerate(SETTINGS):
@@ -132,53 +248,6 @@ def look(config: Config, calibration: Networks, refinement: Networks, step: int)
     return Look(likelihood, miscalibration, rarer)
 
 
-def train_refinement_networks(config: Config, calibration: Networks) -> list[Look]:
-    """Train G and D of both arms and return what was seen on the way; the first arm has the calibration loss."""
-    half = len(SETTINGS) * config.repeats
-    refinement = Networks(2 * half, 3, config.width, 0.01, seeded(config.seed, "G"))
-    discriminators = Networks(2 * half, 2, config.width, 0.01, seeded(config.seed, "D"))
-    optimisers = [torch.optim.Adam(each.parameters(), lr=config.learning_rate) for each in (refinement, discriminators)]
-    seen = []
-    for step in range(config.steps):
-        generator = seeded(config.seed, "G", step)
-        x, y = draw(config, config.batch, generator)
-        target = calibration(x)
-
-        with torch.no_grad():
-            fake = refinement(_noisy(torch.cat([x, target], 2).repeat(2, 1, 1), generator))
-        answers = torch.cat([y.repeat(2, 1, 1), fake], 1)
-        real, made = discriminators(torch.cat([x.repeat(2, 2, 1), answers], 2)).split(config.batch, 1)
-        optimisers[1].zero_grad()
-        # A mean over cases and networks, times the networks: the sum of what each is trained with.
-        (2 * half * discriminator_loss(real.flatten(), made.flatten())).backward()
-        optimisers[1].step()
-
-        optimisers[0].zero_grad()
-        for arm, num in ((0, config.num_samples), (1, 1)):
-            for rows in torch.arange(half).split(BLOCK if num > 1 else half):  # as many as a processor's cache holds
-                laws = slice(int(rows[0]), int(rows[-1]) + 1)
-                which = slice(arm * half + laws.start, arm * half + laws.stop)
-                inputs, aim = x[laws].repeat(1, num, 1), target[laws]
-                drawn = refinement(_noisy(torch.cat([inputs, aim.repeat(1, num, 1)], 2), generator), which)
-                judged = discriminators(torch.cat([inputs, drawn], 2), which)
-                loss = len(rows) * adversarial_loss(judged.flatten())
-                if arm == 0:
-                    mean = drawn.reshape(len(rows), num, config.batch).mean(1)
-                    loss = loss + config.weight * 0.5 * (mean - aim.squeeze(2)).square().mean(1).sum()
-                loss.backward(inputs=list(refinement.parameters()))
-        optimisers[0].step()
-        if (step + 1) % config.look_every == 0:
-            seen.append(look(config, calibration, refinement, step + 1))
-        if (step + 1) % 250 == 0:
-            print(f"step {step + 1} of {config.steps}", flush=True)
-    return seen
-
-
-def _noisy(condition: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what G sees: input, calibration, and a number of its own for each sample."""
-    return torch.cat([condition, torch.randn(*condition.shape[:2], 1, generator=generator)], 2)
-
-
 def quartiles(values: Tensor) -> list[float]:
     """Return the lower quartile, the median and the upper quartile over laws and repeats."""
     return [round(float(q), 4) for q in torch.quantile(values.flatten(), torch.tensor([0.25, 0.5, 0.75]))]
@@ -186,8 +255,9 @@ def quartiles(values: Tensor) -> list[float]:
 
 def main(config: Config) -> dict[str, list]:
     """Run, print, record, and return the curves."""
-    begun, worked = time.monotonic(), time.process_time()
-    seen = train_refinement_networks(config, train_calibration_networks(config))
+    begun = time.monotonic()
+    drawn = train_together(config)
+    seen = [look(config, samples, (number + 1) * config.look_every) for number, samples in enumerate(drawn)]
     curves = {
         f"{name}, {arm}": [quartiles(getattr(each, name)[number]) for each in seen]
         for name in ("likelihood", "miscalibration", "rarer_answer")
@@ -208,7 +278,7 @@ def main(config: Config) -> dict[str, list]:
     if config != Config.smoke():
         settings = [{"lower": task.lower, "noise": task.noise} for task in SETTINGS]
         last = {name: getattr(seen[-1], name).tolist() for name in ("likelihood", "miscalibration", "rarer_answer")}
-        worked = round(time.process_time() - worked)
+        worked = round(sum(os.times()[:4]))  # of its processes too
         figures = {"CPU seconds": worked, "curves": curves, "settings": settings, "end": last}
         print(record("car_toy_regression", config, time.monotonic() - begun, figures))
     return curves

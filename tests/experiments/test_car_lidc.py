@@ -1,5 +1,6 @@
 """The LIDC experiment: its scores are the known ones, intervals are over patients, and all parts run and go on."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from experiments.car import lidc
+from experiments._record import RESULTS
+from experiments.car import lidc, lidc_times
 from experiments.car.lidc_config import Config, arms
 from experiments.car.lidc_jobs import Images, _awake
 from experiments.car.lidc_scores import Patients, argmax, columns, looking_at_masks
@@ -118,3 +120,13 @@ def test_smoke_and_going_on(tmp_path, capsys):
     again = lidc.main(config, train=False)
     assert again["table"] == whole["table"]
     assert "known marks" in capsys.readouterr().out
+
+
+def test_times_are_taken_of_each_number_of_samples(tmp_path):
+    found = lidc_times.main(lidc_times.Config.smoke(str(tmp_path)))
+    assert set(found) == set(Config.smoke("").numbers)
+    assert all(each["milliseconds a step"] > 0 for each in found.values())
+    m, own = 20, Config().recipe.num_samples
+    gap = json.loads((RESULTS / "lidc.json").read_text())["differences"][f"CAR, m={m} - CAR"]["GED 16"]["value"]
+    difference = lidc_times.quality(m, own)["GED 16"] - lidc_times.quality(own, own)["GED 16"]
+    assert difference == pytest.approx(gap, abs=2e-4)

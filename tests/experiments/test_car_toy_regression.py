@@ -46,22 +46,14 @@ def test_stacked_networks_learn_as_each_alone():
 def test_scores_tell_the_truth_from_a_collapsed_model():
     config = toy.Config(repeats=2, look_size=4000)
 
-    class Answers(torch.nn.Module):
-        """The first arm draws from the true laws; the second always gives the lower answer."""
-
-        def forward(self, given):
-            x = given[..., 0].reshape(2, len(toy.SETTINGS), 2, -1)
-            y = torch.empty_like(x)
-            generator = torch.Generator().manual_seed(1)
-            for number, task in enumerate(toy.SETTINGS):
-                y[0, number] = task.answers(x[0, number].flatten(), generator=generator).reshape(2, -1)
-                y[1, number] = task.modes(x[1, number])[1]
-            return y.reshape(*given.shape[:2], 1)
-
-    def mean(x):
-        return torch.zeros_like(x)
-
-    seen = toy.look(config, mean, Answers(), 0)
+    x, _ = toy.look_draws(config, 0)
+    x = x.reshape(len(toy.SETTINGS), config.repeats, -1)
+    samples = torch.empty(2, *x.shape)  # the first arm draws from the true laws; the second gives the lower answer
+    for number, task in enumerate(toy.SETTINGS):
+        answers = task.answers(x[number].flatten(), generator=torch.Generator().manual_seed(number))
+        samples[0, number] = answers.reshape(x[number].shape)
+        samples[1, number] = task.modes(x[number])[1]
+    seen = toy.look(config, samples.flatten(1, 2), 0)
     right, collapsed = 0, 1
     assert float(seen.miscalibration[right].max()) < 0.02
     assert float(seen.miscalibration[collapsed].min()) > 0.02
@@ -81,9 +73,30 @@ def test_smoke(capsys):
 def test_the_calibration_loss_acts_on_its_arm_alone(arm):
     """Without steps of chance: the same draws with another weight change the first arm and not the second."""
     config = toy.Config.smoke()
-    calibration = toy.train_calibration_networks(config)
-    one, other = (
-        toy.train_refinement_networks(replace(config, weight=weight, learning_rate=1e-2), calibration)[-1]
-        for weight in (0.0, 50.0)
-    )
-    assert torch.equal(one.miscalibration[arm], other.miscalibration[arm]) == (arm == 1)
+    one, other = (toy.train_together(replace(config, weight=weight, learning_rate=1e-2))[-1] for weight in (1e-9, 50.0))
+    assert torch.equal(one[arm], other[arm]) == (arm == 1)
+
+
+def test_what_is_learnt_does_not_depend_on_who_shares_the_process():
+    config = replace(toy.Config.smoke(), learning_rate=1e-3)
+    some = torch.tensor([1, 4, 7, 8])
+    torch.testing.assert_close(toy.train(config, some), toy.train_together(config)[:, :, some])
+    torch.testing.assert_close(toy.train_together(replace(config, processes=2))[:, :, some], toy.train(config, some))
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_are_those_of_autograd(slope, frozen):
+    generator = torch.Generator().manual_seed(0)
+    networks = toy.Networks(3, 2, 8, slope, generator).requires_grad_(not frozen)
+    x = torch.randn(3, 20, 2, generator=generator, requires_grad=True)
+    scale = torch.randn(3, 20, 1, generator=generator)
+    plain = x
+    for number, (weight, bias) in enumerate(zip(networks.weights, networks.biases, strict=True)):
+        plain = torch.baddbmm(bias, plain, weight)
+        plain = torch.nn.functional.leaky_relu(plain, slope) if number < 4 else plain
+    wanted = [x, *(() if frozen else networks.parameters())]
+    slow = torch.autograd.grad((plain * scale).sum(), wanted)
+    found = torch.autograd.grad((networks(x) * scale).sum(), wanted)
+    for one, other in zip(found, slow, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

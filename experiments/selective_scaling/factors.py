@@ -54,7 +54,7 @@ COLUMNS: Mapping[str, Score] = {
 FACTORS: Mapping[str, tuple[str, Series]] = {
     "capacity": (
         "width, as a share of B0's",
-        {"SegFormer": {"1/8": "day-eighth/day", "1/4": "day-quarter/day", "1/2": "day-half/day"}},
+        {"SegFormer": {"1/4": "day-quarter/day", "1/2": "day-half/day"}},
     ),
     "windows": (
         "size of windows",

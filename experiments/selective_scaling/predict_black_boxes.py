@@ -41,7 +41,6 @@ VIEWS = {
     "day-scales": camvid("lighting_day_test", "--scales", "0.5,0.75,1,1.25,1.5,1.75", "--dtype", "float16"),
 }
 PARTS: Mapping[str, Mapping[str, Options]] = {
-    "day-eighth": {"day": DAY["day"]},
     "day-quarter": {"day": DAY["day"]},
     "day-half": DAY | VIEWS,
     "day-upernet": DAY,

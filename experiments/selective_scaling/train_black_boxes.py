@@ -106,7 +106,6 @@ FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "segformer-b0": lambda labels: segformer(labels, 2, [32, 64, 160, 256], 256),
     "segformer-half": lambda labels: segformer(labels, 2, [16, 32, 80, 128], 128),
     "segformer-quarter": lambda labels: segformer(labels, 2, [8, 16, 40, 64], 64),
-    "segformer-eighth": lambda labels: segformer(labels, 2, [4, 8, 20, 32], 32),
     "segformer-tiny": lambda labels: segformer(labels, 1, [8, 8, 16, 16], 16),
     "upernet-convnext": lambda labels: upernet(labels, [2, 2, 4, 2], [32, 64, 128, 256], 64),
     "upernet-tiny": lambda labels: upernet(labels, [1, 1, 1, 1], [8, 8, 16, 16], 16),

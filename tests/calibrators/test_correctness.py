@@ -226,7 +226,7 @@ def test_an_opinion_on_an_image_has_not_seen_it():
     assert final.keeps_argmax
 
 
-def test_an_opinion_that_is_no_gain_is_not_taken(monkeypatch):
+def test_an_opinion_that_is_a_loss_is_not_taken(monkeypatch):
     """One that knows nothing, on an otherwise sound fit."""
 
     def ignorant(below, labels, *, seed):
@@ -237,7 +237,7 @@ def test_an_opinion_that_is_no_gain_is_not_taken(monkeypatch):
     fitted = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=2)
     assert fitted.softening is not None
     assert fitted.opinion is None
-    assert "no gain, so there is none" in fitted.notes[-1]
+    assert "a loss, so there is none" in fitted.notes[-1]
 
 
 def test_alternatives_find_the_habits_of_mistakes():

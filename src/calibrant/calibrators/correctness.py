@@ -131,8 +131,9 @@ class CorrectnessScaling(Calibrator):
         First the alternatives are fitted to the mistakes. Then the images are dealt to ``num_networks`` parts, and one
         network is trained without each. All together, as one, they are the result; and on the images that each was not
         trained on it is measured what they gain in negative log-likelihood. Last, of up to 32 classes, comes a second
-        opinion, Dirichlet scaling. Of each of the three, a gain on images left out of less than its standard error over
-        images is none: it is left out, and a note says so.
+        opinion, Dirichlet scaling. Of the first two, a gain on images left out of less than its standard error over
+        images is none: the base's own is kept, and a note says so. The opinion is left out if it is a loss there of
+        more than that.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 
@@ -272,7 +273,10 @@ def _loss(image: ContextPixels, network: Trainee | None = None) -> Float[Tensor,
 def _opinion(
     images: Sequence[ContextPixels], losses: Mapping[int, Float[Tensor, " p"]], seed: int
 ) -> tuple[Calibrator | None, str]:
-    """A second opinion if it is a gain on images left out, and a sentence on what was found.
+    """A second opinion unless it is a loss on images left out, and a sentence on what was found.
+
+    It cannot lose much, and those of images left out are fitted to fewer images than the one that is returned: so it is
+    taken in doubt.
 
     :param losses: of each image without it, by a network that was not trained on the image.
     """
@@ -281,7 +285,7 @@ def _opinion(
     gain, error = _mean_and_error(gains)
     found = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} in the mean with a second opinion"
     log.info("correctness scaling: %s", found)
-    return (opinion, found) if gain > error else (None, f"{found}: no gain, so there is none")
+    return (opinion, found) if gain > -error else (None, f"{found}: a loss, so there is none")
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:

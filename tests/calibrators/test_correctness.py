@@ -21,7 +21,7 @@ from calibrant.calibrators import (
 )
 from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
 from calibrant.calibrators._context import NAMES, context_of
-from calibrant.calibrators._opinion import FOLDS, second_opinion
+from calibrant.calibrators._opinion import FOLDS, pooled, second_opinion
 from calibrant.calibrators._softening import LEVELS, ContextPixels, Softening, Trainee, joined, loss_of, together
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
@@ -177,12 +177,12 @@ def test_several_networks_are_their_mean():
     torch.testing.assert_close(whole, mean.detach(), rtol=1e-5, atol=1e-5)
 
 
-def pixels_of(prediction, others=None):
+def pixels_of(prediction, others=None, opinion=None):
     context = context_of(prediction.logits[None])
     z = prediction.logits.flatten(1).T
     below = z - z.amax(1, keepdim=True)
     labels = prediction.labels.flatten().clamp_min(0)
-    return ContextPixels(context.numbers[0].T, below, others, labels, context.winner[0], context.runner_up[0])
+    return ContextPixels(context.numbers[0].T, below, others, opinion, labels, context.winner[0], context.runner_up[0])
 
 
 def test_the_loss_is_the_sum_of_its_parts():
@@ -202,42 +202,32 @@ def test_the_loss_is_the_sum_of_its_parts():
 
 
 def test_an_opinion_has_half_the_say():
-    logits = toy_predictions(num_classes=4)[0].logits[None]
+    """In training as when applied, and both as the plain mean of the probabilities."""
+    prediction = toy_predictions(num_classes=4)[0]
     opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, scale=0.3), drawn(4), keep_argmax=True)
-    base, part = TemperatureScaling(1.4), softening(4)
-    alone = CorrectnessScaling(base, part)(logits).softmax(1)
-    both = CorrectnessScaling(base, part, opinion=opinion)(logits)
-    torch.testing.assert_close(both.softmax(1), (alone + opinion(base(logits)).softmax(1)) / 2, rtol=1e-4, atol=1e-6)
-    assert torch.equal(both.argmax(1), logits.argmax(1))
+    other = opinion(prediction.logits[None]).softmax(1)
+    pixels = pixels_of(prediction, opinion=other[0].flatten(1).T.log())
+    own = (pixels.below * 0.7).softmax(1)
+    mean = (own + other[0].flatten(1).T) / 2
+    doubt, nll = pixels.judged(torch.full((len(pixels),), 0.7))
+    torch.testing.assert_close(doubt, 1 - mean.gather(1, pixels.winner[:, None])[:, 0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(nll, nll_loss(mean.log(), pixels.labels, reduction="none"))
+    whole = CorrectnessScaling(TemperatureScaling(1 / 0.7), None, opinion=opinion)(prediction.logits[None])
+    after_base = opinion(0.7 * prediction.logits[None]).softmax(1)[0].flatten(1).T
+    torch.testing.assert_close(whole[0].flatten(1).T.softmax(1), (own + after_base) / 2, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(pooled(own.log(), own.log()), own.log())
 
 
-def test_an_opinion_on_an_image_has_not_seen_it():
-    """Whatever labels other pixels of the image have, what is thought of one is the same; but not of other images."""
+def test_the_opinion_on_an_image_in_training_has_not_seen_it():
+    """Whatever its labels say, what is thought of it is the same; but not what is thought of others."""
     images = [pixels_of(p) for p in toy_predictions(num_images=6, num_classes=4)]
     below, labels = [i.below for i in images], [i.labels for i in images]
-    changed = [labels[0].roll(1), *labels[1:]]
+    changed = [labels[0].flip(0), *labels[1:]]
     (_, one), (_, two) = (second_opinion(below, each, seed=0) for each in (labels, changed))
-    still = labels[0] == changed[0]
-    assert 10 < int(still.sum()) < len(still)
-    assert torch.equal(one[0][still], two[0][still])
-    same = [torch.equal(a, b) for a, b in zip(one[1:], two[1:], strict=True)]
-    assert same == [number % FOLDS == 0 for number in range(1, 6)]
+    same = [torch.equal(a, b) for a, b in zip(one, two, strict=True)]
+    assert same == [number % FOLDS == 0 for number in range(6)]
     final, _ = second_opinion(below[:2], labels[:2], seed=0)  # one image in each fold
     assert final.keeps_argmax
-
-
-def test_an_opinion_that_is_a_loss_is_not_taken(monkeypatch):
-    """One that knows nothing, on an otherwise sound fit."""
-
-    def ignorant(below, labels, *, seed):
-        uniform = DirichletScaling(torch.zeros(5, 5), torch.zeros(5), keep_argmax=True)
-        return uniform, [torch.full_like(each, -math.log(5), dtype=torch.float32) for each in labels]
-
-    monkeypatch.setattr(correctness, "second_opinion", ignorant)
-    fitted = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=2)
-    assert fitted.softening is not None
-    assert fitted.opinion is None
-    assert "a loss, so there is none" in fitted.notes[-1]
 
 
 def test_alternatives_find_the_habits_of_mistakes():
@@ -300,7 +290,7 @@ def test_spread_keeps_the_confidence_and_the_winner():
 
 
 def test_memory_does_not_grow_with_the_images(monkeypatch):
-    monkeypatch.setattr(correctness, "MOST_NUMBERS", 40 * 3 * (2 * 3 + len(NAMES)))
+    monkeypatch.setattr(correctness, "MOST_NUMBERS", 40 * 3 * (3 * 3 + len(NAMES)))
     base = TemperatureScaling(1.0)
     assert [len(i) for i in correctness._draw(toy_predictions(num_images=3), base, None, 0)] == [40] * 3
     assert [len(i) for i in correctness._draw(toy_predictions(num_images=6), base, None, 0)] == [20] * 6

@@ -1,7 +1,9 @@
 """A second opinion: another calibrator, with the same say, so that two that err in different places make up for it.
 
 The mean of probabilities is a linear opinion pool (Stone, Annals of Mathematical Statistics 32, 1961). Its negative
-log-likelihood is at most the mean of the two, and less where they differ.
+log-likelihood is at most the mean of the two, and less where they differ. It is flatter than either (Ranjan and
+Gneiting, JRSS B 72, 2010), so the first is to be trained within the pool, and beside an opinion that is as good as it
+will be: of images that it has not seen.
 """
 
 import math
@@ -26,9 +28,8 @@ def pooled(one: Float[Tensor, "..."], two: Float[Tensor, "..."]) -> Float[Tensor
 
 def second_opinion(
     below: Sequence[Float[Tensor, "p c"]], labels: Sequence[Int[Tensor, " p"]], *, seed: int
-) -> tuple[DirichletScaling, list[Float[Tensor, " p"]]]:
-    """Return Dirichlet scaling with the labels kept, and of each image the labels' log-probabilities by one fitted
-    without it.
+) -> tuple[DirichletScaling, list[Float[Tensor, "p c"]]]:
+    """Return Dirichlet scaling with the labels kept, and log-probabilities by one that has not seen the image.
 
     :param below: logits of the pixels of each image, of two images or more.
     """
@@ -41,5 +42,5 @@ def second_opinion(
         return DirichletScaling.fit(pixels, keep_argmax=True, pixels_per_image=None, seed=seed)
 
     without = [fitted([i for i in images if i % folds != fold]) for fold in range(folds)]
-    unseen = [without[i % folds](below[i].T[None])[0].log_softmax(0).gather(0, labels[i][None])[0] for i in images]
+    unseen = [without[i % folds](below[i].T[None])[0].log_softmax(0).T.contiguous() for i in images]
     return fitted(images), unseen

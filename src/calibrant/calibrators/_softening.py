@@ -5,7 +5,7 @@ hidden layer they are stored and run as a single one that is wide.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators._alternatives import spread
 from calibrant.calibrators._context import Context
 from calibrant.calibrators._descend import descend
+from calibrant.calibrators._opinion import pooled
 from calibrant.calibrators.calibrator import in_blocks
 
 COLDEST, HOTTEST = 3.0, 4.0
@@ -91,11 +92,13 @@ class ContextPixels:
     :param numbers: of the context.
     :param below: logits less the largest of their pixel.
     :param others: log-probabilities of the classes other than the winner, or None for those of the logits.
+    :param opinion: log-probabilities of another calibrator that has the same say, if there is one.
     """
 
     numbers: Float[Tensor, "p f"]
     below: Float[Tensor, "p c"]
     others: Float[Tensor, "p c"] | None
+    opinion: Float[Tensor, "p c"] | None
     labels: Int[Tensor, " p"]
     winner: Int[Tensor, " p"]
     runner_up: Int[Tensor, " p"]
@@ -110,17 +113,23 @@ class ContextPixels:
             self.numbers[chosen],
             self.below[chosen],
             None if self.others is None else self.others[chosen],
+            None if self.opinion is None else self.opinion[chosen],
             self.labels[chosen],
             self.winner[chosen],
             self.runner_up[chosen],
         )
 
-    def totals(self, factor: Float[Tensor, " p"]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-        """Return the sum of the exponentials of the logits under a factor, where the winner's is 1, and the NLL."""
-        winners = torch.zeros_like(self.below, dtype=torch.bool).scatter(1, self.winner[:, None], True)
+    def judged(self, factor: Float[Tensor, " p"]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+        """Return, under a factor on the logits, the probability that the winner is wrong, and the NLL."""
+        at_winner, at_label = self.winner[:, None], self.labels[:, None]
+        winners = torch.zeros_like(self.below, dtype=torch.bool).scatter(1, at_winner, True)
         z = spread(self.below[..., None], winners[..., None], factor[:, None, None], _last(self.others))[..., 0]
-        total = z.exp().sum(1)
-        return total, total.log() - z.gather(1, self.labels[:, None])[:, 0]
+        total = z.exp().sum(1)  # the winner's is 1
+        doubt, log_likelihood = (total - 1) / total, z.gather(1, at_label)[:, 0] - total.log()
+        if self.opinion is not None:
+            doubt = (doubt - self.opinion.gather(1, at_winner)[:, 0].expm1()) / 2
+            log_likelihood = pooled(log_likelihood, self.opinion.gather(1, at_label)[:, 0])
+        return doubt, -log_likelihood
 
 
 def _last(others: Tensor | None) -> Tensor | None:
@@ -174,11 +183,11 @@ def loss_of(
     Proper scores of the whole distribution (negative log-likelihood) and of being right (binary cross-entropy), the
     squared error of each image's accuracy, and each image's calibration error over soft bins of confidence.
     """
-    total, nll = pixels.totals(factor)
+    doubt, nll = pixels.judged(factor)
     right = (pixels.winner == pixels.labels).float()
-    log_odds = -(total - 1).clamp_min(1e-7).log()
-    gap = (1 / total - right).view(num_images, -1)
-    distance = (total.detach().reciprocal()[:, None] - LEVELS.to(total.device)) / 0.05
+    log_odds = (1 - doubt).clamp_min(1e-7).log() - doubt.clamp_min(1e-7).log()
+    gap = (1 - doubt - right).view(num_images, -1)
+    distance = (1 - doubt.detach()[:, None] - LEVELS.to(doubt.device)) / 0.05
     near = (-distance.square() / 2).softmax(-1).view(num_images, -1, len(LEVELS))
     by_level = (gap[..., None] * near).mean(1)
     return (
@@ -244,15 +253,12 @@ def train(
 
 def together(images: Sequence[ContextPixels]) -> ContextPixels:
     """Return the pixels of several images as one list."""
-    others = [image.others for image in images if image.others is not None]
-    return ContextPixels(
-        torch.cat([image.numbers for image in images]),
-        torch.cat([image.below for image in images]),
-        torch.cat(others) if others else None,
-        torch.cat([image.labels for image in images]),
-        torch.cat([image.winner for image in images]),
-        torch.cat([image.runner_up for image in images]),
-    )
+    return ContextPixels(*(_cat([getattr(image, part.name) for image in images]) for part in fields(ContextPixels)))
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    return torch.cat(given) if given else None
 
 
 @torch.no_grad()

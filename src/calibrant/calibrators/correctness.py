@@ -8,7 +8,7 @@ and gives the pixel a temperature of its own, trained by proper scores.
 import logging
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -128,12 +128,12 @@ class CorrectnessScaling(Calibrator):
     ) -> "CorrectnessScaling":
         """Return correctness scaling, or its base alone where that is as good on images left out.
 
-        First the alternatives are fitted to the mistakes. Then the images are dealt to ``num_networks`` parts, and one
-        network is trained without each. All together, as one, they are the result; and on the images that each was not
-        trained on it is measured what they gain in negative log-likelihood. Last, of up to 32 classes, comes a second
-        opinion, Dirichlet scaling. Of the first two, a gain on images left out of less than its standard error over
-        images is none: the base's own is kept, and a note says so. The opinion is left out if it is a loss there of
-        more than that.
+        First the alternatives are fitted to the mistakes, and, of up to 32 classes, Dirichlet scaling as the second
+        opinion. Then the images are dealt to ``num_networks`` parts, and one network is trained without each, within
+        the mean with an opinion that has not seen them, either. All together, as one, they are the result; and on the
+        images that each was not trained on it is measured what they gain in negative log-likelihood. Of each of the
+        three, a gain on images left out of less than its standard error over images is none: it is left out, and a
+        note says so.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 
@@ -154,20 +154,23 @@ class CorrectnessScaling(Calibrator):
         if why_not:
             return _base_alone(whole, (), why_not)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
-        images, alternatives, notes = [images[i] for i in order], None, ()
+        images, alternatives, opinion, notes = [images[i] for i in order], None, None, ()
         if not keep_order:
             alternatives, found = fit_alternatives([_mistakes(image) for image in images])
             notes = (found,)
             log.info("correctness scaling: %s", found)
             if alternatives is not None:
                 images = [_with_others(image, alternatives) for image in images]
+            if images[0].below.shape[1] <= MOST_CLASSES:
+                images, opinion, found = _with_opinion(images, seed)
+                notes = (*notes, found)
         centre, scale = _moments(images)
-        networks, losses = [], {}
+        networks, gains = [], []
         for number in range(min(num_networks, len(images))):
-            held = range(number, len(images), num_networks)
+            held = images[number::num_networks]
             network = train(
-                [image for i, image in enumerate(images) if i not in held],
-                [images[i] for i in held],
+                [image for i, image in enumerate(images) if i % num_networks != number],
+                held,
                 centre,
                 scale,
                 hidden=hidden,
@@ -177,20 +180,16 @@ class CorrectnessScaling(Calibrator):
                 seed=seed * 1000 + number,
             )
             networks.append(network)
-            losses |= {i: _loss(images[i], network) for i in held}
-        gain, error = _mean_and_error([float((_loss(image) - losses[i]).mean()) for i, image in enumerate(images)])
+            gains += [_gain(image, network) for image in held]
+        gain, error = _mean_and_error(gains)
         compared = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} through temperatures of their own"
-        if not gain > error:
-            if alternatives is None:
-                return _base_alone(whole, notes, f"no gain, {compared}.")
-            dropped = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
-            return cls(whole, None, alternatives, notes=(*notes, dropped))
-        log.info("correctness scaling: %s", compared)
-        opinion, notes = None, (*notes, compared)
-        if not keep_order and images[0].below.shape[1] <= MOST_CLASSES:
-            opinion, found = _opinion(images, losses, seed)
-            notes = (*notes, found)
-        return cls(whole, joined(networks), alternatives, opinion, notes)
+        if gain > error:
+            log.info("correctness scaling: %s", compared)
+            return cls(whole, joined(networks), alternatives, opinion, (*notes, compared))
+        if alternatives is None:
+            return _base_alone(whole, notes, f"no gain, {compared}.")
+        dropped = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
+        return cls(whole, None, alternatives, None, (*notes, dropped))
 
 
 @torch.no_grad()
@@ -198,7 +197,7 @@ def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, see
     """Labelled pixels of each image that has any; which ones depends on the seed and the image's key alone."""
     drawn: list[ContextPixels] = []
     for prediction in predictions:
-        most = MOST_NUMBERS // (len(predictions) * (2 * prediction.num_classes + len(NAMES)))
+        most = MOST_NUMBERS // (len(predictions) * (3 * prediction.num_classes + len(NAMES)))
         count = max(16, most if per_image is None else min(per_image, most))
         flat = prediction.labels.flatten()
         labelled = torch.nonzero(flat != IGNORE).squeeze(1)
@@ -215,6 +214,7 @@ def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, see
             ContextPixels(
                 context.numbers[0][:, pixel].T.contiguous(),
                 (z[:, pixel] - z[:, pixel].amax(0)).T.contiguous(),
+                None,
                 None,
                 flat[chosen].long(),
                 context.winner[0][pixel],
@@ -263,29 +263,23 @@ def _with_others(image: ContextPixels, alternatives: Alternatives) -> ContextPix
     return replace(image, others=alternatives(image.below.T[None], image.winner[None])[0].T.contiguous())
 
 
-@torch.no_grad()
-def _loss(image: ContextPixels, network: Trainee | None = None) -> Float[Tensor, " p"]:
-    """The negative log-likelihood of each pixel at the temperatures of a network, or of the base."""
-    one = torch.ones_like(image.below[:, 0])
-    return image.totals(one if network is None else network(image.numbers, image.winner, image.runner_up))[1]
-
-
-def _opinion(
-    images: Sequence[ContextPixels], losses: Mapping[int, Float[Tensor, " p"]], seed: int
-) -> tuple[Calibrator | None, str]:
-    """A second opinion unless it is a loss on images left out, and a sentence on what was found.
-
-    It cannot lose much, and those of images left out are fitted to fewer images than the one that is returned: so it is
-    taken in doubt.
-
-    :param losses: of each image without it, by a network that was not trained on the image.
-    """
+def _with_opinion(images: list[ContextPixels], seed: int) -> tuple[list[ContextPixels], Calibrator | None, str]:
+    """The images with a second opinion if that is a gain, what gives it, and a sentence on what was found."""
     opinion, unseen = second_opinion([image.below for image in images], [image.labels for image in images], seed=seed)
-    gains = [float((losses[i] + pooled(-losses[i], other)).mean()) for i, other in enumerate(unseen)]
-    gain, error = _mean_and_error(gains)
-    found = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} in the mean with a second opinion"
+    advised = [replace(image, opinion=other) for image, other in zip(images, unseen, strict=True)]
+    gain, error = _mean_and_error([_gain(image) for image in advised])
+    found = f"second opinion: NLL of images left out lower by {gain:.4f} ± {error:.4f} in the mean with the base"
     log.info("correctness scaling: %s", found)
-    return (opinion, found) if gain > -error else (None, f"{found}: a loss, so there is none")
+    return (advised, opinion, found) if gain > error else (images, None, f"{found}: no gain, so there is none")
+
+
+@torch.no_grad()
+def _gain(image: ContextPixels, network: Trainee | None = None) -> float:
+    """By how much an opinion, and a network, lower the mean negative log-likelihood of an image."""
+    one = torch.ones_like(image.below[:, 0])
+    _, before = replace(image, opinion=None).judged(one)
+    _, after = image.judged(one if network is None else network(image.numbers, image.winner, image.runner_up))
+    return float((before - after).mean())
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:

@@ -13,13 +13,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from calibrant._shapes import Tensor
 from calibrant.evaluation import Comparison, compare, tally
-from calibrant.metrics import SCORES, CalibrationBins, Measurement, Score, expected_calibration_error
+from calibrant.metrics import SCORES, CalibrationBins, Interval, Measurement, Score, expected_calibration_error
 from calibrant.predictions import Prediction, with_logits
 from calibrant.report.palette import style_of
 from calibrant.testing import toy_predictions
@@ -136,15 +137,16 @@ def claims(found: Mapping[str, Mapping[str, Comparison]]) -> dict[str, tuple[str
     rises = {"capacity": True, "windows": False, "scales": False}
     for factor, series in varied(found).items():
         for name, each in series.items():
-            (first, before), (*_, (last, after)) = next(iter(each.values.items())), each.values.items()
-            gap = each.differences[last]["ece_images"]
-            line = (
-                f"{FACTORS[factor][0]}, {name}, {first} to {last}: image-wise ECE "
-                f"{'rises' if rises[factor] else 'falls'} ({gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]), "
-                f"mean IoU rises ({after['miou'].value - before['miou'].value:+.4f})"
-            )
-            better = after["miou"].value > before["miou"].value
-            lines[line] = ("yes", better and (gap.value > 0) == rises[factor])
+            settings, sign = list(each.values), 1 if rises[factor] else -1
+            what, way = f"{FACTORS[factor][0]}, {name}", "rises" if rises[factor] else "falls"
+            for setting in settings[1:]:
+                ece, iou = (each.differences[setting][score] for score in ("ece_images", "miou"))
+                line = f"{what}, {settings[0]} to {setting}: image-wise ECE {way} ({_shown(ece)})"
+                lines[line] = ("yes", sign * ece.value > 0)
+                lines[f"{what}, {settings[0]} to {setting}: mean IoU rises ({_shown(iou)})"] = ("yes", iou.value > 0)
+            values = [sign * each.values[setting]["ece_images"].value for setting in settings]
+            every = all(before < after for before, after in pairwise(values))
+            lines[f"{what}: image-wise ECE {way} at every step of {', '.join(settings)}"] = ("yes", every)
     for name, figures in of_models(found).items():
         right, wrong = figures["right"].value, figures["wrong"].value
         lines[f"{name}: mistaken pixels {wrong:.3f} worse than right ones {right:.3f}"] = ("yes", wrong > right)
@@ -152,6 +154,10 @@ def claims(found: Mapping[str, Mapping[str, Comparison]]) -> dict[str, tuple[str
         line = f"{name}: so they would be if all its confidences were true ({wrong:.3f} and {right:.3f})"
         lines[line] = ("–", wrong > right)
     return lines
+
+
+def _shown(gap: Interval) -> str:
+    return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
 
 
 def varied(found: Mapping[str, Mapping[str, Comparison]]) -> Mapping[str, Mapping[str, Comparison]]:
@@ -197,11 +203,11 @@ def draw(found: Mapping[str, Mapping[str, Comparison]], folder: Path | None) -> 
         for axes in panels[:-1]:
             axes.set_ylim(0, 1.15 * top)
         for axes in panels[:-1][:1]:
-            axes.set_ylabel("image-wise ECE (%); beside it the mean IoU (%)")
+            axes.set(ylabel="image-wise ECE (%)", title="beside points: mean IoU (%)")
             axes.legend(fontsize=8, loc="lower left")
         models = of_models(found)
         for number, part in enumerate(("wrong", "right")):
-            style = style_of(number)
+            style = style_of(2 - number)
             rows = [k + 0.17 * (1 - 2 * number) for k in range(len(models))]
             panels[-1].barh(
                 rows, [100 * f[part].value for f in models.values()], 0.3, color=style.color,

@@ -218,6 +218,16 @@ def test_an_opinion_has_half_the_say():
     torch.testing.assert_close(pooled(own.log(), own.log()), own.log())
 
 
+def test_where_both_think_another_class_about_as_likely_the_label_stays():
+    """In the mean that class may round above the winner: in 3 of these pixels it did."""
+    logits = drawn(1, 4, 200, 200, seed=3, scale=2)
+    steps = torch.randint(-2, 3, (200, 200), generator=torch.Generator().manual_seed(1))
+    logits[:, 1] = logits[:, 0] * (1 + 2**-22 * steps)
+    opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, seed=3, scale=0.3), drawn(4, seed=3), keep_argmax=True)
+    both = CorrectnessScaling(TemperatureScaling(1.4), None, opinion=opinion)(logits)
+    assert torch.equal(both.argmax(1), logits.argmax(1))
+
+
 def test_the_opinion_on_an_image_in_training_has_not_seen_it():
     """Whatever its labels say, what is thought of it is the same; but not what is thought of others."""
     images = [pixels_of(p) for p in toy_predictions(num_images=6, num_classes=4)]

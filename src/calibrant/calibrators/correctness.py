@@ -104,7 +104,8 @@ class CorrectnessScaling(Calibrator):
         logits = spread(below, winners, factor, others)
         if self.opinion is not None:
             logits = pooled(logits.log_softmax(1), self.opinion(below).log_softmax(1))
-        return keep_argmax(z, logits)
+        # Where another class shares the winner's place in both, their mean may round in its favour.
+        return keep_argmax(z, logits, lift=self.opinion is not None)
 
     def arguments(self) -> dict[str, Any]:
         """Return base, softening, alternatives and opinion."""

@@ -5,7 +5,7 @@ hidden layer they are stored and run as a single one that is wide.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -253,12 +253,17 @@ def train(
 
 def together(images: Sequence[ContextPixels]) -> ContextPixels:
     """Return the pixels of several images as one list."""
-    return ContextPixels(*(_cat([getattr(image, part.name) for image in images]) for part in fields(ContextPixels)))
-
-
-def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
-    given = [part for part in parts if part is not None]
-    return torch.cat(given) if given else None
+    others = [image.others for image in images if image.others is not None]
+    opinions = [image.opinion for image in images if image.opinion is not None]
+    return ContextPixels(
+        torch.cat([image.numbers for image in images]),
+        torch.cat([image.below for image in images]),
+        torch.cat(others) if others else None,
+        torch.cat(opinions) if opinions else None,
+        torch.cat([image.labels for image in images]),
+        torch.cat([image.winner for image in images]),
+        torch.cat([image.runner_up for image in images]),
+    )
 
 
 @torch.no_grad()

@@ -87,6 +87,7 @@ def test_saturated_logits_are_softened():
 )
 @settings(max_examples=300, deadline=None)
 @example(rows=[[0.0, 0.0, 1.0, 11.0]], wanted=0.9995)
+@example(rows=[[0.0, 0.0, 11.0, 11.0]], wanted=0.4997245045877313)
 def test_never_far_off(rows, wanted):
     z = torch.tensor(rows).T[None]
     r = torch.full((1, 1, z.shape[2]), wanted)
@@ -97,6 +98,14 @@ def test_never_far_off(rows, wanted):
     clear = (ties < 4) & ((gap == 0) | (gap > 1e-20)).all(1, keepdim=True)
     error = (out.softmax(1).amax(1, keepdim=True) - torch.minimum(reachable(r, 4), 1 / ties)).abs()
     assert bool((error < torch.where(ties == 1, 5e-4, 1e-3))[clear].all())  # 1/m itself lies at T = 0
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-5, 1e-3, 1e-1])
+def test_two_that_nearly_tie_far_above_the_others(apart):
+    z = torch.tensor([[0.0, 0.0, top - apart, top] for top in (1.0, 5.0, 11.0, 20.0, 60.0, 119.0)]).T[None]
+    for wanted in (0.4999, 0.4997, 0.4995, 0.499, 0.49, 0.4):
+        reached = with_confidence(z, torch.full((1, 1, 6), wanted)).softmax(1).amax(1)
+        assert (reached - wanted).abs().max() < 2e-4
 
 
 def test_gradients_are_those_of_the_implicit_function():

@@ -242,8 +242,11 @@ def _solution(problem: _Problem, t: Tensor, there: tuple[Tensor, Tensor, Tensor,
         low = torch.where(told, torch.maximum(low, torch.addcdiv(t, off, slope, value=-1)), low)
         step = torch.where(told, _step(off, slope, curvature, third), torch.inf)
         high = torch.minimum(high, torch.addcdiv(t, off.clamp_min(0), problem.nearest, value=-1))
-        t = torch.where(unsolved, torch.minimum(torch.maximum(t + step, low), high), t)
-        unsolved = unsolved & (off.abs() > problem.slack)
+        ahead = torch.minimum(torch.maximum(t + step, low), high)
+        # Right of the solution, where only near ties count still, h tells little of what lies left.
+        blind = (torch.addcmul(slope * slope, off, curvature, value=4) <= 0) | (ahead < t / 2)
+        t = torch.where(unsolved, ahead, t)
+        unsolved = unsolved & ((off.abs() > problem.slack) | blind)
         if torch.compiler.is_compiling():
             solution = t
             continue

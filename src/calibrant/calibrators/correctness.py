@@ -131,10 +131,9 @@ class CorrectnessScaling(Calibrator):
 
         First the alternatives are fitted to the mistakes, and, of up to 32 classes, Dirichlet scaling as the second
         opinion. Then the images are dealt to ``num_networks`` parts, and one network is trained without each, within
-        the mean with an opinion that has not seen them, either. All together, as one, they are the result; and on the
-        images that each was not trained on it is measured what they gain in negative log-likelihood. Of each of the
-        three, a gain on images left out of less than its standard error over images is none: it is left out, and a
-        note says so.
+        the mean with an opinion that has not seen them, either. All together, as one, they are the result. Of each of
+        the three it is measured, on images left out, what it adds to those before it: where the negative log-likelihood
+        falls by less than its standard error over images, it is left out, and a note says so.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 
@@ -181,16 +180,16 @@ class CorrectnessScaling(Calibrator):
                 seed=seed * 1000 + number,
             )
             networks.append(network)
-            gains += [_gain(image, network) for image in held]
+            gains += [_gain(image, image, network) for image in held]
         gain, error = _mean_and_error(gains)
         compared = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} through temperatures of their own"
         if gain > error:
             log.info("correctness scaling: %s", compared)
             return cls(whole, joined(networks), alternatives, opinion, (*notes, compared))
-        if alternatives is None:
+        if alternatives is None and opinion is None:
             return _base_alone(whole, notes, f"no gain, {compared}.")
         dropped = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
-        return cls(whole, None, alternatives, None, (*notes, dropped))
+        return cls(whole, None, alternatives, opinion, (*notes, dropped))
 
 
 @torch.no_grad()
@@ -268,19 +267,18 @@ def _with_opinion(images: list[ContextPixels], seed: int) -> tuple[list[ContextP
     """The images with a second opinion if that is a gain, what gives it, and a sentence on what was found."""
     opinion, unseen = second_opinion([image.below for image in images], [image.labels for image in images], seed=seed)
     advised = [replace(image, opinion=other) for image, other in zip(images, unseen, strict=True)]
-    gain, error = _mean_and_error([_gain(image) for image in advised])
+    gain, error = _mean_and_error([_gain(alone, image) for alone, image in zip(images, advised, strict=True)])
     found = f"second opinion: NLL of images left out lower by {gain:.4f} ± {error:.4f} in the mean with the base"
     log.info("correctness scaling: %s", found)
     return (advised, opinion, found) if gain > error else (images, None, f"{found}: no gain, so there is none")
 
 
 @torch.no_grad()
-def _gain(image: ContextPixels, network: Trainee | None = None) -> float:
-    """By how much an opinion, and a network, lower the mean negative log-likelihood of an image."""
-    one = torch.ones_like(image.below[:, 0])
-    _, before = replace(image, opinion=None).judged(one)
-    _, after = image.judged(one if network is None else network(image.numbers, image.winner, image.runner_up))
-    return float((before - after).mean())
+def _gain(before: ContextPixels, after: ContextPixels, network: Trainee | None = None) -> float:
+    """By how much what is known after, and a network, lower the mean negative log-likelihood of an image."""
+    one = torch.ones_like(after.below[:, 0])
+    factor = one if network is None else network(after.numbers, after.winner, after.runner_up)
+    return float((before.judged(one)[1] - after.judged(factor)[1]).mean())
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:

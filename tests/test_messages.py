@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from calibrant.calibrators import TemperatureScaling
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, LabelError, LogitsError, ShapeError
 from calibrant.evaluation import tally
 from calibrant.metrics import CalibrationBins
-from calibrant.predictions import Pixels, Prediction, from_arrays, from_probabilities, split
+from calibrant.predictions import Prediction, from_arrays, from_probabilities, split
 
 LOGITS = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
 LABELS = np.zeros((2, 4, 5), dtype=np.int64)

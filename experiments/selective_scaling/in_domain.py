@@ -3,6 +3,9 @@
 ``python -m experiments.selective_scaling.in_domain [--smoke | --store STORE]``: half of the images to fit, half to
 test, once for each seed. Published recipes stand beside fits at their optimum. Then what correctness scaling has to
 show, line by line: it is to beat every calibrator that keeps the labels. Then the same on fewer images to fit.
+
+Which images are fitted to moves a calibration error by more than most methods differ. Hence twenty seeds for the table
+that tells them apart.
 """
 
 import logging
@@ -10,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -32,12 +36,16 @@ NOT_WORSE = "ece_images"
 class Config(Study):
     """What is run; the defaults are what ``experiments/results`` holds.
 
+    :param seeds: of the table.
     :param shares: of the images, to fit on; the first makes the table.
-    :param few: the methods that are compared on fewer images.
+    :param few: the methods that are compared on fewer images,
+    :param few_seeds: and with which seeds.
     """
 
+    seeds: tuple[int, ...] = tuple(range(20))
     methods: tuple[str, ...] = (*METHODS, *COMBINED)
     shares: tuple[float, ...] = (0.5, 0.25, 0.125, 0.0625)
+    few_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     few: tuple[str, ...] = (
         "uncalibrated",
         "temperature",
@@ -47,6 +55,11 @@ class Config(Study):
         "isotonic",
         "selective",
     )
+
+    @classmethod
+    def smoke(cls, **changes: Any) -> "Config":
+        """Return what runs in seconds, on made data."""
+        return super().smoke(**({"shares": (0.5, 0.25), "few_seeds": (0,)} | changes))
 
 
 @dataclass(frozen=True)
@@ -67,12 +80,14 @@ class Table:
         return {name: all(each.calibrator.keeps_argmax for each in fits) for name, fits in self.fits.items()}
 
 
-def measure(config: Config, predictions: Sequence[Prediction], names: Sequence[str], share: float) -> Table:
+def measure(
+    config: Config, predictions: Sequence[Prediction], names: Sequence[str], share: float, seeds: Sequence[int]
+) -> Table:
     """Fit and measure on every seed's split."""
     tallies: dict[str, list[Measurement]] = {}
     fits: dict[str, list[Fitted]] = {}
     changed: dict[str, int] = {}
-    for seed in config.seeds:
+    for seed in seeds:
         images, test = halves(predictions, seed, share)
         fitted = fit_all(config, images, seed, names)
         calibrators = {name: each.calibrator for name, each in fitted.items()}
@@ -144,9 +159,10 @@ def main(config: Config) -> dict[str, Table]:
     tables, results = {}, {}
     for share in config.shares:
         count = f"{round(share * len(predictions))} images to fit"
-        names = config.methods if share == config.shares[0] else config.few
-        table = tables[count] = measure(config, predictions, names, share)
-        show(table.found, SHOWN, f"{count}; means over {len(config.seeds)} seeds", table.labels_kept)
+        whole = share == config.shares[0]
+        names, seeds = (config.methods, config.seeds) if whole else (config.few, config.few_seeds)
+        table = tables[count] = measure(config, predictions, names, share, seeds)
+        show(table.found, SHOWN, f"{count}; means over {len(seeds)} seeds", table.labels_kept)
         lines = targets(table)
         results[count] = {
             **as_numbers(table.found),
@@ -160,7 +176,7 @@ def main(config: Config) -> dict[str, Table]:
         print()
         for line, met in lines.items():
             print(f"{'pass' if met else 'FAIL'}  {line}")
-        if share == config.shares[0]:
+        if whole:
             images = {name: figures["ece_images"].value for name, figures in table.found.values.items()}
             results["paper and ours"] = print_changes(IN_DOMAIN, images, "BDD100K")
             results["selective before another"] = selected(table)

@@ -9,7 +9,6 @@ Conventions
 * A source of predictions is anything with a length that can be read more than once: a list will do.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -24,7 +23,7 @@ from calibrant._check import (
     check_scores_shape,
     shape_of,
 )
-from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
+from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import FitError, LabelError, LogitsError, ShapeError
 
 
@@ -153,79 +152,6 @@ def split(predictions: Predictions, share: float, *, seed: int) -> tuple[Subset,
         )
     order = torch.randperm(len(predictions), generator=torch.Generator().manual_seed(seed)).tolist()
     return Subset(predictions, sorted(order[:count])), Subset(predictions, sorted(order[count:]))
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Labelled pixels drawn from many images: what small fits are made from.
-
-    :param logits: one column a pixel, so that a class lies together in memory.
-    :param labels: never ``IGNORE``.
-    :param image: the number of the image each pixel came from; fits hold images out, never pixels.
-    """
-
-    logits: Float[Tensor, "c p"]
-    labels: Int[Tensor, " p"]
-    image: Int[Tensor, " p"]
-
-    def __len__(self) -> int:
-        """Return the number of pixels."""
-        return self.labels.shape[0]
-
-    @classmethod
-    def draw(
-        cls, predictions: Predictions, *, per_image: int | None = 10_000, most: int = 4_000_000, seed: int = 0
-    ) -> "Pixels":
-        """Draw labelled pixels, without replacement, from each image on its own.
-
-        What is drawn from an image depends on the seed and on its key alone, never on the other images.
-        With several annotators each annotator's label of a pixel is one draw.
-
-        :param per_image: pixels of each image; None for all of them.
-        :param most: pixels in all, shared alike among the images, so that memory does not grow with their number.
-        :raises FitError: there is no labelled pixel.
-        """
-        if len(predictions) == 0:
-            raise FitError("expected at least one image to fit on; got none. Check the folder or the split.")
-        share = max(1, most // len(predictions))
-        per_image = share if per_image is None else min(per_image, share)
-        logits, labels, image = [], [], []
-        for number, prediction in enumerate(predictions):
-            flat = prediction.labels.flatten()
-            labelled = torch.nonzero(flat != IGNORE).squeeze(1)
-            if len(labelled) > per_image:
-                # torch's generator looks at the low 32 bits of its seed alone.
-                generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
-                chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
-                labelled = labelled[chosen.to(labelled.device)]
-            columns = prediction.logits.flatten(1)
-            logits.append(columns[:, labelled % columns.shape[1]].float())
-            labels.append(flat[labelled].long())
-            image.append(torch.full_like(labels[-1], number))
-        drawn = cls(torch.cat(logits, 1), torch.cat(labels), torch.cat(image))
-        if len(drawn) == 0:
-            raise FitError(
-                f"expected labelled pixels to fit on; all pixels of the {len(predictions)} images are unlabelled. "
-                "Check ignore_index."
-            )
-        return drawn
-
-    def where(self, mask: Bool[Tensor, " p"]) -> "Pixels":
-        """Return the pixels where the mask is true."""
-        return Pixels(self.logits[:, mask], self.labels[mask], self.image[mask])
-
-    def hold_out(self, fraction: float, *, seed: int = 0) -> tuple["Pixels", "Pixels"]:
-        """Split by image into (kept, held out); at least one image on each side.
-
-        :raises FitError: there is only one image.
-        """
-        numbers = torch.unique(self.image)
-        if len(numbers) < 2:
-            raise FitError("expected at least two images, so that one can be held out; got one. Add images to the fit.")
-        order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).to(numbers.device)
-        count = min(max(1, round(fraction * len(numbers))), len(numbers) - 1)
-        held = torch.isin(self.image, numbers[order[:count]])
-        return self.where(~held), self.where(held)
 
 
 def from_probabilities(probs: Float[Tensor, "c *s"], *, name: str = "probabilities") -> Float[Tensor, "c *s"]:

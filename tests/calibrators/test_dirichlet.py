@@ -7,8 +7,9 @@ import torch
 
 from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling, load, save
 from calibrant.calibrators.dirichlet import DIAGONAL, FLOOR, RIDGE
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
-from calibrant.predictions import IGNORE, Pixels, Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import toy_predictions
 
 

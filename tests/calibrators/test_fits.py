@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from calibrant.calibrators import TemperatureScaling, VectorScaling, _minimise
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
-from calibrant.predictions import IGNORE, Pixels, Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import toy_predictions
 
 

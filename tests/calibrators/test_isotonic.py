@@ -8,8 +8,9 @@ from sklearn.isotonic import IsotonicRegression
 from calibrant.calibrators import IsotonicScaling, TemperatureScaling, load, save
 from calibrant.calibrators._solve import log_odds, winner
 from calibrant.calibrators.isotonic import BINS, SURE, _counts, _rising
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
-from calibrant.predictions import IGNORE, Pixels, Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import tied_logits, toy_predictions
 
 

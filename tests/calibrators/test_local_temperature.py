@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from calibrant.calibrators import LocalTemperatureScaling, TemperatureScaling, load, save
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
 from calibrant.networks import TemperatureTree
-from calibrant.predictions import IGNORE, Pixels, Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import tied_logits, toy_predictions
 
 

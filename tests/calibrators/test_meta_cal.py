@@ -19,8 +19,9 @@ from calibrant.calibrators import (
     save,
 )
 from calibrant.calibrators.meta_cal import _threshold_for, entropy
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError
-from calibrant.predictions import IGNORE, Pixels
+from calibrant.predictions import IGNORE
 from calibrant.testing import toy_predictions
 
 

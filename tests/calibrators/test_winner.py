@@ -8,7 +8,8 @@ from scipy.optimize import minimize
 from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling
 from calibrant.calibrators._winner import winner_first
 from calibrant.calibrators.calibrator import keep_argmax
-from calibrant.predictions import Pixels, Prediction
+from calibrant.calibrators.pixels import Pixels
+from calibrant.predictions import Prediction
 from calibrant.testing import tied_logits
 
 

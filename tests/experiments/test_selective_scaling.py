@@ -37,7 +37,7 @@ def test_smoke(study, capsys):
 
 
 def test_smoke_in_domain(capsys):
-    tables = in_domain.main(in_domain.Config.smoke(shares=(0.5, 0.25)))
+    tables = in_domain.main(in_domain.Config.smoke())
     assert list(tables) == ["4 images to fit", "2 images to fit"]
     whole = tables["4 images to fit"]
     assert set(whole.found.values) == set(_methods.METHODS | _methods.COMBINED)

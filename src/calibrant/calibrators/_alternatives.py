@@ -15,7 +15,7 @@ from torch import nn
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
 from calibrant.calibrators._minimise import Blocks
-from calibrant.predictions import Pixels
+from calibrant.calibrators.pixels import Pixels
 
 STRENGTHS = (1.0, 0.1, 1e-2, 1e-3)
 """Pulls to the base's own spread, from the strongest."""

@@ -14,8 +14,9 @@ from scipy.special import stdtrit
 
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator, in_blocks, remark
+from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.temperature import TemperatureScaling, minimum_over_temperatures
-from calibrant.predictions import Pixels, Predictions
+from calibrant.predictions import Predictions
 
 log = logging.getLogger("calibrant")
 

@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from calibrant._shapes import Float, Int, Tensor
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError
-from calibrant.predictions import Pixels
 
 log = logging.getLogger("calibrant")
 

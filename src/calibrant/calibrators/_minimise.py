@@ -12,8 +12,9 @@ import torch
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.calibrators.calibrator import BLOCK
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError
-from calibrant.predictions import Pixels, Predictions
+from calibrant.predictions import Predictions
 
 SAMPLE = 16
 """One pixel in so many is enough to bring a fit close to its optimum."""

@@ -13,7 +13,7 @@ import torch
 
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators.dirichlet import DirichletScaling
-from calibrant.predictions import Pixels
+from calibrant.calibrators.pixels import Pixels
 
 MOST_CLASSES = 32
 """Up to so many classes. A matrix costs as many operations a logit as there are classes."""

@@ -203,7 +203,7 @@ def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, see
         labelled = torch.nonzero(flat != IGNORE).squeeze(1)
         if len(labelled) == 0:
             continue
-        generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(prediction.key.encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
         chosen = labelled[torch.randperm(len(labelled), generator=generator)[:count].to(labelled.device)]
         image = None if prediction.image is None else prediction.image[None]
         logits = base(prediction.logits[None], image)

@@ -12,8 +12,9 @@ from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Blocks
 from calibrant.calibrators._winner import winner_first
 from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
-from calibrant.predictions import Pixels, Predictions
+from calibrant.predictions import Predictions
 
 FLOOR = 1e-16
 """Probabilities below this count as this, so that a class out of the question does not count for all."""

@@ -16,8 +16,9 @@ from calibrant.calibrators._choose import best_temperature, mean_nll, num_classe
 from calibrant.calibrators._minimise import Blocks
 from calibrant.calibrators._solve import COLDEST, log_odds, recalibrated, winner
 from calibrant.calibrators.calibrator import Calibrator
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
-from calibrant.predictions import Pixels, Predictions, Subset
+from calibrant.predictions import Predictions, Subset
 
 BINS = 512
 """Of the log-odds of the confidence, between certainly wrong (of that many classes) and SURE."""

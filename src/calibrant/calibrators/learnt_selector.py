@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators._descend import descend, index_batches, map_batches
 from calibrant.calibrators.calibrator import FAINTEST, in_blocks
+from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selector import Selector, SelectorQuality
 from calibrant.errors import FitError
-from calibrant.predictions import Pixels
 
 
 class LearntSelector(Selector):

@@ -12,9 +12,10 @@ from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators._choose import best_temperature
 from calibrant.calibrators._descend import descend
 from calibrant.calibrators.calibrator import Calibrator, in_blocks, keep_argmax
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import TemperatureTree
-from calibrant.predictions import Pixels, Prediction, Predictions, Subset, split
+from calibrant.predictions import Prediction, Predictions, Subset, split
 
 HELD_OUT = 24
 """Images on which epochs are compared, at most."""

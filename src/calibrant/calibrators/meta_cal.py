@@ -12,11 +12,12 @@ from scipy.optimize import isotonic_regression
 
 from calibrant._shapes import Bool, Float, Tensor
 from calibrant.calibrators.calibrator import FAINTEST, Calibrator, Fit, in_blocks
+from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective import UNIFORM, SelectiveScaling
 from calibrant.calibrators.selector import Selector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.errors import FitError, InputError
-from calibrant.predictions import Pixels, Prediction, Predictions
+from calibrant.predictions import Prediction, Predictions
 
 BINS = 20
 """Of equally many pixels, along the entropy, from which accuracy is read."""

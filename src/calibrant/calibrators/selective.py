@@ -15,10 +15,11 @@ from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators._winner import winner_first
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, in_blocks, keep_argmax, remark
 from calibrant.calibrators.learnt_selector import LearntSelector
+from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality, select
 from calibrant.calibrators.temperature import TemperatureScaling, mean_nll, minimum_over_temperatures
 from calibrant.errors import FitError
-from calibrant.predictions import Pixels, Prediction, Predictions, split
+from calibrant.predictions import Prediction, Predictions, split
 
 log = logging.getLogger("calibrant")
 

@@ -9,8 +9,9 @@ from calibrant.calibrators import _minimise
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Taylor
 from calibrant.calibrators.calibrator import FAINTEST, Calibrator, in_blocks, keep_argmax, remark
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
-from calibrant.predictions import Pixels, Predictions
+from calibrant.predictions import Predictions
 
 COLDEST, HOTTEST = 1e-3, 1e3
 """Fitted temperatures stay within these."""

@@ -11,8 +11,9 @@ from calibrant.calibrators._descend import published
 from calibrant.calibrators._minimise import Taylor
 from calibrant.calibrators._winner import winner_first
 from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks, remark
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
-from calibrant.predictions import Pixels, Predictions
+from calibrant.predictions import Predictions
 
 RIDGE = 1e-8
 """Pulls weights to 1 and biases to 0, so weakly that the likelihood is the optimum's to seven digits."""

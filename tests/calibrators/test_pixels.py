@@ -1,6 +1,7 @@
 import torch
 
-from calibrant.predictions import Pixels, Prediction
+from calibrant.calibrators.pixels import Pixels
+from calibrant.predictions import Prediction
 
 
 def test_pixels_drawn_depend_on_the_seed_and_on_the_key():

@@ -1,18 +1,19 @@
 """Fitted in-domain, tested there and after shifts: what Tables 1 and 2 of the paper have in common."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
-from calibrant.evaluation import Comparison, compare, tally_all
+from calibrant.evaluation import Comparison, compare, tally, tally_all
 from calibrant.metrics import SCORES, Measurement
 from calibrant.predictions import Prediction, Predictions, Subset
 from experiments.selective_scaling._fits import Study, fit_all
 
 SHOWN = ("ece_images", "ece", "nll", "brier", "auroc", "augrc", "miou")
 IN_PLACE = "in-domain"
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Shifted(Study):
         "Meta-Cal*, published",
         "Meta-Cal*",
         "local temperature, published",
+        "local temperature",
         "isotonic",
         "selective, published",
         "selective",
@@ -46,15 +48,18 @@ class Source:
 
     :param fitted: to draw images to fit on from; what is not drawn is tested in-domain, if ``tests`` has no such part.
     :param tests: by name, the images to test on.
+    :param ensembles: by name of a test, what several models say together of its images.
     """
 
     name: str
     fitted: Sequence[Prediction]
     tests: Mapping[str, Sequence[Prediction]]
+    ensembles: Mapping[str, Predictions] = field(default_factory=dict)
 
 
 def measure(config: Shifted, source: Source) -> tuple[dict[str, Comparison], dict[str, bool]]:
     """Fit for every seed, test everywhere; return a comparison for each test set, and which methods keep labels."""
+    count_of = partial(Measurement.of, num_bins=15)
     tallies: dict[str, dict[str, list[Measurement]]] = {}
     kept: dict[str, bool] = {}
     for seed in config.seeds:
@@ -67,9 +72,12 @@ def measure(config: Shifted, source: Source) -> tuple[dict[str, Comparison], dic
         if IN_PLACE not in tests:
             tests = {IN_PLACE: Subset(source.fitted, sorted(order[count:]))} | tests
         for where, test in tests.items():
-            for name, tally in tally_all(partial(Measurement.of, num_bins=15), test, calibrators).items():
-                tallies.setdefault(where, {}).setdefault(name, []).append(tally)
+            for name, counted in tally_all(count_of, test, calibrators).items():
+                tallies.setdefault(where, {}).setdefault(name, []).append(counted)
         print(f"{source.name}, seed {seed}: fitted to {count} images", flush=True)
+    for where, together in source.ensembles.items():
+        tallies[where][ENSEMBLE] = [tally(count_of, together)] * len(config.seeds)  # nothing is fitted
+        kept[ENSEMBLE] = False
     return {
         where: compare(
             by_method,

@@ -35,13 +35,14 @@ DAY = {
     "dusk": camvid("lighting_dusk_test"),
     "kitti": of("kitti_semantic", "kitti-camvid11", 180),
 }
+SLIM = ("--dtype", "float16", "--no-images")
 VIEWS = {
-    "day-windows-64": camvid("lighting_day_test", "--crop", "64", "--dtype", "float16"),
-    "day-windows-128": camvid("lighting_day_test", "--crop", "128", "--dtype", "float16"),
-    "day-scales": camvid("lighting_day_test", "--scales", "0.5,0.75,1,1.25,1.5,1.75", "--dtype", "float16"),
+    "day-windows-64": camvid("lighting_day_test", "--crop", "64", *SLIM),
+    "day-windows-128": camvid("lighting_day_test", "--crop", "128", *SLIM),
+    "day-scales": camvid("lighting_day_test", "--scales", "0.5,0.75,1,1.25,1.5,1.75", *SLIM),
 }
 PARTS: Mapping[str, Mapping[str, Options]] = {
-    "day-quarter": {"day": DAY["day"]},
+    "day-quarter": DAY,
     "day-half": DAY | VIEWS,
     "day-upernet": DAY,
     "time-half": {
@@ -69,7 +70,7 @@ def store_of(model: str, part: str) -> str:
 def commands(model: str) -> Iterable[list[str]]:
     """Yield the arguments of ``calibrant`` for all parts of a model."""
     for part, options in PARTS[model].items():
-        yield ["predict", str(MODELS / model), *options, "--batch", "4", "--no-images", "-o", store_of(model, part)]
+        yield ["predict", str(MODELS / model), *options, "--batch", "4", "-o", store_of(model, part)]
 
 
 def main(models: Iterable[str]) -> None:

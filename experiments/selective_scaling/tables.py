@@ -6,6 +6,7 @@
 The first is what is recorded: the models of ``train_black_boxes`` in the stores of ``predict_black_boxes``. The second
 is for stores of your own, which ``calibrant predict`` or ``import`` made; each option may be given more than once, and
 STORE may be several with commas between. Without a test in-domain, images that are not drawn to fit are tested on.
+The row of the ensemble is the mean of the model's own probabilities and those of each ``--member NAME[:SHIFT]=STORE``.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 from calibrant.evaluation import Comparison, tally
 from calibrant.metrics import SCORES, CalibrationBins, confidence_gap
+from calibrant.models import EnsemblePredictions
 from calibrant.predictions import Prediction, with_logits
 from calibrant.testing import toy_predictions
 from experiments._record import record
@@ -44,6 +46,10 @@ OWN: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 """By name in the tables: the model, what it is fitted to, and what it is tested on."""
 
 
+BY_DAY = {"SegFormer": "day-half", "UperNet": "day-upernet", "SegFormer, narrow": "day-quarter"}
+"""Trained on the same images, and so the members of an ensemble."""
+
+
 def _fitted() -> dict[str, str]:
     return {name: ",".join(store_of(model, p) for p in fit.split(",")) for name, (model, fit, _) in OWN.items()}
 
@@ -52,37 +58,37 @@ def _tests() -> dict[str, dict[str, str]]:
     return {name: {shift: store_of(model, p) for shift, p in tests.items()} for name, (model, _, tests) in OWN.items()}
 
 
+def _members() -> dict[str, dict[str, tuple[str, ...]]]:
+    others = {name: [model for model in BY_DAY.values() if model != own] for name, own in BY_DAY.items()}
+    return {
+        name: {shift: tuple(store_of(model, part) for model in models) for shift, part in DAY.items()}
+        for name, models in others.items()
+        if name in OWN
+    }
+
+
 @dataclass(frozen=True)
 class Config(Shifted):
     """What is run; the defaults are what ``experiments/results`` holds.
 
     :param fitted: by model, the stores to fit to.
     :param tests: by model, by shift, the stores to test on.
+    :param members: by model, by shift, what other models say of the same images: a store of each.
     :param most: images of a test set, evenly spaced.
     """
 
     folder: str = ""
     images: str = ""
     seeds: tuple[int, ...] = (0, 1, 2)
-    methods: tuple[str, ...] = (
-        "uncalibrated",
-        "temperature, published",
-        "temperature",
-        "vector, labels kept",
-        "Dirichlet, labels kept",
-        "Meta-Cal*",
-        "isotonic",
-        "selective, published",
-        "selective",
-    )
     fitted: Mapping[str, str] = field(default_factory=_fitted)
     tests: Mapping[str, Mapping[str, str]] = field(default_factory=_tests)
+    members: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=_members)
     most: int = 36
 
     @classmethod
     def smoke(cls, **changes: object) -> "Config":
         """Return what runs in seconds, on made data."""
-        return super().smoke(**({"fitted": {}, "tests": {}} | changes))
+        return super().smoke(**({"fitted": {}, "tests": {}, "members": {}} | changes))
 
     @property
     def results(self) -> Path | None:
@@ -94,11 +100,17 @@ def sources(config: Config) -> Iterator[Source]:
     """Yield the models, one in memory at a time; made ones if there are none."""
     for name, stores in config.fitted.items():
         tests = {where: _some(each, config) for where, each in config.tests.get(name, {}).items()}
-        yield Source(name, opened(stores, config.stride), tests)
+        ensembles = {
+            where: EnsemblePredictions([tests[where], *(_some(each, config) for each in members)])
+            for where, members in config.members.get(name, {}).items()
+        }
+        yield Source(name, opened(stores, config.stride), tests, ensembles)
     if not config.fitted:
         for seed in (0, 1):
             made = toy_predictions(num_images=8, num_classes=4, size=(12, 16), seed=seed)
-            yield Source(f"made {seed}", made, {"hotter": [with_logits(p, 2 * p.logits) for p in made]})
+            hotter = [with_logits(p, 2 * p.logits) for p in made]
+            ensembles = {} if seed else {"hotter": EnsemblePredictions([hotter, made])}
+            yield Source(f"made {seed}", made, {"hotter": hotter}, ensembles)
 
 
 def _some(stores: str, config: Config) -> list[Prediction]:
@@ -110,15 +122,25 @@ def _gap(predictions: Sequence[Prediction]) -> float:
     return float(confidence_gap(tally(CalibrationBins.of, predictions).pooled()))
 
 
+def _rows(columns: Mapping[str, Comparison]) -> list[str]:
+    return list(dict.fromkeys(method for found in columns.values() for method in found.values))
+
+
+def _with(method: str, columns: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """The columns where there is such a row: not every model has an ensemble."""
+    return {name: found for name, found in columns.items() if method in found.values}
+
+
 def print_table(title: str, columns: Mapping[str, Comparison], score: str, kept: Mapping[str, bool]) -> dict:
     """Print a table as Markdown, the best of a column in bold; return its numbers."""
-    methods = list(next(iter(columns.values())).values)
-    rows = {m: {name: found.values[m][score].value for name, found in columns.items()} for m in methods}
-    least = {name: min(rows[m][name] for m in methods) for name in columns}
+    every = {method: _with(method, columns) for method in _rows(columns)}
+    rows = {m: {name: found.values[m][score].value for name, found in here.items()} for m, here in every.items()}
+    least = {name: min(row[name] for row in rows.values() if name in row) for name in columns}
     print(f"\n{title}: {SCORES[score].title}\n")
     print(f"| calibrator | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
     for method, row in rows.items():
-        cells = [f"**{value:.4f}**" if value == least[name] else f"{value:.4f}" for name, value in row.items()]
+        told = {name: f"**{value:.4f}**" if value == least[name] else f"{value:.4f}" for name, value in row.items()}
+        cells = [told.get(name, "–") for name in columns]
         print(f"| {method}{'' if kept.get(method, True) else ' (may change labels)'} | {' | '.join(cells)} |")
     return rows
 
@@ -130,20 +152,22 @@ def print_summary(title: str, columns: Mapping[str, Comparison], paper: Mapping[
     column by the paired interval.
     """
     print(
-        f"\n{title}: image-wise ECE against no calibration over {len(columns)} columns; the paper's on street scenes\n"
+        f"\n{title}: image-wise ECE against no calibration over {len(columns)} columns, where there is such a row; "
+        "the paper's on street scenes\n"
     )
     print("| calibrator | paper | ours | lower in | least in | NLL lower in | ECE, NLL: behind ours in | ahead in |")
     print(f"|{'---|' * 8}")
     summary: dict[str, dict[str, Any]] = {}
-    for method in next(iter(columns.values())).values:
+    for method in _rows(columns):
+        here = _with(method, columns).values()
         kind = method.split(",")[0]
         told = change(dict(paper), kind) if kind in PAPER and method != "uncalibrated" else None
         row: dict[str, Any] = {"paper": told}
         for score in BODY:
-            mine = [found.values[method][score].value for found in columns.values()]
-            none = [found.values["uncalibrated"][score].value for found in columns.values()]
-            least = [min(figures[score].value for figures in found.values.values()) for found in columns.values()]
-            said = [verdict(score, found.differences[method][score]) for found in columns.values()]
+            mine = [found.values[method][score].value for found in here]
+            none = [found.values["uncalibrated"][score].value for found in here]
+            least = [min(figures[score].value for figures in found.values.values()) for found in here]
+            said = [verdict(score, found.differences[method][score]) for found in here]
             row[score] = {
                 "change": sum(mine) / sum(none) - 1,
                 "lower": sum(a < b for a, b in zip(mine, none, strict=True)),
@@ -209,6 +233,7 @@ def asked() -> Config:
     parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
     parser.add_argument("--fit", action="append", default=[], metavar="NAME=STORE", help="predictions to fit to")
     parser.add_argument("--test", action="append", default=[], metavar="NAME[:SHIFT]=STORE", help="… and to test on")
+    parser.add_argument("--member", action="append", default=[], metavar="NAME[:SHIFT]=STORE", help="of an ensemble")
     parser.add_argument("--only", nargs="+", choices=OWN, help="of the recorded models these, which is not recorded")
     parser.add_argument("--stride", type=int, default=4, help="take every so-manieth row and column")
     parser.add_argument("--most", type=int, default=36, help="images of a test set, evenly spaced")
@@ -222,13 +247,20 @@ def asked() -> Config:
         return replace(config, fitted={name: config.fitted[name] for name in given.only}, output=given.output)
     if not given.fit:
         return config
-    fitted, tests = named(given.fit, parser), {}
+    fitted, tests, members = named(given.fit, parser), {}, {}
     for name, store in named(given.test, parser).items():
         model, _, shift = name.partition(":")
         if model not in fitted:
             parser.error(f"expected --fit {model}=STORE beside --test {name}; got --fit of {', '.join(fitted)}.")
         tests.setdefault(model, {})[shift or IN_PLACE] = store
-    return replace(config, fitted=fitted, tests=tests, output=given.output)
+    for text in given.member:
+        name, store = next(iter(named([text], parser).items()))
+        model, _, shift = name.partition(":")
+        if (shift or IN_PLACE) not in tests.get(model, {}):
+            parser.error(f"expected --test {name}=STORE beside --member {name}; got none.")
+        others = members.setdefault(model, {})
+        others[shift or IN_PLACE] = (*others.get(shift or IN_PLACE, ()), store)
+    return replace(config, fitted=fitted, tests=tests, members=members, output=given.output)
 
 
 if __name__ == "__main__":

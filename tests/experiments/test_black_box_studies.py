@@ -24,6 +24,7 @@ from experiments.selective_scaling import (
 from calibrant.data import write_store
 from calibrant.evaluation import Comparison, tally
 from calibrant.metrics import SCORES, CalibrationBins, Interval, Measurement
+from calibrant.models import EnsemblePredictions
 from calibrant.predictions import Prediction, with_logits
 
 
@@ -103,6 +104,21 @@ def test_tables_of_ones_own_stores(stores, tmp_path, monkeypatch, capsys):
     assert f"| {none:.4f} |" in capsys.readouterr().out.replace("**", "")
 
 
+def test_an_ensemble_is_a_row_where_there_is_one(stores, tmp_path, monkeypatch, capsys):
+    cool, hot = stores / "cool", stores / "hot"
+    asked = f"--fit a={cool} --test a={cool} --test a:hotter={hot} --member a={hot} --stride 1 -o {tmp_path}"
+    typed(monkeypatch, asked)
+    columns = tables.main(replace(quick(tables.asked()), methods=("uncalibrated",)))
+    together = tally(Measurement.of, EnsemblePredictions([_fits.opened(str(store), 1) for store in (cool, hot)]))
+    expected = float(SCORES["nll"].of(together.pooled()))
+    assert columns["Table 1"]["a"].values["ensemble"]["nll"].value == pytest.approx(expected)
+    assert "ensemble" not in columns["Table 2"]["a: hotter"].values
+    assert f"| ensemble (may change labels) | {expected:.4f} |" in capsys.readouterr().out.replace("**", "")
+    rows = tables.print_table("both", columns["Table 1"] | columns["Table 2"], "nll", {})
+    assert list(rows["ensemble"]) == ["a"]
+    assert "| – |" in capsys.readouterr().out
+
+
 def test_images_that_are_not_fitted_to_are_tested_in_domain(stores):
     config = replace(tables.Config.smoke(), fitted={"a": str(stores / "cool")}, stride=2)
     (source,) = tables.sources(config)
@@ -112,7 +128,11 @@ def test_images_that_are_not_fitted_to_are_tested_in_domain(stores):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("--fit a", "NAME=STORE"), ("--fit a=x --test b:dusk=y", "--fit b=STORE")],
+    [
+        ("--fit a", "NAME=STORE"),
+        ("--fit a=x --test b:dusk=y", "--fit b=STORE"),
+        ("--fit a=x --test a=y --member a:dusk=z", "--test a:dusk=STORE"),
+    ],
 )
 def test_tables_say_what_is_wrong_with_names(text, told, monkeypatch, capsys):
     typed(monkeypatch, text)
@@ -216,6 +236,7 @@ def test_recorded_stores_are_made(model):
     written = {command[-1] for command in predict_black_boxes.commands(model)}
     read = {store for stores in tables._fitted().values() for store in stores.split(",")}
     read |= {store for tests in tables._tests().values() for store in tests.values()}
+    read |= {s for tests in tables._members().values() for members in tests.values() for s in members}
     read |= {s for series in factors._own().values() for each in series.values() for s in each.values()}
     mine = {store for store in read if f"/{model}/" in store}
     assert mine

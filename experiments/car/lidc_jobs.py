@@ -133,8 +133,8 @@ def train_refinement(
         if config.width is None:
             network, judge = RefinementUNet(channels, 2), Discriminator(channels)
         else:
-            network = _sharp(RefinementUNet.small(channels, 2, dropout=0.0))
-            judge = _awake(Discriminator.small(channels, width=8))
+            network = RefinementUNet.small(channels, 2)
+            judge = Discriminator.small(channels, width=8)
     windows = Augmentation.of_scans(crop=(config.view,) * 2, shift=0)
     return RefinementSampler.fit(
         [_middle(prediction, config.middle) for prediction in images.train],
@@ -152,31 +152,6 @@ def _middle(prediction: Prediction, side: int) -> Prediction:
     window = (..., slice(top, top + side), slice(left, left + side))
     assert prediction.image is not None
     return Prediction(prediction.key, prediction.logits[window], prediction.labels[window], prediction.image[window])
-
-
-def _sharp(network: RefinementUNet) -> RefinementUNet:
-    """Return G with first samples that are nearly hard.
-
-    Of m samples, hard ones that are calibrated still pay about 1 / (2 m) nats in every doubtful pixel in the
-    calibration loss, for chance; soft copies of F pay nothing. A short training that begins soft stays soft.
-    """
-    with torch.no_grad():
-        network.noise[-1].mix.weight.mul_(4.0)
-    return network
-
-
-def _awake(judge: Discriminator) -> Discriminator:
-    """Return a discriminator with first weights that keep the size of what passes through.
-
-    With torch's own, which the released code leaves, eight layers without normalisation shrink it ten thousandfold:
-    a small one then tells nothing apart for longer than a short training lasts.
-    """
-    for module in judge.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, a=0.2)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return judge
 
 
 def fitted_copula(config: Config, images: Images, seed: int) -> CopulaSampler:

@@ -12,11 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from experiments._record import RESULTS
 from experiments.car import lidc, lidc_times
 from experiments.car.lidc_config import Config, arms
-from experiments.car.lidc_jobs import Images, _awake
+from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients, argmax, columns, looking_at_masks
 
 from calibrant.data import lidc_crops
-from calibrant.networks import Discriminator
 from calibrant.predictions import Prediction
 from calibrant.samplers.losses import calibration_loss
 
@@ -94,16 +93,6 @@ def test_hard_samples_pay_for_chance_and_soft_ones_do_not():
         hard = torch.stack([1 - drawn, drawn], 2)[..., None]
         assert float(calibration_loss(hard, target)) == pytest.approx(1 / (2 * m), rel=0.12)
         assert float(calibration_loss(target.expand(m, -1, -1, -1), target)) == pytest.approx(0, abs=1e-6)
-
-
-@torch.no_grad()
-def test_first_weights_of_the_discriminator_let_images_through():
-    torch.manual_seed(0)
-    images = torch.randn(8, 3, 40, 40)
-    before = Discriminator.small(3, width=8)(images).std()
-    after = _awake(Discriminator.small(3, width=8))(images).std()
-    assert float(before) < 2e-4
-    assert float(after) > 50 * float(before)
 
 
 def test_smoke_and_going_on(tmp_path, capsys):

@@ -172,3 +172,13 @@ def test_small_sizes_as_told():
     assert count(RefinementUNet.small(3, 2)) < 15_000
     assert count(Discriminator.small(3)) < 80_000
     assert count(SegNet.small(1, 2)) < 260_000
+
+
+@torch.no_grad()
+def test_first_weights_of_the_discriminator_let_images_through():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 40, 40)
+    before = Discriminator(3, width=8, halvings=2)(images).std()
+    after = Discriminator.small(3, width=8)(images).std()
+    assert float(before) < 2e-4
+    assert float(after) > 50 * float(before)

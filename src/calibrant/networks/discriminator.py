@@ -73,9 +73,20 @@ class Discriminator(nn.Module):
 
     @classmethod
     def small(cls, in_channels: int, **sizes: Any) -> "Discriminator":
-        """Return one for two cores: a quarter of the width, halved twice; 67,000 parameters."""
+        """Return one for two cores: a quarter of the width, halved twice; 67,000 parameters.
+
+        Its first weights keep the size of what passes through (He et al., ICCV 2015). With torch's own, which the
+        released code leaves, eight layers without normalisation shrink it ten thousandfold: a small one then tells
+        nothing apart for longer than a training of minutes lasts.
+        """
         preset: dict[str, Any] = {"width": 16, "halvings": 2}
-        return cls(in_channels, **preset | sizes)
+        judge = cls(in_channels, **preset | sizes)
+        for module in judge.features.modules():
+            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                nn.init.kaiming_normal_(module.weight, a=0.2)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        return judge
 
     def forward(self, pairs: Float[Tensor, "n k *s"]) -> Float[Tensor, " n"]:
         """Return the logit of each pair of image and label map.

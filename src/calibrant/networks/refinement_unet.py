@@ -85,9 +85,20 @@ class RefinementUNet(nn.Module):
 
     @classmethod
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "RefinementUNet":
-        """Return one for two cores: a quarter of the width, three levels; 10,000 parameters and gain one."""
-        preset: dict[str, Any] = {"width": 8, "depth": 3, "gain": 1.0}
-        return cls(in_channels, num_classes, **preset | sizes)
+        """Return one for two cores: a quarter of the width, three levels; 10,000 parameters, gain one, no dropout.
+
+        Its first samples are nearly hard. Of m samples, hard ones that are calibrated still pay about 1 / (2 m) nats in
+        every doubtful pixel in the calibration loss, for chance; soft copies of the probabilities pay nothing. A short
+        training that begins soft stays soft.
+        """
+        preset: dict[str, Any] = {"width": 8, "depth": 3, "gain": 1.0, "dropout": 0.0}
+        network = cls(in_channels, num_classes, **preset | sizes)
+        last = network.noise[-1]
+        assert isinstance(last, NoiseInjection)
+        weight, _ = last.mix.parameters()
+        with torch.no_grad():
+            weight.mul_(4.0)
+        return network
 
     def forward(self, condition: Float[Tensor, "n k *s"], noise: Float[Tensor, "m n d"]) -> Float[Tensor, "m n c *s"]:
         """Return logits; samples are folded into the batch, so batch statistics are those of all samples together."""

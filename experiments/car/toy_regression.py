@@ -76,43 +76,41 @@ def draw(config: Config, count: int, generator: torch.Generator) -> tuple[Tensor
     return x.reshape(-1, count, 1), y.reshape(-1, count, 1)
 
 
-def train_calibration_networks(config: Config, rows: Tensor) -> list[Networks]:
-    """Return F of some laws and repeats, in blocks, fitted to the mean of the answers (a Gaussian of scale 1)."""
-    every = Networks(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"))
-    blocks = [every.of(block) for block in rows.split(BLOCK)]
-    for networks in blocks:
-        networks.buffers = blocks[0].buffers
+def train_calibration_networks(config: Config, rows: Tensor) -> Networks:
+    """Return F of some laws and repeats, fitted to the mean of the answers (a Gaussian of scale 1)."""
+    networks = Networks(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"))[rows]
+    blocks = networks.split(BLOCK)
     optimiser = _adam(config, blocks)
     for step in range(config.calibration_steps):
         x, y = (each[rows] for each in draw(config, config.calibration_batch, seeded(config.seed, "F", step)))
-        for networks, inputs, answers in zip(blocks, x.split(BLOCK), y.split(BLOCK), strict=True):
-            (0.5 * (networks(inputs) - answers).square().mean((1, 2)).sum()).backward()
+        for block, inputs, answers in zip(blocks, x.split(BLOCK), y.split(BLOCK), strict=True):
+            (0.5 * (block(inputs) - answers).square().mean((1, 2)).sum()).backward()
         _step(optimiser)
-    return [networks.requires_grad_(False) for networks in blocks]
+    return networks.requires_grad_(False)
 
 
-class Pairs:
-    """G and D of one arm for some laws and repeats.
+class Arm:
+    """G and D of an arm, for some laws and repeats. D learns of few cases, all networks at once; G of more, in blocks.
 
-    :param which: their places among the rows of this process.
-    :param rows: their places among all laws and repeats.
-    :param buffers: of G and of D, shared by all pairs.
+    :param block: networks of a block.
     """
 
-    def __init__(self, config: Config, arm: int, which: Tensor, rows: Tensor, buffers: tuple[dict, dict]) -> None:
-        self.arm, self.which, self.rows = arm, which, rows
-        self.weight = config.weight if arm == 0 else 0.0
-        among = arm * config.rows + rows
-        refinement = Networks(2 * config.rows, 3, config.width, 0.01, seeded(config.seed, "G"))
-        discriminators = Networks(2 * config.rows, 2, config.width, 0.01, seeded(config.seed, "D"))
-        self.refinement, self.discriminators = refinement.of(among), discriminators.of(among)
-        self.refinement.buffers, self.discriminators.buffers = buffers
+    def __init__(self, config: Config, number: int, rows: Tensor, block: int) -> None:
+        self.weight, self.block = (config.weight, 0.0)[number], block
+        among = number * config.rows + rows
+        self.refinement = Networks(2 * config.rows, 3, config.width, 0.01, seeded(config.seed, "G"))[among]
+        self.discriminators = Networks(2 * config.rows, 2, config.width, 0.01, seeded(config.seed, "D"))[among]
+        self.refinements = self.refinement.split(block)
+        self.judges = [networks.requires_grad_(False) for networks in self.discriminators.split(block)]
+
+    @torch.no_grad()
+    def sample(self, x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
+        """Return one sample a case: (rows, cases, 1)."""
+        return self.refinement(torch.cat([x, target, noise], 2))
 
     def discriminate(self, x: Tensor, y: Tensor, target: Tensor, noise: Tensor) -> None:
         """Make the gradients of D."""
-        with torch.no_grad():
-            fake = self.refinement(torch.cat([x, target, noise], 2))
-        answers = torch.cat([y, fake], 1)
+        answers = torch.cat([y, self.sample(x, target, noise)], 1)
         real, made = self.discriminators(torch.cat([x.repeat(1, 2, 1), answers], 2)).chunk(2, 1)
         # A mean over cases and networks, times the networks: the sum of what each is trained with.
         (len(x) * discriminator_loss(real.flatten(), made.flatten())).backward()
@@ -120,16 +118,16 @@ class Pairs:
     def refine(self, x: Tensor, target: Tensor, noise: Tensor) -> None:
         """Make the gradients of G, from as many samples a case as there is noise for."""
         num = noise.shape[1] // x.shape[1]
-        condition = torch.cat([x, target], 2).repeat(1, num, 1)
-        drawn = self.refinement(torch.cat([condition, noise], 2))
-        self.discriminators.requires_grad_(False)
-        judged = self.discriminators(torch.cat([condition[..., :1], drawn], 2))
-        loss = len(x) * adversarial_loss(judged.flatten())
-        if self.weight:
-            mean = drawn.reshape(len(x), num, -1).mean(1)
-            loss = loss + self.weight * 0.5 * (mean - target.squeeze(2)).square().mean(1).sum()
-        loss.backward()
-        self.discriminators.requires_grad_(True)
+        given = torch.cat([x.repeat(1, num, 1), target.repeat(1, num, 1), noise], 2)
+        parts = self.refinements, self.judges, given.split(self.block), target.split(self.block)
+        for networks, judges, inputs, aim in zip(*parts, strict=True):
+            drawn = networks(inputs)
+            judged = judges(torch.cat([inputs[..., :1], drawn], 2))
+            loss = len(aim) * adversarial_loss(judged.flatten())
+            if self.weight:
+                mean = drawn.reshape(len(aim), num, -1).mean(1)
+                loss = loss + self.weight * 0.5 * (mean - aim.squeeze(2)).square().mean(1).sum()
+            loss.backward()
 
 
 def train(config: Config, rows: Tensor) -> Tensor:
@@ -138,33 +136,30 @@ def train(config: Config, rows: Tensor) -> Tensor:
     All draws are made for all rows, whichever are trained, so what a network learns does not depend on its company.
     """
     calibration = train_calibration_networks(config, rows)
-    places = torch.arange(len(rows))
     # One sample a case needs a tenth of the room.
-    arms = [(0, which) for which in places.split(BLOCK)] + [(1, places)]
-    buffers = {}, {}
-    pairs = [Pairs(config, arm, which, rows[which], buffers) for arm, which in arms]
-    refining = _adam(config, [each.refinement for each in pairs])
-    discriminating = _adam(config, [each.discriminators for each in pairs])
+    arms = Arm(config, 0, rows, BLOCK), Arm(config, 1, rows, len(rows))
+    refining = _adam(config, [networks for arm in arms for networks in arm.refinements])
+    discriminating = _adam(config, [arm.discriminators for arm in arms])
     seen = []
     for step in range(config.steps):
         generator = seeded(config.seed, "G", step)
         x, y = (each[rows] for each in draw(config, config.batch, generator))
-        target = _targets(calibration, x)
-        noise = torch.randn(2, config.rows, config.batch, 1, generator=generator)
+        target = calibration(x)
+        noise = torch.randn(2, config.rows, config.batch, 1, generator=generator)[:, rows]
         more = [torch.randn(config.rows, num * config.batch, 1, generator=generator) for num in (config.num_samples, 1)]
-        for each in pairs:
-            which = each.which
-            each.discriminate(x[which], y[which], target[which], noise[each.arm, each.rows])
+        for arm, once in zip(arms, noise, strict=True):
+            arm.discriminate(x, y, target, once)
         _step(discriminating)
-        for each in pairs:
-            each.refine(x[each.which], target[each.which], more[each.arm][each.rows])
+        for arm, often in zip(arms, more, strict=True):
+            arm.refine(x, target, often[rows])
         _step(refining)
         if (step + 1) % config.look_every == 0:
-            x, noise = look_draws(config, step + 1)
-            seen.append(_samples(pairs, x[rows], _targets(calibration, x[rows]), noise))
+            x, noise = (each[..., rows, :, :] for each in look_draws(config, step + 1))
+            target = calibration(x)
+            seen.append(torch.stack([arm.sample(x, target, once) for arm, once in zip(arms, noise, strict=True)]))
         if (step + 1) % 250 == 0 and 0 in rows:
             print(f"step {step + 1} of {config.steps}", flush=True)
-    return torch.stack(seen)
+    return torch.stack(seen).squeeze(4)
 
 
 def look_draws(config: Config, step: int) -> tuple[Tensor, Tensor]:
@@ -172,20 +167,6 @@ def look_draws(config: Config, step: int) -> tuple[Tensor, Tensor]:
     generator = seeded(config.seed, "look", step)
     x, _ = draw(config, config.look_size, generator)
     return x, torch.randn(2, config.rows, config.look_size, 1, generator=generator)
-
-
-@torch.no_grad()
-def _samples(pairs: list[Pairs], x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
-    """Return one sample a case of both arms: (arms, rows, cases)."""
-    found = torch.empty(2, *x.shape[:2])
-    for each in pairs:
-        given = torch.cat([x[each.which], target[each.which], noise[each.arm, each.rows]], 2)
-        found[each.arm, each.which] = each.refinement(given).squeeze(2)
-    return found
-
-
-def _targets(calibration: list[Networks], x: Tensor) -> Tensor:
-    return torch.cat([networks(inputs) for networks, inputs in zip(calibration, x.split(BLOCK), strict=True)])
 
 
 def _adam(config: Config, blocks: list[Networks]) -> torch.optim.Adam:

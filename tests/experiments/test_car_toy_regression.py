@@ -11,22 +11,25 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.car import toy_regression as toy
 
+from calibrant.samplers.losses import adversarial_loss, discriminator_loss
+
+
+def _alone(together: toy.Networks, number: int) -> torch.nn.Sequential:
+    """Return one of the networks, of torch's layers."""
+    layers = []
+    for weight, bias in zip(together.weights, together.biases, strict=True):
+        linear = torch.nn.Linear(*weight.shape[1:])
+        with torch.no_grad():
+            linear.weight.copy_(weight[number].T)
+            linear.bias.copy_(bias[number, 0])
+        layers += [linear, torch.nn.LeakyReLU(together.slope)]
+    return torch.nn.Sequential(*layers[:-1])
+
 
 def test_stacked_networks_learn_as_each_alone():
     generator = torch.Generator().manual_seed(0)
     together = toy.Networks(3, 2, 8, 0.01, generator)
-    alone = torch.nn.Sequential(
-        *[
-            layer
-            for number, weight in enumerate(together.weights)
-            for layer in (torch.nn.Linear(*weight.shape[1:]), *([torch.nn.LeakyReLU(0.01)] if number < 4 else []))
-        ]
-    )
-    linears = [layer for layer in alone if isinstance(layer, torch.nn.Linear)]
-    with torch.no_grad():
-        for layer, weight, bias in zip(linears, together.weights, together.biases, strict=True):
-            layer.weight.copy_(weight[1].T)
-            layer.bias.copy_(bias[1, 0])
+    alone = _alone(together, 1)
     optimisers = [torch.optim.Adam(each.parameters(), lr=1e-3) for each in (together, alone)]
     for _ in range(5):
         x = torch.randn(3, 20, 2, generator=generator)
@@ -41,6 +44,48 @@ def test_stacked_networks_learn_as_each_alone():
             optimiser.step()
     x = torch.randn(3, 20, 2, generator=generator)
     torch.testing.assert_close(together(x)[1], alone(x[1]), rtol=1e-4, atol=1e-5)
+
+
+def test_parts_share_memory_with_the_whole():
+    whole = toy.Networks(5, 2, 8, 0.01, torch.Generator().manual_seed(0))
+    x = torch.randn(5, 20, 2, generator=torch.Generator().manual_seed(1))
+    parts = whole.split(2)
+    assert [len(part.weights[0]) for part in parts] == [2, 2, 1]
+    before = whole(x).detach()
+    with torch.no_grad():
+        parts[1].biases[-1].add_(1)
+        whole[torch.tensor([4])].biases[-1].add_(1)  # a copy
+    torch.testing.assert_close((whole(x) - before)[:, 0, 0], torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]))
+    assert not any(parameter.requires_grad for parameter in parts[0].requires_grad_(False).parameters())
+    assert all(parameter.requires_grad for parameter in whole.parameters())
+
+
+@pytest.mark.parametrize(("number", "num"), [(0, 3), (1, 1)])
+def test_gradients_of_an_arm_are_those_of_plain_networks(number, num):
+    config = toy.Config(repeats=1, width=8, num_samples=num, weight=2.0)
+    rows, generator = torch.arange(0, 9, 2), torch.Generator().manual_seed(0)
+    arm = toy.Arm(config, number, rows, block=2)
+    x, y, target, once = torch.randn(4, len(rows), 20, 1, generator=generator)
+    noise = torch.randn(num, len(rows), 20, 1, generator=generator)
+    arm.discriminate(x, y, target, once)
+    arm.refine(x, target, torch.cat(list(noise), 1))
+    for row in range(len(rows)):
+        g, d = _alone(arm.refinement, row), _alone(arm.discriminators, row)
+        fake = g(torch.cat([x[row], target[row], once[row]], 1)).detach()
+        real, made = (d(torch.cat([x[row], answers], 1)).flatten() for answers in (y[row], fake))
+        discriminator_loss(real, made).backward()
+        _assert_same_gradients(arm.discriminators, row, d)
+        drawn = [g(torch.cat([x[row], target[row], some[row]], 1)) for some in noise]
+        loss = torch.stack([adversarial_loss(d(torch.cat([x[row], each], 1)).flatten()) for each in drawn]).mean()
+        if number == 0:
+            loss = loss + 2.0 * 0.5 * (torch.stack(drawn).mean(0) - target[row]).square().mean()
+        loss.backward()
+        _assert_same_gradients(arm.refinements[row // 2], row % 2, g)
+
+
+def _assert_same_gradients(together: toy.Networks, number: int, alone: torch.nn.Sequential) -> None:
+    for found, plain in zip(together.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(found.grad[number].T.reshape(plain.shape), plain.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_scores_tell_the_truth_from_a_collapsed_model():

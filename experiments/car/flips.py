@@ -47,8 +47,16 @@ class Config:
     head_rate: float = 2e-3
     head: dict[str, Any] = field(default_factory=lambda: {"width": 16, "blocks": 5, "dropout": 0.0})
     recipe: RefinementRecipe = field(
-        default_factory=lambda: RefinementRecipe.small(
-            steps=2000, batch=8, num_samples=5, discriminator_rate=1e-3, discriminator_cycle=1
+        default_factory=lambda: RefinementRecipe(
+            steps=2000,
+            batch=8,
+            num_samples=5,
+            refinement_rate=1e-3,
+            discriminator_rate=1e-3,
+            discriminator_steps=1,
+            discriminator_cycle=1,
+            weight_decay=0.0,
+            average=0.995,
         )
     )
     refinement: dict[str, Any] = field(

@@ -23,7 +23,7 @@ from calibrant.evaluation import draw_hypotheses
 from calibrant.metrics import Interval
 from calibrant.samplers import CopulaSampler, IndependentSampler, Sampler
 from experiments._record import RESULTS, record
-from experiments.car.lidc_config import Config, arms
+from experiments.car.lidc_config import LONGER, Config, arms
 from experiments.car.lidc_jobs import (
     Images,
     Timer,
@@ -72,7 +72,7 @@ def samplers(
         behind[name] = recalibrated(config, images, name, seed)
         yield f"copula behind {name}", behind[name], CopulaSampler(image=1.0)
     for name, arm in arms(config).items():
-        if name in BASE or seed in others:
+        if name.removesuffix(LONGER) in BASE or seed in others:
             sampler = refinement(config, behind[arm.behind], name, seed, train=train)
             if sampler is not None:
                 yield name, behind[arm.behind], sampler
@@ -149,6 +149,9 @@ def compared(config: Config) -> list[tuple[str, str]]:
     pairs = [("CAR", rival) for rival in rivals] + [("cGAN + cross-entropy", "F's argmax")]
     for behind in ("temperature", "correctness"):
         pairs += [(f"CAR behind {behind}", "CAR"), (f"copula behind {behind}", "copula, one level")]
+    control = "cGAN + cross-entropy"
+    pairs += [(f"{name}{LONGER}", name) for name in ("CAR", control)]
+    pairs += [(f"CAR{LONGER}", rival) for rival in (f"{control}{LONGER}", "copula, one level", "independent pixels")]
     return pairs + [(f"CAR, m={m}", "CAR") for m in config.numbers]
 
 

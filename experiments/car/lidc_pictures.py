@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw
 from calibrant.evaluation import draw_hypotheses
 from calibrant.predictions import Prediction
 from calibrant.samplers import Sampler
+from experiments.car.lidc_config import LONGER
 from experiments.car.lidc_scores import masks
 
 SIDE, GAP, HEAD = 64, 4, 16
 NUM_IMAGES, NUM_SAMPLES = 8, 4
-SHOWN = ("CAR", "copula, one level", "cGAN + cross-entropy", "cGAN, lambda 0", "independent pixels")
+SHOWN = (f"CAR{LONGER}", "copula, one level", f"cGAN + cross-entropy{LONGER}", "cGAN, lambda 0", "independent pixels")
 
 
 def draw_pictures(path: Path, test: Sequence[Prediction], samplers: Mapping[str, Sampler], *, seed: int) -> None:

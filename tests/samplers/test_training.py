@@ -195,8 +195,8 @@ def test_the_discriminator_judges_as_many_samples_as_the_recipe_says():
 
 
 def test_recipes_that_cannot_be():
-    with pytest.raises(InputError, match="1 to 6 judged samples"):
-        RefinementRecipe.small(judged_samples=7)
+    with pytest.raises(InputError, match="1 to 10 judged samples"):
+        RefinementRecipe.small(judged_samples=11)
     with pytest.raises(InputError, match="2 samples or more"):
         RefinementRecipe(num_samples=1)
     assert RefinementRecipe(num_samples=1, calibration_weight=0.0).num_samples == 1

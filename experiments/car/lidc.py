@@ -157,9 +157,9 @@ def compared(config: Config) -> list[tuple[str, str]]:
 
 def show(figures: dict[str, dict[str, Any]], gaps: dict[str, dict[str, Any]]) -> None:
     """Print the table, the known marks beside it, and the differences."""
-    print(f"\n{'':26s}{'seeds':>6s}" + "".join(f"{score:>14s}" for score in SHOWN))
+    print(f"\n{'':42s}{'seeds':>6s}" + "".join(f"{score:>14s}" for score in SHOWN))
     for name, row in figures.items():
-        print(f"{name:26s}{len(row['seeds']):6d}" + "".join(f"{row[score]['value']:14.4f}" for score in SHOWN))
+        print(f"{name:42s}{len(row['seeds']):6d}" + "".join(f"{row[score]['value']:14.4f}" for score in SHOWN))
     print("\nknown marks, GED 16: " + ", ".join(f"{name} {mark:.3f}" for name, mark in MARKS.items()))
     apart = next(iter(figures.values()))["annotators' diversity"]["value"]
     print(f"two annotators differ by {apart:.3f}; known: .50")
@@ -167,7 +167,7 @@ def show(figures: dict[str, dict[str, Any]], gaps: dict[str, dict[str, Any]]) ->
     for name, row in gaps.items():
         cells = [Interval(**row[score]) for score in ("GED 16", "HM-IoU 16", "diversity")]
         told = "  ".join(f"{each.value:+.4f} ({each.low:+.4f} to {each.high:+.4f})" for each in cells)
-        print(f"{name:44s} GED 16, HM-IoU 16, diversity: {told}")
+        print(f"{name:84s} GED 16, HM-IoU 16, diversity: {told}")
 
 
 def main(config: Config, *, train: bool = True, score: bool = True) -> dict[str, Any]:

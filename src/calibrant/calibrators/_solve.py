@@ -47,7 +47,7 @@ def temperature_for(
 ) -> Float[Tensor, "n 1 *s"]:
     """Return the temperature of each pixel at which the confidence of ``softmax(logits / T)`` is the one asked for.
 
-    It is met to 5e-4, and nearly always to 2e-5, after being clamped into :func:`reachable`. Where m classes share the
+    It is met to 2e-4, and nearly always to 2e-5, after being clamped into :func:`reachable`. Where m classes share the
     largest logit no temperature gives more than 1/m, and a very small one is returned; where all do, 1. Gradients flow
     to confidences and logits that ask for them.
 
@@ -243,8 +243,9 @@ def _solution(problem: _Problem, t: Tensor, there: tuple[Tensor, Tensor, Tensor,
         step = torch.where(told, _step(off, slope, curvature, third), torch.inf)
         high = torch.minimum(high, torch.addcdiv(t, off.clamp_min(0), problem.nearest, value=-1))
         ahead = torch.minimum(torch.maximum(t + step, low), high)
-        # Right of the solution, where only near ties count still, h tells little of what lies left.
-        blind = (torch.addcmul(slope * slope, off, curvature, value=4) <= 0) | (ahead < t / 2)
+        # Where h bends much on the way, or the start was too cold, a small error is no sign that the step is good.
+        bends = torch.addcmul(slope * slope, off.abs(), curvature, value=-4) <= 0
+        blind = bends | (ahead < t / 2) | ~told
         t = torch.where(unsolved, ahead, t)
         unsolved = unsolved & ((off.abs() > problem.slack) | blind)
         if torch.compiler.is_compiling():

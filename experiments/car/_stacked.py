@@ -24,7 +24,7 @@ class _Layers(torch.autograd.Function):
         for layer, (matrix, offset) in enumerate(hidden):
             x = torch.baddbmm(offset, x, matrix, out=_buffer(buffers, layer, x.shape[:2] + matrix.shape[2:]))
             ctx.seen.append(F.leaky_relu_(x, slope))
-        return _narrow(x, weight, buffers) + bias
+        return _narrow(x, weight) + bias
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple:
@@ -39,14 +39,13 @@ class _Layers(torch.autograd.Function):
                 multiply = torch.mul if single else torch.bmm
                 gradient = multiply(gradient, weight.mT, out=_buffer(ctx.buffers, ("back", layer % 2), given.shape))
                 _leaky_relu_backward(gradient, given, ctx.slope, True, grad_input=gradient)
-        for_input = _narrow(gradient, ctx.weights[0].mT, ctx.buffers) if ctx.needs_input_grad[0] else None
+        for_input = _narrow(gradient, ctx.weights[0].mT) if ctx.needs_input_grad[0] else None
         return for_input, None, None, *(found or [None] * 2 * len(ctx.weights))
 
 
-def _narrow(a: Tensor, b: Tensor, buffers: dict) -> Tensor:
-    """Return the products of (n, p, q) with (n, q, r) of few columns r, which take bmm five times as long."""
-    room = _buffer(buffers, ("back", 0), a.shape)
-    return torch.cat([torch.mul(a, column, out=room).sum(2, keepdim=True) for column in b.mT.split(1, 1)], 2)
+def _narrow(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products of (n, p, q) with (n, q, r) of few columns r: the other way round bmm takes twice as long."""
+    return torch.bmm(b.mT, a.mT).mT
 
 
 def _buffer(buffers: dict, key: object, shape: torch.Size) -> Tensor:

@@ -9,6 +9,7 @@ import argparse
 import multiprocessing
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from experiments.car._stacked import Networks
 SETTINGS = REGRESSION_SETTINGS
 BLOCK = 6
 """Networks whose samples are computed together: as many as a processor's cache holds."""
+STEPS_AT_ONCE = 50
+"""Steps whose cases are drawn together: the cases of one are too few to be worth their nine laws' calls."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,20 @@ def draw(config: Config, count: int, generator: torch.Generator) -> tuple[Tensor
     return x.reshape(-1, count, 1), y.reshape(-1, count, 1)
 
 
+def batches(config: Config, purpose: str, steps: int, size: int, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs and answers of some laws and repeats, (rows, size, 1), for every step."""
+    for first in range(0, steps, STEPS_AT_ONCE):
+        num = min(STEPS_AT_ONCE, steps - first)
+        drawn = draw(config, num * size, seeded(config.seed, purpose, first))
+        yield from zip(*(each[rows].split(size, 1) for each in drawn), strict=True)
+
+
 def train_calibration_networks(config: Config, rows: Tensor) -> Networks:
     """Return F of some laws and repeats, fitted to the mean of the answers (a Gaussian of scale 1)."""
     networks = Networks(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"))[rows]
     blocks = networks.split(BLOCK)
     optimiser = _adam(config, blocks)
-    for step in range(config.calibration_steps):
-        x, y = (each[rows] for each in draw(config, config.calibration_batch, seeded(config.seed, "F", step)))
+    for x, y in batches(config, "F", config.calibration_steps, config.calibration_batch, rows):
         for block, inputs, answers in zip(blocks, x.split(BLOCK), y.split(BLOCK), strict=True):
             (0.5 * (block(inputs) - answers).square().mean((1, 2)).sum()).backward()
         _step(optimiser)
@@ -141,9 +151,8 @@ def train(config: Config, rows: Tensor) -> Tensor:
     refining = _adam(config, [networks for arm in arms for networks in arm.refinements])
     discriminating = _adam(config, [arm.discriminators for arm in arms])
     seen = []
-    for step in range(config.steps):
-        generator = seeded(config.seed, "G", step)
-        x, y = (each[rows] for each in draw(config, config.batch, generator))
+    for step, (x, y) in enumerate(batches(config, "cases", config.steps, config.batch, rows)):
+        generator = seeded(config.seed, "noise", step)
         target = calibration(x)
         noise = torch.randn(2, config.rows, config.batch, 1, generator=generator)[:, rows]
         more = [torch.randn(config.rows, num * config.batch, 1, generator=generator) for num in (config.num_samples, 1)]

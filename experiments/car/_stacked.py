@@ -1,6 +1,6 @@
 """Many small networks side by side, as stacked matrices, on a processor."""
 
-import copy
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -10,87 +10,100 @@ from torch.nn import functional as F
 _leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
 
-class _Layers(torch.autograd.Function):
-    """Linear layers with leaky ReLUs between, their activations kept in buffers that are used again and again.
-
-    Memory fresh from the system costs more than the products. So a pass must be over before the next one of the same
-    :class:`Networks`, or of others that share its buffers.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor, slope: float, buffers: dict, *parameters: Tensor) -> Tensor:
-        ctx.slope, ctx.buffers, ctx.weights, ctx.seen = slope, buffers, parameters[::2], [x]
-        *hidden, (weight, bias) = zip(parameters[::2], parameters[1::2], strict=True)
-        for layer, (matrix, offset) in enumerate(hidden):
-            x = torch.baddbmm(offset, x, matrix, out=_buffer(buffers, layer, x.shape[:2] + matrix.shape[2:]))
-            ctx.seen.append(F.leaky_relu_(x, slope))
-        return _narrow(x, weight) + bias
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple:
-        learns = ctx.needs_input_grad[3]
-        found = []
-        for layer, (weight, given) in reversed(list(enumerate(zip(ctx.weights, ctx.seen, strict=True)))):
-            single = gradient.shape[2] == 1
-            if learns:
-                for_weight = torch.bmm(gradient.mT, given).mT if single else torch.bmm(given.mT, gradient)
-                found = [for_weight, gradient.sum(1, keepdim=True), *found]
-            if layer:
-                multiply = torch.mul if single else torch.bmm
-                gradient = multiply(gradient, weight.mT, out=_buffer(ctx.buffers, ("back", layer % 2), given.shape))
-                _leaky_relu_backward(gradient, given, ctx.slope, True, grad_input=gradient)
-        for_input = _narrow(gradient, ctx.weights[0].mT) if ctx.needs_input_grad[0] else None
-        return for_input, None, None, *(found or [None] * 2 * len(ctx.weights))
-
-
-def _narrow(a: Tensor, b: Tensor) -> Tensor:
-    """Return the products of (n, p, q) with (n, q, r) of few columns r: the other way round bmm takes twice as long."""
-    return torch.bmm(b.mT, a.mT).mT
-
-
-def _buffer(buffers: dict, key: object, shape: torch.Size) -> Tensor:
-    if (key, shape) not in buffers:
-        buffers[key, shape] = torch.empty(shape)
-    return buffers[key, shape]
-
-
 class Networks:
-    """Many networks of four hidden layers side by side: (network, case, in) to (network, case, 1).
+    """Many networks of four hidden layers with leaky ReLUs side by side: (network, case, in) to (network, case, 1).
 
     Sums of their losses have each its own gradient, and Adam looks at each weight alone: it is as if each were trained
-    alone.
+    alone. Each is so small that the bookkeeping of autograd takes a fifth of the time, and memory fresh from the system
+    more than the products; so gradients are made by :meth:`backward`, and all that is kept lies in buffers that are
+    used again and again.
+
+    :param parameters: weights, (network, in, out), and biases, (network, 1, out), layer after layer.
+    :param gradients: where theirs are written.
+    :param slope: of the leaky ReLU below zero.
+    :param buffers: what parts of the same networks have in common; a pass of one must be over before the next begins.
     """
 
-    def __init__(self, count: int, num_inputs: int, width: int, slope: float, generator: torch.Generator) -> None:
-        self.slope, self.buffers = slope, {}
-        self.weights, self.biases = [], []
-        for before, after in pairwise([num_inputs, width, width, width, width, 1]):
-            for parameters, shape in ((self.weights, (count, before, after)), (self.biases, (count, 1, after))):
-                drawn = torch.rand(shape, generator=generator) * 2 - 1
-                parameters.append((drawn * before**-0.5).requires_grad_())  # as torch begins a linear layer
+    def __init__(
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], slope: float, buffers: dict[object, Tensor]
+    ) -> None:
+        self.parameters, self.gradients, self.slope = parameters, gradients, slope
+        self.weights, self.biases = parameters[::2], parameters[1::2]
+        self._seen: list[Tensor] = []
+        self._buffers = buffers
 
-    def __getitem__(self, rows: Tensor | slice) -> "Networks":
-        """Return some of the networks. As with tensors, those of a slice share memory with these."""
-        part = copy.copy(self)
-        part.weights, part.biases = (
-            [each.detach()[rows].requires_grad_() for each in parameters] for parameters in (self.weights, self.biases)
-        )
-        return part
+    def __len__(self) -> int:
+        return len(self.weights[0])
 
-    def split(self, size: int) -> list["Networks"]:
-        """Return all networks in parts, which share memory with these: whichever are trained, both learn."""
-        return [self[first : first + size] for first in range(0, len(self.weights[0]), size)]
+    def split(self, sizes: Sequence[int]) -> list["Networks"]:
+        """Return all networks in parts, which share parameters and gradients with these."""
+        parts = zip(*(each.split(sizes) for each in (*self.parameters, *self.gradients)), strict=True)
+        num = len(self.parameters)
+        return [Networks(part[:num], part[num:], self.slope, self._buffers) for part in parts]
 
-    def parameters(self) -> list[Tensor]:
-        """Return weights and biases, layer after layer."""
-        return [each for layer in zip(self.weights, self.biases, strict=True) for each in layer]
-
-    def requires_grad_(self, learns: bool) -> "Networks":
-        """Say whether they learn: they do at first."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(learns)
-        return self
-
+    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the outputs of all networks."""
-        return _Layers.apply(x, self.slope, self.buffers, *self.parameters())
+        """Return the outputs of all networks, and remember what :meth:`backward` needs, until the next call."""
+        self._seen = [x]
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = torch.baddbmm(bias, x, weight, out=self._buffer(len(self._seen), x, weight))
+            self._seen.append(F.leaky_relu_(x, self.slope))
+        # Products of one column are faster the other way round.
+        return torch.baddbmm(self.biases[-1], self.weights[-1].mT, x.mT).mT
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor, *, learn: bool = True) -> Tensor | None:
+        """Write the gradients of the parameters, or return that of the inputs.
+
+        :param gradient: of the loss, at the outputs of the last call.
+        """
+        for layer in reversed(range(len(self.weights))):
+            weight, given, single = self.weights[layer], self._seen[layer], gradient.shape[2] == 1
+            if learn:
+                product = self.gradients[2 * layer]
+                if single:
+                    torch.bmm(gradient.mT, given, out=product.mT)
+                else:
+                    torch.bmm(given.mT, gradient, out=product)
+                torch.sum(gradient, 1, keepdim=True, out=self.gradients[2 * layer + 1])
+            if layer:
+                room = self._buffer(("back", layer % 2), gradient, weight.mT)
+                multiply = torch.mul if single else torch.bmm
+                gradient = multiply(gradient, weight.mT, out=room)
+                _leaky_relu_backward(gradient, given, self.slope, True, grad_input=gradient)
+        return None if learn else torch.bmm(self.weights[0], gradient.mT).mT
+
+    def _buffer(self, place: object, x: Tensor, weight: Tensor) -> Tensor:
+        shape = (*x.shape[:2], weight.shape[2])
+        if (place, shape) not in self._buffers:
+            self._buffers[place, shape] = torch.empty(shape)
+        return self._buffers[place, shape]
+
+
+class Trainable(Networks):
+    """Networks with memory of their own, whose parameters are one tensor to an optimiser.
+
+    :param parameters: first values; copied.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], slope: float) -> None:
+        self.flat = torch.cat([each.flatten() for each in parameters])
+        self.flat.grad = torch.zeros_like(self.flat)
+        shapes = [each.shape for each in parameters]
+        super().__init__(_viewed(self.flat, shapes), _viewed(self.flat.grad, shapes), slope, {})
+
+    @classmethod
+    def begin(
+        cls, count: int, num_inputs: int, width: int, slope: float, generator: torch.Generator, rows: Tensor
+    ) -> "Trainable":
+        """Return some rows of so many networks, with first values as torch draws those of a linear layer."""
+        parameters = []
+        for before, after in pairwise([num_inputs, width, width, width, width, 1]):
+            for shape in ((count, before, after), (count, 1, after)):
+                drawn = torch.rand(shape, generator=generator) * 2 - 1
+                parameters.append((drawn * before**-0.5)[rows])
+        return cls(parameters, slope)
+
+
+def _viewed(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    return [part.view(shape) for part, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)]

@@ -20,7 +20,7 @@ from calibrant.data import REGRESSION_SETTINGS
 from calibrant.samplers.losses import adversarial_loss, discriminator_loss
 from calibrant.training import seeded
 from experiments._record import record
-from experiments.car._stacked import Networks
+from experiments.car._stacked import Networks, Trainable
 
 SETTINGS = REGRESSION_SETTINGS
 BLOCK = 6
@@ -89,55 +89,82 @@ def batches(config: Config, purpose: str, steps: int, size: int, rows: Tensor) -
 
 def train_calibration_networks(config: Config, rows: Tensor) -> Networks:
     """Return F of some laws and repeats, fitted to the mean of the answers (a Gaussian of scale 1)."""
-    networks = Networks(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"))[rows]
-    blocks = networks.split(BLOCK)
-    optimiser = _adam(config, blocks)
+    networks = Trainable.begin(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"), rows)
+    blocks = networks.split(_sizes(len(rows)))
+    optimiser = _adam(config, networks)
     for x, y in batches(config, "F", config.calibration_steps, config.calibration_batch, rows):
         for block, inputs, answers in zip(blocks, x.split(BLOCK), y.split(BLOCK), strict=True):
-            (0.5 * (block(inputs) - answers).square().mean((1, 2)).sum()).backward()
-        _step(optimiser)
-    return networks.requires_grad_(False)
+            block.backward((block(inputs) - answers) / config.calibration_batch)  # of half the mean squared error
+        optimiser.step()
+    return networks
 
 
-class Arm:
-    """G and D of an arm, for some laws and repeats. D learns of few cases, all networks at once; G of more, in blocks.
+class Arms:
+    """G and D of both arms, for some laws and repeats: first all with the calibration loss, then all without.
 
-    :param block: networks of a block.
+    D learns of few cases, all networks at once; G of more, in blocks where it has several samples a case.
     """
 
-    def __init__(self, config: Config, number: int, rows: Tensor, block: int) -> None:
-        self.weight, self.block = (config.weight, 0.0)[number], block
-        among = number * config.rows + rows
-        self.refinement = Networks(2 * config.rows, 3, config.width, 0.01, seeded(config.seed, "G"))[among]
-        self.discriminators = Networks(2 * config.rows, 2, config.width, 0.01, seeded(config.seed, "D"))[among]
-        self.refinements = self.refinement.split(block)
-        self.judges = [networks.requires_grad_(False) for networks in self.discriminators.split(block)]
+    def __init__(self, config: Config, rows: Tensor) -> None:
+        both = torch.cat([rows, config.rows + rows])
+        self.refinement, self.discriminators = (
+            Trainable.begin(2 * config.rows, num_inputs, config.width, 0.01, seeded(config.seed, name), both)
+            for name, num_inputs in (("G", 3), ("D", 2))
+        )
+        self.weight, self.sizes = config.weight, [*_sizes(len(rows)), len(rows)]
+        self.pairs = list(
+            zip(*(each.split(self.sizes) for each in (self.refinement, self.discriminators)), strict=True)
+        )
 
-    @torch.no_grad()
     def sample(self, x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
-        """Return one sample a case: (rows, cases, 1)."""
-        return self.refinement(torch.cat([x, target, noise], 2))
+        """Return one sample a case of all networks.
+
+        :param x: (rows, cases, 1), as is the target.
+        :param noise: (arms * rows, cases, 1).
+        """
+        return self.refinement(torch.cat([torch.cat([x, target], 2).repeat(2, 1, 1), noise], 2))
 
     def discriminate(self, x: Tensor, y: Tensor, target: Tensor, noise: Tensor) -> None:
         """Make the gradients of D."""
-        answers = torch.cat([y, self.sample(x, target, noise)], 1)
-        real, made = self.discriminators(torch.cat([x.repeat(1, 2, 1), answers], 2)).chunk(2, 1)
+        answers = torch.cat([y.repeat(2, 1, 1), self.sample(x, target, noise)], 1)
+        judged = self.discriminators(torch.cat([x.repeat(2, 2, 1), answers], 2)).requires_grad_()
+        real, made = judged.chunk(2, 1)
         # A mean over cases and networks, times the networks: the sum of what each is trained with.
-        (len(x) * discriminator_loss(real.flatten(), made.flatten())).backward()
+        loss = len(judged) * discriminator_loss(real.flatten(), made.flatten())
+        self.discriminators.backward(*torch.autograd.grad(loss, judged))
 
-    def refine(self, x: Tensor, target: Tensor, noise: Tensor) -> None:
-        """Make the gradients of G, from as many samples a case as there is noise for."""
-        num = noise.shape[1] // x.shape[1]
-        given = torch.cat([x.repeat(1, num, 1), target.repeat(1, num, 1), noise], 2)
-        parts = self.refinements, self.judges, given.split(self.block), target.split(self.block)
-        for networks, judges, inputs, aim in zip(*parts, strict=True):
-            drawn = networks(inputs)
-            judged = judges(torch.cat([inputs[..., :1], drawn], 2))
-            loss = len(aim) * adversarial_loss(judged.flatten())
-            if self.weight:
-                mean = drawn.reshape(len(aim), num, -1).mean(1)
-                loss = loss + self.weight * 0.5 * (mean - aim.squeeze(2)).square().mean(1).sum()
-            loss.backward()
+    def refine(self, x: Tensor, target: Tensor, often: Tensor, once: Tensor) -> None:
+        """Make the gradients of G, from as many samples a case as there is noise for.
+
+        :param often: (rows, samples * cases, 1), for the arm with the calibration loss.
+        :param once: (rows, cases, 1), for that without.
+        """
+        *first, last = zip(
+            self.pairs,
+            [*_given(x, target, often).split(BLOCK), _given(x, target, once)],
+            [*target.split(BLOCK), target],
+            strict=True,
+        )
+        for pair, given, aim in first:
+            _refine(*pair, given, aim, self.weight)
+        _refine(*last[0], *last[1:], 0.0)
+
+
+def _given(x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
+    return torch.cat([torch.cat([x, target], 2).repeat(1, noise.shape[1] // x.shape[1], 1), noise], 2)
+
+
+def _refine(networks: Networks, judges: Networks, given: Tensor, aim: Tensor, weight: float) -> None:
+    drawn = networks(given)
+    judged = judges(torch.cat([given[..., :1], drawn], 2)).requires_grad_()
+    (gradient,) = torch.autograd.grad(len(aim) * adversarial_loss(judged.flatten()), judged)
+    gradient = judges.backward(gradient, learn=False)[..., 1:]
+    if weight:
+        drawn.requires_grad_()
+        mean = drawn.reshape(len(aim), -1, aim.shape[1]).mean(1)
+        loss = weight * 0.5 * (mean - aim.squeeze(2)).square().mean(1).sum()
+        gradient = gradient + torch.autograd.grad(loss, drawn)[0]
+    networks.backward(gradient)
 
 
 def train(config: Config, rows: Tensor) -> Tensor:
@@ -146,26 +173,21 @@ def train(config: Config, rows: Tensor) -> Tensor:
     All draws are made for all rows, whichever are trained, so what a network learns does not depend on its company.
     """
     calibration = train_calibration_networks(config, rows)
-    # One sample a case needs a tenth of the room.
-    arms = Arm(config, 0, rows, BLOCK), Arm(config, 1, rows, len(rows))
-    refining = _adam(config, [networks for arm in arms for networks in arm.refinements])
-    discriminating = _adam(config, [arm.discriminators for arm in arms])
+    arms = Arms(config, rows)
+    refining, discriminating = _adam(config, arms.refinement), _adam(config, arms.discriminators)
     seen = []
     for step, (x, y) in enumerate(batches(config, "cases", config.steps, config.batch, rows)):
         generator = seeded(config.seed, "noise", step)
         target = calibration(x)
         noise = torch.randn(2, config.rows, config.batch, 1, generator=generator)[:, rows]
         more = [torch.randn(config.rows, num * config.batch, 1, generator=generator) for num in (config.num_samples, 1)]
-        for arm, once in zip(arms, noise, strict=True):
-            arm.discriminate(x, y, target, once)
-        _step(discriminating)
-        for arm, often in zip(arms, more, strict=True):
-            arm.refine(x, target, often[rows])
-        _step(refining)
+        arms.discriminate(x, y, target, noise.flatten(0, 1))
+        discriminating.step()
+        arms.refine(x, target, *(each[rows] for each in more))
+        refining.step()
         if (step + 1) % config.look_every == 0:
             x, noise = (each[..., rows, :, :] for each in look_draws(config, step + 1))
-            target = calibration(x)
-            seen.append(torch.stack([arm.sample(x, target, once) for arm, once in zip(arms, noise, strict=True)]))
+            seen.append(arms.sample(x, calibration(x), noise.flatten(0, 1)).reshape(noise.shape))
         if (step + 1) % 250 == 0 and 0 in rows:
             print(f"step {step + 1} of {config.steps}", flush=True)
     return torch.stack(seen).squeeze(4)
@@ -178,14 +200,12 @@ def look_draws(config: Config, step: int) -> tuple[Tensor, Tensor]:
     return x, torch.randn(2, config.rows, config.look_size, 1, generator=generator)
 
 
-def _adam(config: Config, blocks: list[Networks]) -> torch.optim.Adam:
-    parameters = [parameter for networks in blocks for parameter in networks.parameters()]
-    return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+def _sizes(rows: int) -> list[int]:
+    return [len(block) for block in torch.arange(rows).split(BLOCK)]
 
 
-def _step(optimiser: torch.optim.Adam) -> None:
-    optimiser.step()
-    optimiser.zero_grad()
+def _adam(config: Config, networks: Trainable) -> torch.optim.Adam:
+    return torch.optim.Adam([networks.flat], lr=config.learning_rate, fused=True)
 
 
 def train_together(config: Config) -> Tensor:

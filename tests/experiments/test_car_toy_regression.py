@@ -26,66 +26,71 @@ def _alone(together: toy.Networks, number: int) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
+def _begin(count: int, slope: float = 0.01, seed: int = 0) -> toy.Trainable:
+    return toy.Trainable.begin(count, 2, 8, slope, torch.Generator().manual_seed(seed), torch.arange(count))
+
+
 def test_stacked_networks_learn_as_each_alone():
     generator = torch.Generator().manual_seed(0)
-    together = toy.Networks(3, 2, 8, 0.01, generator)
+    together = _begin(3)
     alone = _alone(together, 1)
-    optimisers = [torch.optim.Adam(each.parameters(), lr=1e-3) for each in (together, alone)]
+    optimisers = [torch.optim.Adam(parameters, lr=1e-3) for parameters in ([together.flat], alone.parameters())]
     for _ in range(5):
         x = torch.randn(3, 20, 2, generator=generator)
         y = x.sum(2, keepdim=True)
-        for optimiser, loss in zip(
-            optimisers,
-            ((together(x) - y).square().mean((1, 2)).sum(), (alone(x[1]) - y[1]).square().mean()),
-            strict=True,
-        ):
-            optimiser.zero_grad()
-            loss.backward()
+        together.backward((together(x) - y) / 10)
+        optimisers[1].zero_grad()
+        (alone(x[1]) - y[1]).square().mean().backward()
+        for optimiser in optimisers:
             optimiser.step()
     x = torch.randn(3, 20, 2, generator=generator)
     torch.testing.assert_close(together(x)[1], alone(x[1]), rtol=1e-4, atol=1e-5)
 
 
-def test_parts_share_memory_with_the_whole():
-    whole = toy.Networks(5, 2, 8, 0.01, torch.Generator().manual_seed(0))
+def test_parts_share_parameters_and_gradients_with_the_whole():
+    whole = _begin(5)
     x = torch.randn(5, 20, 2, generator=torch.Generator().manual_seed(1))
-    parts = whole.split(2)
-    assert [len(part.weights[0]) for part in parts] == [2, 2, 1]
-    before = whole(x).detach()
-    with torch.no_grad():
-        parts[1].biases[-1].add_(1)
-        whole[torch.tensor([4])].biases[-1].add_(1)  # a copy
+    parts = whole.split([2, 2, 1])
+    assert [len(part) for part in parts] == [2, 2, 1]
+    before = whole(x)
+    parts[1].biases[-1].add_(1)
     torch.testing.assert_close((whole(x) - before)[:, 0, 0], torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]))
-    assert not any(parameter.requires_grad for parameter in parts[0].requires_grad_(False).parameters())
-    assert all(parameter.requires_grad for parameter in whole.parameters())
+    parts[2](x[4:])
+    parts[2].backward(torch.ones(1, 20, 1))
+    touched = whole.gradients[-1].flatten()
+    assert touched.tolist() == [0, 0, 0, 0, 20]
+    assert whole.flat.grad.data_ptr() == whole.gradients[0].data_ptr()
 
 
-@pytest.mark.parametrize(("number", "num"), [(0, 3), (1, 1)])
-def test_gradients_of_an_arm_are_those_of_plain_networks(number, num):
-    config = toy.Config(repeats=1, width=8, num_samples=num, weight=2.0)
+def test_gradients_of_the_arms_are_those_of_plain_networks(monkeypatch):
+    monkeypatch.setattr(toy, "BLOCK", 2)
+    config, num = toy.Config(repeats=1, width=8, weight=2.0), 3
     rows, generator = torch.arange(0, 9, 2), torch.Generator().manual_seed(0)
-    arm = toy.Arm(config, number, rows, block=2)
+    arms = toy.Arms(config, rows)
     x, y, target, once = torch.randn(4, len(rows), 20, 1, generator=generator)
-    noise = torch.randn(num, len(rows), 20, 1, generator=generator)
-    arm.discriminate(x, y, target, once)
-    arm.refine(x, target, torch.cat(list(noise), 1))
-    for row in range(len(rows)):
-        g, d = _alone(arm.refinement, row), _alone(arm.discriminators, row)
-        fake = g(torch.cat([x[row], target[row], once[row]], 1)).detach()
+    first = torch.randn(2 * len(rows), 20, 1, generator=generator)
+    often = torch.randn(num, len(rows), 20, 1, generator=generator)
+    arms.discriminate(x, y, target, first)
+    arms.refine(x, target, torch.cat(list(often), 1), once)
+    for network in range(2 * len(rows)):
+        row, calibrated = network % len(rows), network < len(rows)
+        g, d = _alone(arms.refinement, network), _alone(arms.discriminators, network)
+        fake = g(torch.cat([x[row], target[row], first[network]], 1)).detach()
         real, made = (d(torch.cat([x[row], answers], 1)).flatten() for answers in (y[row], fake))
         discriminator_loss(real, made).backward()
-        _assert_same_gradients(arm.discriminators, row, d)
-        drawn = [g(torch.cat([x[row], target[row], some[row]], 1)) for some in noise]
+        _assert_same_gradients(arms.discriminators, network, d)
+        noises = often[:, row] if calibrated else once[None, row]
+        drawn = [g(torch.cat([x[row], target[row], some], 1)) for some in noises]
         loss = torch.stack([adversarial_loss(d(torch.cat([x[row], each], 1)).flatten()) for each in drawn]).mean()
-        if number == 0:
+        if calibrated:
             loss = loss + 2.0 * 0.5 * (torch.stack(drawn).mean(0) - target[row]).square().mean()
         loss.backward()
-        _assert_same_gradients(arm.refinements[row // 2], row % 2, g)
+        _assert_same_gradients(arms.refinement, network, g)
 
 
 def _assert_same_gradients(together: toy.Networks, number: int, alone: torch.nn.Sequential) -> None:
-    for found, plain in zip(together.parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(found.grad[number].T.reshape(plain.shape), plain.grad, rtol=1e-4, atol=1e-6)
+    for found, plain in zip(together.gradients, alone.parameters(), strict=True):
+        torch.testing.assert_close(found[number].T.reshape(plain.shape), plain.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_scores_tell_the_truth_from_a_collapsed_model():
@@ -130,18 +135,19 @@ def test_what_is_learnt_does_not_depend_on_who_shares_the_process():
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.01])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_gradients_are_those_of_autograd(slope, frozen):
-    generator = torch.Generator().manual_seed(0)
-    networks = toy.Networks(3, 2, 8, slope, generator).requires_grad_(not frozen)
+def test_gradients_are_those_of_autograd(slope):
+    networks, generator = _begin(3, slope), torch.Generator().manual_seed(0)
     x = torch.randn(3, 20, 2, generator=generator, requires_grad=True)
     scale = torch.randn(3, 20, 1, generator=generator)
+    leaves = [each.clone().requires_grad_() for each in networks.parameters]
     plain = x
-    for number, (weight, bias) in enumerate(zip(networks.weights, networks.biases, strict=True)):
-        plain = torch.baddbmm(bias, plain, weight)
+    for number in range(5):
+        plain = torch.baddbmm(leaves[2 * number + 1], plain, leaves[2 * number])
         plain = torch.nn.functional.leaky_relu(plain, slope) if number < 4 else plain
-    wanted = [x, *(() if frozen else networks.parameters())]
-    slow = torch.autograd.grad((plain * scale).sum(), wanted)
-    found = torch.autograd.grad((networks(x) * scale).sum(), wanted)
-    for one, other in zip(found, slow, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for_input, *for_parameters = torch.autograd.grad((plain * scale).sum(), [x, *leaves])
+    torch.testing.assert_close(networks(x.detach()), plain.detach(), rtol=1e-4, atol=1e-5)
+    networks.backward(scale)
+    for found, slow in zip(networks.gradients, for_parameters, strict=True):
+        torch.testing.assert_close(found, slow, rtol=1e-4, atol=1e-5)
+    networks(x.detach())
+    torch.testing.assert_close(networks.backward(scale, learn=False), for_input, rtol=1e-4, atol=1e-5)

@@ -1,16 +1,16 @@
 """Fig. 3 (a) of the paper: regression with two answers, learnt with and without the calibration loss.
 
 ``python -m experiments.car.toy_regression [--smoke]``: nine laws, five repeats, two arms. All 90 pairs of G and D are
-trained side by side, as stacked matrices, half of them by each of two threads. The likelihood of samples, which the
+trained side by side, as stacked matrices, half of them by each of two processes. The likelihood of samples, which the
 paper shows, cannot tell a collapsed model from a right one, so two scores that can stand beside it.
 """
 
 import argparse
+import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +34,7 @@ class Config:
     """What is run; the defaults are the paper's and its code's.
 
     :param weight: lambda of the arm with the calibration loss.
-    :param threads: that share the networks, each on one processor; what is learnt does not depend on it.
+    :param processes: that share the networks, each on one thread; what is learnt does not depend on it.
     :param look_every: steps between two looks at all networks, on fresh inputs. (The paper: 10.)
     """
 
@@ -50,7 +50,7 @@ class Config:
     look_every: int = 50
     look_size: int = 2000
     seed: int = 0
-    threads: int = 2
+    processes: int = 2
 
     @property
     def rows(self) -> int:
@@ -68,7 +68,7 @@ class Config:
             batch=10,
             look_every=3,
             look_size=50,
-            threads=1,
+            processes=1,
         )
 
 
@@ -79,27 +79,20 @@ def draw(config: Config, count: int, generator: torch.Generator) -> tuple[Tensor
     return x.reshape(-1, count, 1), y.reshape(-1, count, 1)
 
 
-def batches(
-    config: Config, purpose: str, steps: int, size: int, rows: Tensor, stop: threading.Event
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield inputs and answers of some laws and repeats, (rows, size, 1), for every step.
-
-    :raises KeyboardInterrupt: soon after the stop is set.
-    """
+def batches(config: Config, purpose: str, steps: int, size: int, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs and answers of some laws and repeats, (rows, size, 1), for every step."""
     for first in range(0, steps, STEPS_AT_ONCE):
-        if stop.is_set():
-            raise KeyboardInterrupt
         num = min(STEPS_AT_ONCE, steps - first)
         drawn = draw(config, num * size, seeded(config.seed, purpose, first))
         yield from zip(*(each[rows].split(size, 1) for each in drawn), strict=True)
 
 
-def train_calibration_networks(config: Config, rows: Tensor, stop: threading.Event) -> Networks:
+def train_calibration_networks(config: Config, rows: Tensor) -> Networks:
     """Return F of some laws and repeats, fitted to the mean of the answers (a Gaussian of scale 1)."""
     networks = Trainable.begin(config.rows, 1, config.width, 0.0, seeded(config.seed, "F"), rows)
     blocks = networks.split(_sizes(len(rows)))
     optimiser = _adam(config, networks)
-    for x, y in batches(config, "F", config.calibration_steps, config.calibration_batch, rows, stop):
+    for x, y in batches(config, "F", config.calibration_steps, config.calibration_batch, rows):
         for block, inputs, answers in zip(blocks, x.split(BLOCK), y.split(BLOCK), strict=True):
             block.backward((block(inputs) - answers) / config.calibration_batch)  # of half the mean squared error
         optimiser.step()
@@ -174,16 +167,16 @@ def _refine(networks: Networks, judges: Networks, given: Tensor, aim: Tensor, we
     networks.backward(gradient)
 
 
-def train(config: Config, rows: Tensor, stop: threading.Event) -> Tensor:
+def train(config: Config, rows: Tensor) -> Tensor:
     """Train F, then G and D of both arms, of some laws and repeats; return samples: (looks, arms, rows, cases).
 
     All draws are made for all rows, whichever are trained, so what a network learns does not depend on its company.
     """
-    calibration = train_calibration_networks(config, rows, stop)
+    calibration = train_calibration_networks(config, rows)
     arms = Arms(config, rows)
     refining, discriminating = _adam(config, arms.refinement), _adam(config, arms.discriminators)
     seen = []
-    for step, (x, y) in enumerate(batches(config, "cases", config.steps, config.batch, rows, stop)):
+    for step, (x, y) in enumerate(batches(config, "cases", config.steps, config.batch, rows)):
         generator = seeded(config.seed, "noise", step)
         target = calibration(x)
         noise = torch.randn(2, config.rows, config.batch, 1, generator=generator)[:, rows]
@@ -216,16 +209,13 @@ def _adam(config: Config, networks: Trainable) -> torch.optim.Adam:
 
 
 def train_together(config: Config) -> Tensor:
-    """Return what :func:`train` does for all rows, of several threads with a processor each."""
-    shares = [torch.arange(config.rows)[first :: config.threads] for first in range(config.threads)]
-    stop = threading.Event()
-    with ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        working = [pool.submit(train, config, share, stop) for share in shares]
-        try:
-            parts = [each.result() for each in working]
-        except BaseException:
-            stop.set()
-            raise
+    """Return what :func:`train` does for all rows, of several processes with one thread each."""
+    if config.processes == 1:
+        return train(config, torch.arange(config.rows))
+    shares = [torch.arange(config.rows)[first :: config.processes] for first in range(config.processes)]
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.processes, fresh, torch.set_num_threads, (1,)) as pool:
+        parts = list(pool.map(train, [config] * config.processes, shares))
     found = torch.empty(*parts[0].shape[:2], config.rows, config.look_size)
     for share, part in zip(shares, parts, strict=True):
         found[:, :, share] = part
@@ -298,7 +288,7 @@ def main(config: Config) -> dict[str, list]:
     if config != Config.smoke():
         settings = [{"lower": task.lower, "noise": task.noise} for task in SETTINGS]
         last = {name: getattr(seen[-1], name).tolist() for name in ("likelihood", "miscalibration", "rarer_answer")}
-        worked = round(sum(os.times()[:2]))
+        worked = round(sum(os.times()[:4]))  # of its processes too
         figures = {"CPU seconds": worked, "curves": curves, "settings": settings, "end": last}
         print(record("car_toy_regression", config, time.monotonic() - begun, figures))
     return curves

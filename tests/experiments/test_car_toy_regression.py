@@ -1,7 +1,6 @@
 """Networks side by side learn as each would alone, and the scores tell a right law from a collapsed one."""
 
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,25 +127,11 @@ def test_the_calibration_loss_acts_on_its_arm_alone(arm):
     assert torch.equal(one[arm], other[arm]) == (arm == 1)
 
 
-def test_what_is_learnt_does_not_depend_on_who_shares_the_thread():
-    config, some = replace(toy.Config.smoke(), learning_rate=1e-3), torch.tensor([1, 4, 7, 8])
-    alone = toy.train(config, some, threading.Event())
-    torch.testing.assert_close(alone, toy.train_together(config)[:, :, some])
-    torch.testing.assert_close(toy.train_together(replace(config, threads=2))[:, :, some], alone)
-
-
-def test_all_threads_stop_when_one_does(monkeypatch):
-    draw = toy.draw
-
-    def interrupted(config, count, generator):
-        if threading.current_thread().name.endswith("_0"):
-            raise KeyboardInterrupt
-        return draw(config, count, generator)
-
-    monkeypatch.setattr(toy, "draw", interrupted)
-    config = replace(toy.Config.smoke(), threads=2, steps=100_000)
-    with pytest.raises(KeyboardInterrupt):
-        toy.train_together(config)
+def test_what_is_learnt_does_not_depend_on_who_shares_the_process():
+    config = replace(toy.Config.smoke(), learning_rate=1e-3)
+    some = torch.tensor([1, 4, 7, 8])
+    torch.testing.assert_close(toy.train(config, some), toy.train_together(config)[:, :, some])
+    torch.testing.assert_close(toy.train_together(replace(config, processes=2))[:, :, some], toy.train(config, some))
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.01])

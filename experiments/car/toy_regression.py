@@ -8,6 +8,7 @@ paper shows, cannot tell a collapsed model from a right one, so two scores that 
 import argparse
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +48,7 @@ class Config:
     weight: float = 1.0
     learning_rate: float = 1e-4
     width: int = 64
-    look_every: int = 50
+    look_every: int = 100
     look_size: int = 2000
     seed: int = 0
     processes: int = 2
@@ -213,8 +214,9 @@ def train_together(config: Config) -> Tensor:
     if config.processes == 1:
         return train(config, torch.arange(config.rows))
     shares = [torch.arange(config.rows)[first :: config.processes] for first in range(config.processes)]
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.processes, fresh, torch.set_num_threads, (1,)) as pool:
+    # What is forked need not import torch anew, which takes as long as a hundred steps.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(config.processes, context, torch.set_num_threads, (1,)) as pool:
         parts = list(pool.map(train, [config] * config.processes, shares))
     found = torch.empty(*parts[0].shape[:2], config.rows, config.look_size)
     for share, part in zip(shares, parts, strict=True):

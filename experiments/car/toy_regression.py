@@ -24,7 +24,7 @@ from experiments._record import record
 from experiments.car._stacked import Networks, Trainable
 
 SETTINGS = REGRESSION_SETTINGS
-BLOCK = 6
+BLOCK = 8
 """Networks whose samples are computed together: as many as a processor's cache holds."""
 STEPS_AT_ONCE = 50
 """Steps whose cases are drawn together: the cases of one are too few to be worth their nine laws' calls."""

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from calibrant.data import REGRESSION_SETTINGS
-from calibrant.samplers.losses import adversarial_loss, discriminator_loss
 from calibrant.training import seeded
 from experiments._record import record
 from experiments.car._stacked import Networks, Trainable
@@ -128,11 +127,9 @@ class Arms:
     def discriminate(self, x: Tensor, y: Tensor, target: Tensor, noise: Tensor) -> None:
         """Make the gradients of D."""
         answers = torch.cat([y.repeat(2, 1, 1), self.sample(x, target, noise)], 1)
-        judged = self.discriminators(torch.cat([x.repeat(2, 2, 1), answers], 2)).requires_grad_()
-        real, made = judged.chunk(2, 1)
-        # A mean over cases and networks, times the networks: the sum of what each is trained with.
-        loss = len(judged) * discriminator_loss(real.flatten(), made.flatten())
-        self.discriminators.backward(*torch.autograd.grad(loss, judged))
+        gradient = torch.sigmoid(self.discriminators(torch.cat([x.repeat(2, 2, 1), answers], 2)))
+        gradient[:, : y.shape[1]] -= 1  # of softplus(-real) + softplus(made)
+        self.discriminators.backward(gradient / y.shape[1])
 
     def refine(self, x: Tensor, target: Tensor, often: Tensor, once: Tensor) -> None:
         """Make the gradients of G, from as many samples a case as there is noise for.
@@ -156,15 +153,12 @@ def _given(x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
 
 
 def _refine(networks: Networks, judges: Networks, given: Tensor, aim: Tensor, weight: float) -> None:
-    drawn = networks(given)
-    judged = judges(torch.cat([given[..., :1], drawn], 2)).requires_grad_()
-    (gradient,) = torch.autograd.grad(len(aim) * adversarial_loss(judged.flatten()), judged)
-    gradient = judges.backward(gradient, learn=False)[..., 1:]
+    drawn, num = networks(given), given.shape[1]
+    judged = judges(torch.cat([given[..., :1], drawn], 2))
+    gradient = judges.backward(torch.sigmoid(-judged) / -num, learn=False)[..., 1:]  # of softplus(-judged)
     if weight:
-        drawn.requires_grad_()
-        mean = drawn.reshape(len(aim), -1, aim.shape[1]).mean(1)
-        loss = weight * 0.5 * (mean - aim.squeeze(2)).square().mean(1).sum()
-        gradient = gradient + torch.autograd.grad(loss, drawn)[0]
+        gap = drawn.reshape(len(aim), -1, aim.shape[1]).mean(1) - aim.squeeze(2)
+        gradient = gradient + (weight / num * gap).repeat(1, num // aim.shape[1])[..., None]  # of half its square
     networks.backward(gradient)
 
 

@@ -27,8 +27,8 @@ def pooled(one: Float[Tensor, "..."], two: Float[Tensor, "..."]) -> Float[Tensor
 
 
 def second_opinion(
-    below: Sequence[Float[Tensor, "p c"]], labels: Sequence[Int[Tensor, " p"]], *, seed: int
-) -> tuple[DirichletScaling, list[Float[Tensor, "p c"]]]:
+    below: Sequence[Float[Tensor, "_ c"]], labels: Sequence[Int[Tensor, " _"]], *, seed: int
+) -> tuple[DirichletScaling, list[Float[Tensor, "_ c"]]]:
     """Return Dirichlet scaling with the labels kept, and log-probabilities by one that has not seen the image.
 
     :param below: logits of the pixels of each image, of two images or more.

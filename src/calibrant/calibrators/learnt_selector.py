@@ -101,7 +101,7 @@ class LearntSelector(Selector):
         network = _network(c, widths, torch.Generator().manual_seed(seed)).to(x.device)
         weight = torch.tensor([mistake_weight, 1.0], device=x.device)
 
-        def batches(generator: torch.Generator) -> list[Int[Tensor, " b"]]:
+        def batches(generator: torch.Generator) -> list[Int[Tensor, " _"]]:
             if maps_per_batch is not None:
                 return list(map_batches(kept.image, maps_per_batch, generator))
             return list(index_batches(len(right), batch, generator))

@@ -35,7 +35,7 @@ class Scenes:
     folder: str = "../shared/data/camvid"
     shrink: int = 5
     num_draws: int = 16
-    box_steps: int = 1000
+    box_steps: int = 4000
     box_batch: int = 4
     box_width: int = 16
     seed: int = 0

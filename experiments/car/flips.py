@@ -35,7 +35,6 @@ class Config:
 
     :param crop: pixels of a training window.
     :param head: sizes of F; ``refinement`` and ``discriminator`` of G and D.
-    :param behind_trained: steps of G behind the trained black box.
     :param test_every: scores every so manieth frame of the test part; they are a second apart.
     """
 
@@ -63,7 +62,6 @@ class Config:
         default_factory=lambda: {"width": 24, "depth": 3, "gain": 1.0, "noise_size": 16, "dropout": 0.0}
     )
     discriminator: dict[str, Any] = field(default_factory=lambda: {"width": 8, "halvings": 2})
-    behind_trained: int = 800
     num_samples: int = 16
     test_every: int = 2
     seed: int = 0
@@ -79,7 +77,6 @@ class Config:
             recipe=RefinementRecipe.small(steps=2, batch=2, num_samples=2),
             refinement={"width": 4, "depth": 2, "gain": 1.0, "noise_size": 4},
             discriminator={"width": 4, "halvings": 2},
-            behind_trained=2,
             num_samples=4,
             test_every=1,
         )
@@ -98,7 +95,6 @@ class Config:
             recipe=RefinementRecipe(batch=16, num_samples=7),
             refinement={"noise_size": 32},
             discriminator={},
-            behind_trained=RefinementRecipe().steps,
             test_every=1,
         )
 
@@ -133,7 +129,6 @@ class Config:
     def refiner(self, source: str, arm: str) -> RefinementSampler:
         """Return G behind F behind a source."""
         recipe = replace(self.recipe, augmentation=Augmentation.of_scenes(crop=self.crop))
-        recipe = replace(recipe, steps=self.behind_trained) if source == "trained" else recipe
         train = self.predictions(source, "train", self.scenes.num_draws)
         classes, channels = train[0].num_classes, train[0].num_classes + 3
         torch.manual_seed(self.seed)

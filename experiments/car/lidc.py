@@ -1,10 +1,10 @@
 """Does calibrated adversarial refinement redraw what four radiologists drew? Real CT crops of LIDC-IDRI.
 
-    python -m experiments.car.lidc [--finished | --scored | --train NAME SEED ...] [--published | --smoke]
+    python -m experiments.car.lidc [--finished | --scored | --train NAME SEED] [--published | --smoke]
 
 Trains all that is not trained yet and scores it on patients that nothing was trained on; what is done is kept under
 ``runs/``. ``--finished`` trains nothing and scores what there is, ``--scored`` shows what is scored already;
-``--train CAR 0`` trains that alone (``F 0`` is F).
+``--train CAR 0`` trains that alone (``F 0`` is F); it can be said several times.
 """
 
 import argparse
@@ -214,7 +214,7 @@ if __name__ == "__main__":
     parser.add_argument("--published", action="store_true", help="the paper's networks; wants a GPU")
     parser.add_argument("--finished", action="store_true", help="score what is trained, train nothing")
     parser.add_argument("--scored", action="store_true", help="train and score nothing, show what is there")
-    parser.add_argument("--train", nargs="+", action="append", metavar="NAME SEED", help="train this alone")
+    parser.add_argument("--train", nargs=2, action="append", metavar=("NAME", "SEED"), help="train this alone")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
@@ -224,6 +224,12 @@ if __name__ == "__main__":
     else:
         chosen = Config.published() if given.published else Config()
         if given.train:
-            train_alone(chosen, [(name, int(seed)) for name, *seeds in given.train for seed in seeds])
+            names = ["F", *arms(chosen)]
+            for name, seed in given.train:
+                if name not in names or not seed.isdecimal():
+                    parser.error(
+                        f"expected a name and a seed, as in --train CAR 0; got {name!r} {seed!r}. Names: {names}"
+                    )
+            train_alone(chosen, [(name, int(seed)) for name, seed in given.train])
         else:
             main(chosen, train=not (given.finished or given.scored), score=not given.scored)

@@ -56,6 +56,7 @@ class Networks:
         """Write the gradients of the parameters, or return that of the inputs.
 
         :param gradient: of the loss, at the outputs of the last call.
+        :param learn: which of the two.
         """
         for layer in reversed(range(len(self.weights))):
             weight, given, single = self.weights[layer], self._seen[layer], gradient.shape[2] == 1

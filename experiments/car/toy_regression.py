@@ -111,10 +111,8 @@ class Arms:
             Trainable.begin(2 * config.rows, num_inputs, config.width, 0.01, seeded(config.seed, name), both)
             for name, num_inputs in (("G", 3), ("D", 2))
         )
-        self.weight, self.sizes = config.weight, [*_sizes(len(rows)), len(rows)]
-        self.pairs = list(
-            zip(*(each.split(self.sizes) for each in (self.refinement, self.discriminators)), strict=True)
-        )
+        self.weight, sizes = config.weight, [*_sizes(len(rows)), len(rows)]
+        self.pairs = list(zip(self.refinement.split(sizes), self.discriminators.split(sizes), strict=True))
 
     def sample(self, x: Tensor, target: Tensor, noise: Tensor) -> Tensor:
         """Return one sample a case of all networks.

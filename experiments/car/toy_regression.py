@@ -206,7 +206,7 @@ def train_together(config: Config) -> Tensor:
     if config.processes == 1:
         return train(config, torch.arange(config.rows))
     shares = [torch.arange(config.rows)[first :: config.processes] for first in range(config.processes)]
-    # What is forked need not import torch anew, which takes as long as a hundred steps.
+    # What is forked need not import torch anew.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(config.processes, context, torch.set_num_threads, (1,)) as pool:
         parts = list(pool.map(train, [config] * config.processes, shares))

@@ -14,8 +14,8 @@ class Networks:
     """Many networks of four hidden layers with leaky ReLUs side by side: (network, case, in) to (network, case, 1).
 
     Sums of their losses have each its own gradient, and Adam looks at each weight alone: it is as if each were trained
-    alone. Each is so small that the bookkeeping of autograd and memory fresh from the system would weigh much beside the
-    products; so gradients are made by :meth:`backward`, and all that is kept lies in buffers that are used again.
+    alone. Each is so small that the bookkeeping of autograd and memory fresh from the system would cost much beside
+    the products; so gradients are made by :meth:`backward`, and all that is kept lies in buffers that are used again.
 
     :param parameters: weights, (network, in, out), and biases, (network, 1, out), layer after layer.
     :param gradients: where theirs are written.

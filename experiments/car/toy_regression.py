@@ -277,6 +277,8 @@ def main(config: Config) -> dict[str, list]:
         name, _, arm = title.partition(", ")
         claim = claims[name][arm == "without"]
         print(f"{title:48}  {claim:38}  " + "  ".join(f"{value:8.3f}" for value in curve[-1]))
+    lost = (seen[-1].rarer_answer == 0).flatten(1)
+    print("never give the rarer answer: {}, without {}, of {}".format(*lost.sum(1).tolist(), lost.shape[1]))
     truth = [float(task.log_density(*task.draw(20_000, generator=seeded(0))[::-1]).mean()) for task in SETTINGS]
     print(f"true answers have a log-likelihood of {min(truth):.2f} to {max(truth):.2f}, median {sorted(truth)[4]:.2f}")
     if config != Config.smoke():

@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy, nll_loss
 from calibrant.calibrators import (
     CorrectnessScaling,
     DirichletScaling,
+    IsotonicScaling,
     TemperatureScaling,
     VectorScaling,
     _context,
@@ -21,7 +22,7 @@ from calibrant.calibrators import (
 )
 from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
 from calibrant.calibrators._context import NAMES, context_of
-from calibrant.calibrators._opinion import FOLDS, pooled, second_opinion
+from calibrant.calibrators._opinion import FOLDS, PRIOR, pooled, recalibration, second_opinion
 from calibrant.calibrators._softening import LEVELS, ContextPixels, Softening, Trainee, joined, loss_of, together
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
@@ -66,7 +67,7 @@ def scenes(count, *, c=5, size=(40, 48), seed=0):
 
 def test_it_finds_what_a_temperature_cannot():
     """Edges are less often right, and which class a mistake is follows from the winner: both are learnt."""
-    fitted = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=2)
+    fitted = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=6)
     plain = TemperatureScaling.fit(scenes(10))
     test = scenes(10, seed=1)
     order = CorrectnessScaling(fitted.base, fitted.softening)
@@ -138,6 +139,8 @@ def test_it_wants_parts_that_keep_the_argmax_and_the_classes_of_its_fit():
         CorrectnessScaling(vector, None)
     with pytest.raises(InputError, match="expected opinion to keep the argmax; got VectorScaling"):
         CorrectnessScaling(TemperatureScaling(1.0), None, opinion=vector)
+    with pytest.raises(InputError, match="expected recalibration to keep the argmax; got VectorScaling"):
+        CorrectnessScaling(TemperatureScaling(1.0), None, recalibration=vector)
     with pytest.raises(ShapeError, match="logits of 4 classes, as fitted"):
         CorrectnessScaling(TemperatureScaling(1.0), softening(4))(torch.zeros(1, 3, 2, 2))
 
@@ -240,6 +243,55 @@ def test_the_opinion_on_an_image_in_training_has_not_seen_it():
     assert final.keeps_argmax
 
 
+def test_the_pool_gets_the_confidence_that_it_has_been_worth():
+    """Confidences of .4 to .9 are right a tenth less often, .95 always; ten images more without a gap take from it."""
+    rng, images = torch.Generator().manual_seed(0), 40
+    sure = [torch.rand(4000, generator=rng) * 0.5 + 0.4 for _ in range(images)]
+    right = [torch.rand(4000, generator=rng) < each - 0.1 for each in sure]
+    top, always = torch.full((1000,), 0.95), torch.ones(1000, dtype=torch.bool)
+    found = recalibration(
+        [torch.cat([each, top]) for each in sure], [torch.cat([each, always]) for each in right], num_classes=4
+    )
+    given = torch.tensor([0.5, 0.7, 0.85, 0.95, 0.9999, 0.26])
+    z = torch.stack([given, *[(1 - given) / 3] * 3]).log()[None]
+    share = images / (images + PRIOR)
+    expected = torch.tensor([0.5 - 0.1 * share, 0.7 - 0.1 * share, 0.85 - 0.1 * share, 0.95 + 0.05 * share])
+    worth = found(z).softmax(1).amax(1)[0]
+    torch.testing.assert_close(worth[:4], expected, rtol=0, atol=0.01)
+    assert 0.9999 <= worth[4] < 1
+    assert 0.25 < worth[5] < 0.27
+    gap = [float((found.worth[0].diff() < 0).sum()), float((found.worth - found.worth[:1]).abs().max())]
+    assert gap == [0, 0]
+
+
+def test_the_pool_is_recalibrated_on_images_left_out(monkeypatch):
+    """A network only ever judges images that it was trained without: once for its gain and once for the pool."""
+    held, looked = {}, []
+    train, factor = correctness.train, correctness._factor
+
+    def training(kept, left_out, *rest, **options):
+        network = train(kept, left_out, *rest, **options)
+        held[network] = left_out
+        return network
+
+    def looking(image, network):
+        looked.append((image, network))
+        return factor(image, network)
+
+    def with_opinion(images, seed):
+        same = DirichletScaling(torch.eye(5), torch.zeros(5), keep_argmax=True)
+        return [replace(image, opinion=image.below.log_softmax(1)) for image in images], same, "an opinion"
+
+    monkeypatch.setattr(correctness, "_with_opinion", with_opinion)
+    monkeypatch.setattr(correctness, "train", training)
+    monkeypatch.setattr(correctness, "_factor", looking)
+    fitted = CorrectnessScaling.fit(scenes(7), num_networks=3, epochs=1)
+    assert isinstance(fitted.recalibration, IsotonicScaling)
+    judged = [(image, network) for image, network in looked if network is not None]
+    assert len(judged) == 2 * 7
+    assert all(any(image is other for other in held[network]) for image, network in judged)
+
+
 def test_alternatives_find_the_habits_of_mistakes():
     """Labels drawn from known habits: the fit's loss comes close to the truth's."""
     c, rng = 4, torch.Generator().manual_seed(0)
@@ -284,19 +336,22 @@ def test_spread_keeps_the_confidence_and_the_winner():
     below -= below.amax(1, keepdim=True)
     winners, factor = below == 0, torch.rand(1, 1, 200) + 0.5
     others = drawn(1, 5, 200, seed=5, scale=2).masked_fill(winners, -1e30).log_softmax(1)
-    out = spread(below, winners, factor, others)
-    wanted = (below * factor).softmax(1)
-    # No class was cut at the winner's level, and the rest is not a difference of nearly equal numbers.
-    free = ((out < 0).sum(1) == 4) & (wanted.amax(1) < 0.99)
-    assert bool(free.any())
-    assert not bool(free.all())
-    probs = out.softmax(1)
-    torch.testing.assert_close(probs.amax(1)[free], wanted.amax(1)[free])
-    rest = probs / (1 - probs.amax(1, keepdim=True))
-    torch.testing.assert_close(
-        rest.masked_fill(winners, 0)[:, :, free[0]], others.exp()[:, :, free[0]], rtol=1e-4, atol=1e-5
-    )
-    assert bool((out <= 0).all())
+    probs = spread(below, winners, factor, others).softmax(1)
+    wanted = (below * factor).softmax(1).amax(1)
+    torch.testing.assert_close(probs.masked_fill(~winners, 0).amax(1), wanted, rtol=1e-4, atol=1e-5)
+    assert bool((probs <= probs.masked_fill(~winners, 0).amax(1, keepdim=True) * (1 + 1e-5)).all())
+    # As they were where that leaves the winner ahead; elsewhere as near to it as equal shares for all can bring them.
+    cut = ((1 - wanted[0]) * others[0].exp().amax(0)) > wanted[0]
+    told = ~cut & (wanted[0] < 0.99)  # else the rest is a difference of nearly equal numbers
+    assert bool(cut.any())
+    assert bool(told.any())
+    rest = probs[0].masked_fill(winners[0], 0) / (1 - wanted)
+    torch.testing.assert_close(rest[:, told], others[0, :, told].exp(), rtol=1e-3, atol=1e-5)
+    from_equal = (rest - 0.25).masked_fill(winners[0], 0)[:, cut]
+    was = (others[0].exp() - 0.25).masked_fill(winners[0], 0)[:, cut]
+    share = from_equal.abs().sum(0) / was.abs().sum(0)
+    torch.testing.assert_close(from_equal, share * was, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(probs[0, :, cut].topk(2, 0).values.diff(dim=0).abs().amax(), torch.tensor(0.0))
 
 
 def test_memory_does_not_grow_with_the_images(monkeypatch):
@@ -323,7 +378,8 @@ def test_onnx_gives_the_same(tmp_path, monkeypatch):
     part = softening(3, fewer=16)
     opinion = DirichletScaling(torch.eye(3) + drawn(3, 3, scale=0.3), drawn(3), keep_argmax=True)
     habits = Alternatives(torch.ones(3), drawn(3), drawn(3, 3))
-    calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, habits, opinion)
+    worth = IsotonicScaling(torch.linspace(0.4, 1, 512).repeat(3, 1), 1.0)
+    calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, habits, opinion, worth)
     export_onnx(calibrator, tmp_path / "file.onnx", num_classes=3)
     session = ort.InferenceSession(str(tmp_path / "file.onnx"), providers=["CPUExecutionProvider"])
     given = drawn(2, 3, 21, 37, scale=3).round()
@@ -350,6 +406,7 @@ def test_it_is_stored(tmp_path):
         softening(4),
         Alternatives(torch.ones(4), drawn(4), drawn(4, 4)),
         DirichletScaling(torch.eye(4), drawn(4), keep_argmax=True),
+        IsotonicScaling(torch.rand(4, 512).sort(1).values, 1.0),
         ("a note",),
     )
     save(calibrator, tmp_path)

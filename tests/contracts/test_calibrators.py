@@ -114,7 +114,7 @@ class Every(Selector):
         return {}
 
 
-def correctness(alternatives, opinion=None):
+def correctness(alternatives, opinion=None, recalibration=None):
     """Correctness scaling with random networks: temperatures all over the place."""
     rng = torch.Generator().manual_seed(0)
 
@@ -125,7 +125,7 @@ def correctness(alternatives, opinion=None):
     network = (drawn(hidden, f), drawn(c, hidden), drawn(c, hidden), drawn(hidden), drawn(hidden), drawn())
     softening = Softening(drawn(f), drawn(f).abs() + 0.1, *network)
     habits = Alternatives(drawn(c), drawn(c), 3 * drawn(c, c)) if alternatives else None
-    return CorrectnessScaling(TemperatureScaling(1.7), softening, habits, opinion)
+    return CorrectnessScaling(TemperatureScaling(1.7), softening, habits, opinion, recalibration)
 
 
 KEEPING = {
@@ -142,6 +142,7 @@ KEEPING = {
         DirichletScaling(
             torch.tensor([[1.0, -2.0, 0.1], [0.3, -1.0, 4.0], [0.0, 2.0, 1.0]]), torch.arange(3.0), keep_argmax=True
         ),
+        IsotonicScaling(torch.linspace(0.35, 1, 512).repeat(3, 1), 1.0),
     ),
 }
 

@@ -71,7 +71,8 @@ def spread(
 ) -> Float[Tensor, "n c p"]:
     """Return logits, the winners' at 0: as sure as ``below * factor``, what remains spread as ``others`` says.
 
-    No class gets more than the winner.
+    No class gets more than the winner: where one would, all of them are mixed with equal shares as far as it takes,
+    and the pixel stays as sure as it was to be.
 
     :param winners: true at each class with the largest logit.
     """
@@ -79,7 +80,30 @@ def spread(
     if others is None:
         return scaled
     rest = scaled.masked_fill(winners, NONE).logsumexp(1, keepdim=True)
-    return (rest + others).clamp(NONE, 0.0).masked_fill(winners, 0.0)
+    kept = _below_the_winner(rest, others)
+    return (rest + kept).clamp(NONE, 0.0).masked_fill(winners, 0.0)
+
+
+def _below_the_winner(rest: Float[Tensor, "n 1 p"], others: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+    """Log-probabilities mixed with equal ones so that none, with the logit ``rest`` to share, comes out above 0."""
+    most = others.amax(1, keepdim=True)
+    above = rest + most > 0
+    if not torch.compiler.is_compiling():
+        if not bool(above.any()):
+            return others
+        if len(others) == 1 and not others.requires_grad and not rest.requires_grad:  # they are few
+            chosen = above[0, 0].nonzero().squeeze(1)
+            few = (each.index_select(2, chosen) for each in (rest, others, most))
+            return others.index_copy(2, chosen, _mixed(*few))
+    return torch.where(above, _mixed(rest, others, most), others)
+
+
+def _mixed(rest: Tensor, others: Float[Tensor, "n c p"], most: Tensor) -> Float[Tensor, "n c p"]:
+    """(1 - share) * others + share / (c - 1), with the share at which the most likely has the winner's logit, 0."""
+    count = max(1, others.shape[1] - 1)
+    largest, equal = (rest + most).exp(), rest.exp() / count
+    share = ((largest - 1) / (largest - equal).clamp_min(1e-6)).clamp(1e-9, 1 - 1e-6)
+    return torch.logaddexp(others + torch.log1p(-share), share.log() - math.log(count))
 
 
 @dataclass(frozen=True)

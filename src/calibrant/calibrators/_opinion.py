@@ -3,22 +3,34 @@
 The mean of probabilities is a linear opinion pool (Stone, Annals of Mathematical Statistics 32, 1961). Its negative
 log-likelihood is at most the mean of the two, and less where they differ. It is flatter than either (Ranjan and
 Gneiting, JRSS B 72, 2010), so the first is to be trained within the pool, and beside an opinion that is as good as it
-will be: of images that it has not seen.
+will be: of images that it has not seen. Even then the pool is to be recalibrated, as they show.
 """
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.optimize import isotonic_regression
 
-from calibrant._shapes import Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators.dirichlet import DirichletScaling
+from calibrant.calibrators.isotonic import IsotonicScaling, confidences
 from calibrant.calibrators.pixels import Pixels
 
 MOST_CLASSES = 32
 """Up to so many classes. A matrix costs as many operations a logit as there are classes."""
 
 FOLDS = 4
+
+LEVELS = 50
+"""Of confidence, at each of which the pool is recalibrated."""
+
+REACH = 0.025
+"""Standard deviation, in confidence, over which levels count as near."""
+
+PRIOR = 5
+"""How many images without any gap the recalibration starts from."""
 
 
 def pooled(one: Float[Tensor, "..."], two: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -44,3 +56,30 @@ def second_opinion(
     without = [fitted([i for i in images if i % folds != fold]) for fold in range(folds)]
     unseen = [without[i % folds](below[i].T[None])[0].log_softmax(0).T.contiguous() for i in images]
     return fitted(images), unseen
+
+
+def recalibration(
+    confidence: Sequence[Float[Tensor, " _"]], right: Sequence[Bool[Tensor, " _"]], num_classes: int
+) -> IsotonicScaling:
+    """Return what makes the confidence of a pool what it has been worth on images that nothing in it has seen.
+
+    The confidence is lowered by the mean gap to the accuracy of the pixels about as sure, less what five images more
+    without a gap would leave of it. Certainty stays certain.
+
+    :param confidence: of the pixels of each image.
+    :param right: where the winner is right.
+    """
+    count, sure, gap = np.zeros((3, LEVELS))
+    for each, hit in zip(confidence, right, strict=True):
+        level = (each * LEVELS).long().clamp(0, LEVELS - 1).cpu().numpy()
+        count += np.bincount(level, minlength=LEVELS)
+        sure += np.bincount(level, each.double().cpu().numpy(), LEVELS)
+        gap += np.bincount(level, (each.double() - hit.double()).cpu().numpy(), LEVELS)
+    count, sure, gap = (each[count > 0] for each in (count, sure, gap))
+    at = sure / count
+    near = np.exp(-(((at[:, None] - at) / REACH) ** 2) / 2)
+    kept = len(right) / (len(right) + PRIOR)
+    worth = isotonic_regression(at - kept * (near @ gap) / (near @ count), weights=count).x
+    points, shares = np.array([1 / num_classes, *at, 1]), np.array([1 / num_classes, *worth, 1])
+    table = np.interp(confidences(num_classes), points, shares.clip(1 / num_classes, 1))
+    return IsotonicScaling(torch.from_numpy(table).repeat(num_classes, 1), 1.0)

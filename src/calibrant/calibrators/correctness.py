@@ -17,7 +17,7 @@ import torch
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
 from calibrant.calibrators._context import NAMES, context_of, first_true
-from calibrant.calibrators._opinion import MOST_CLASSES, pooled, second_opinion
+from calibrant.calibrators._opinion import MOST_CLASSES, pooled, recalibration, second_opinion
 from calibrant.calibrators._softening import ContextPixels, Softening, Trainee, joined, train
 from calibrant.calibrators.calibrator import Calibrator, Fit, in_blocks, keep_argmax, remark
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -38,7 +38,8 @@ class CorrectnessScaling(Calibrator):
 
     With ``alternatives`` the temperature only says how sure a pixel is of its winner, and what remains is spread as is
     usual for mistakes, with no class above the winner. With an ``opinion`` the probabilities are the mean of these and
-    of its own. Without either, the order of all classes is the base's.
+    of its own, and ``recalibration`` gives them the confidence that such a mean has been worth. Without either, the
+    order of all classes is the base's.
 
     Memory beside the logits: some 40 numbers a pixel. No gradient flows through the temperatures.
 
@@ -46,8 +47,9 @@ class CorrectnessScaling(Calibrator):
     :param softening: gives the factor on the logits; None leaves it at the base.
     :param alternatives: gives the spread of the other classes; None leaves it at the base.
     :param opinion: comes after the base, too, and has the same say; must keep the argmax.
+    :param recalibration: comes last; must keep the argmax.
     :param notes: what a fit had to say.
-    :raises InputError: the base or the opinion does not keep the argmax.
+    :raises InputError: the base, the opinion or the recalibration does not keep the argmax.
 
     >>> from calibrant.calibrators import TemperatureScaling
     >>> CorrectnessScaling(TemperatureScaling(2.0), None)(torch.tensor([[[[1.0]], [[3.0]]]])).flatten()
@@ -62,16 +64,18 @@ class CorrectnessScaling(Calibrator):
         softening: Softening | None,
         alternatives: Alternatives | None = None,
         opinion: Calibrator | None = None,
+        recalibration: Calibrator | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        for name, part in {"base": base, "opinion": opinion}.items():
+        for name, part in {"base": base, "opinion": opinion, "recalibration": recalibration}.items():
             if part is not None and not part.keeps_argmax:
                 raise InputError(
                     f"expected {name} to keep the argmax; got {type(part).__name__}. "
                     "Vector and Dirichlet scaling keep it with keep_argmax=True."
                 )
-        self.base, self.softening, self.alternatives, self.opinion = base, softening, alternatives, opinion
+        self.base, self.softening, self.alternatives = base, softening, alternatives
+        self.opinion, self.recalibration = opinion, recalibration
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -81,7 +85,7 @@ class CorrectnessScaling(Calibrator):
         :raises ShapeError: there are more or fewer classes than in the fit.
         """
         based = self.base(logits, image)
-        if self.softening is None and self.alternatives is None and self.opinion is None:
+        if all(part is None for part in (self.softening, self.alternatives, self.opinion, self.recalibration)):
             return based
         for part in (self.softening, self.alternatives):
             if part is not None and logits.shape[1] != part.num_classes:
@@ -105,12 +109,13 @@ class CorrectnessScaling(Calibrator):
         if self.opinion is not None:
             logits = pooled(logits.log_softmax(1), self.opinion(below).log_softmax(1))
         # Where another class shares the winner's place in both, their mean may round in its favour.
-        return keep_argmax(z, logits, lift=self.opinion is not None)
+        logits = keep_argmax(z, logits, lift=self.opinion is not None)
+        return logits if self.recalibration is None else self.recalibration(logits)
 
     def arguments(self) -> dict[str, Any]:
-        """Return base, softening, alternatives and opinion."""
-        parts = {"base": self.base, "softening": self.softening}
-        return parts | {"alternatives": self.alternatives, "opinion": self.opinion}
+        """Return base, softening, alternatives, opinion and recalibration."""
+        names = ("base", "softening", "alternatives", "opinion", "recalibration")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def fit(
@@ -121,7 +126,7 @@ class CorrectnessScaling(Calibrator):
         keep_order: bool = False,
         pixels_per_image: int | None = 10_000,
         num_networks: int = 8,
-        hidden: int = 16,
+        hidden: int = 6,
         epochs: int = 10,
         image_weight: float = 5.0,
         level_weight: float = 4.0,
@@ -133,7 +138,8 @@ class CorrectnessScaling(Calibrator):
         opinion. Then the images are dealt to ``num_networks`` parts, and one network is trained without each, within
         the mean with an opinion that has not seen them, either. All together, as one, they are the result. Of each of
         the three it is measured, on images left out, what it adds to those before it: where the negative log-likelihood
-        falls by less than its standard error over images, it is left out, and a note says so.
+        falls by less than its standard error over images, it is left out, and a note says so. Last, the mean with the
+        opinion is recalibrated by what its confidence has been worth on images left out.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 
@@ -154,7 +160,7 @@ class CorrectnessScaling(Calibrator):
         if why_not:
             return _base_alone(whole, (), why_not)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
-        images, alternatives, opinion, notes = [images[i] for i in order], None, None, ()
+        images, alternatives, opinion, recalibrated, notes = [images[i] for i in order], None, None, None, ()
         if not keep_order:
             alternatives, found = fit_alternatives([_mistakes(image) for image in images])
             notes = (found,)
@@ -185,11 +191,15 @@ class CorrectnessScaling(Calibrator):
         compared = f"NLL of images left out lower by {gain:.4f} ± {error:.4f} through temperatures of their own"
         if gain > error:
             log.info("correctness scaling: %s", compared)
-            return cls(whole, joined(networks), alternatives, opinion, (*notes, compared))
-        if alternatives is None and opinion is None:
+        elif alternatives is None and opinion is None:
             return _base_alone(whole, notes, f"no gain, {compared}.")
-        dropped = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
-        return cls(whole, None, alternatives, opinion, (*notes, dropped))
+        else:
+            compared = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
+            networks = []
+        if opinion is not None:
+            recalibrated = _recalibration(images, networks)
+        softening = joined(networks) if networks else None
+        return cls(whole, softening, alternatives, opinion, recalibrated, (*notes, compared))
 
 
 @torch.no_grad()
@@ -274,11 +284,25 @@ def _with_opinion(images: list[ContextPixels], seed: int) -> tuple[list[ContextP
 
 
 @torch.no_grad()
+def _recalibration(images: Sequence[ContextPixels], networks: Sequence[Trainee]) -> Calibrator:
+    """What the confidence in each image is worth, through the network that has not seen it, if there are networks."""
+    confidence = [
+        1 - image.judged(_factor(image, networks[number % len(networks)] if networks else None))[0]
+        for number, image in enumerate(images)
+    ]
+    return recalibration(confidence, [i.winner == i.labels for i in images], images[0].below.shape[1])
+
+
+@torch.no_grad()
 def _gain(before: ContextPixels, after: ContextPixels, network: Trainee | None = None) -> float:
     """By how much what is known after, and a network, lower the mean negative log-likelihood of an image."""
-    one = torch.ones_like(after.below[:, 0])
-    factor = one if network is None else network(after.numbers, after.winner, after.runner_up)
-    return float((before.judged(one)[1] - after.judged(factor)[1]).mean())
+    return float((before.judged(_factor(before, None))[1] - after.judged(_factor(after, network))[1]).mean())
+
+
+def _factor(image: ContextPixels, network: Trainee | None) -> Float[Tensor, " p"]:
+    if network is None:
+        return torch.ones_like(image.below[:, 0])
+    return network(image.numbers, image.winner, image.runner_up)
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:

@@ -128,7 +128,7 @@ class IsotonicScaling(Calibrator):
         looked_at = sample(_some(source), seed)
         temperature = best_temperature(looked_at, seed=seed)
         counts = _counts(source, temperature)
-        sure = 1 / (1 + np.exp(-np.linspace(_lowest(counts.shape[2]), SURE, BINS)))
+        sure = confidences(counts.shape[2])
 
         def of_all(part: Counts, prior: float) -> Shares:
             return _rising(part.sum(1, keepdims=True), sure, prior)
@@ -147,6 +147,11 @@ class IsotonicScaling(Calibrator):
             worth = torch.from_numpy(of_all(counts.sum(0), to_confidence)).repeat(counts.shape[2], 1)
         candidates = [cls(worth, temperature, temperature / colder, (note,)) for colder in COLDER]
         return min(candidates, key=lambda candidate: mean_nll(candidate, looked_at))
+
+
+def confidences(num_classes: int) -> Shares:
+    """Return the confidences whose worth is looked up, from 1 / num_classes up."""
+    return 1 / (1 + np.exp(-np.linspace(_lowest(num_classes), SURE, BINS)))
 
 
 def _lowest(c: int) -> float:

@@ -29,7 +29,7 @@ LEVELS = 50
 REACH = 0.025
 """Standard deviation, in confidence, over which levels count as near."""
 
-PRIOR = 5
+PRIOR = 2
 """How many images without any gap the recalibration starts from."""
 
 
@@ -63,8 +63,8 @@ def recalibration(
 ) -> IsotonicScaling:
     """Return what makes the confidence of a pool what it has been worth on images that nothing in it has seen.
 
-    The confidence is lowered by the mean gap to the accuracy of the pixels about as sure, less what five images more
-    without a gap would leave of it. Certainty stays certain.
+    The confidence is lowered by the mean gap to the accuracy of the pixels about as sure, less what two images more
+    without a gap would take from it. Certainty stays certain.
 
     :param confidence: of the pixels of each image.
     :param right: where the winner is right.

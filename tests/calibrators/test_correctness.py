@@ -244,7 +244,7 @@ def test_the_opinion_on_an_image_in_training_has_not_seen_it():
 
 
 def test_the_pool_gets_the_confidence_that_it_has_been_worth():
-    """Confidences of .4 to .9 are right a tenth less often, .95 always; a few images more without a gap take from it."""
+    """Confidences of .4 to .9 are right a tenth less often, and .95 always. A few images without a gap are added."""
     rng, images = torch.Generator().manual_seed(0), 40
     sure = [torch.rand(4000, generator=rng) * 0.5 + 0.4 for _ in range(images)]
     right = [torch.rand(4000, generator=rng) < each - 0.1 for each in sure]

@@ -63,8 +63,8 @@ def recalibration(
 ) -> IsotonicScaling:
     """Return what makes the confidence of a pool what it has been worth on images that nothing in it has seen.
 
-    The confidence is lowered by the mean gap to the accuracy of the pixels about as sure, less what two images more
-    without a gap would take from it. Certainty stays certain.
+    The confidence is lowered by its mean gap to the accuracy of the pixels that are about as sure, as it would be if
+    there were two images more, without a gap. Certainty stays certain.
 
     :param confidence: of the pixels of each image.
     :param right: where the winner is right.

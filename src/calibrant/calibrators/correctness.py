@@ -139,7 +139,7 @@ class CorrectnessScaling(Calibrator):
         the mean with an opinion that has not seen them, either. All together, as one, they are the result. Of each of
         the three it is measured, on images left out, what it adds to those before it: where the negative log-likelihood
         falls by less than its standard error over images, it is left out, and a note says so. Last, the mean with the
-        opinion is recalibrated by what its confidence has been worth on images left out.
+        opinion is recalibrated by what its confidence has been worth on images left out; that costs likelihood.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 

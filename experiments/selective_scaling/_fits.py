@@ -5,13 +5,14 @@ it: a change to any of them is another fit.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -177,7 +178,7 @@ def _blocks(tensor: Tensor, side: int = 8) -> Tensor:
 
 
 def _digest(name: str, seed: int, options: Mapping[str, Any], images: Predictions) -> str:
-    digest = hashlib.sha256(_code() + json.dumps([name, seed, dict(options)]).encode())
+    digest = hashlib.sha256(_code(name) + json.dumps([name, seed, dict(options)]).encode())
     for prediction in images:
         digest.update(prediction.key.encode())
         for tensor in (prediction.logits, prediction.labels, prediction.image):
@@ -187,9 +188,30 @@ def _digest(name: str, seed: int, options: Mapping[str, Any], images: Prediction
 
 
 @cache
-def _code() -> bytes:
-    """The digest of all code that a fit may run."""
+def _code(name: str) -> bytes:
+    """The digest of all code that the fit of a method may run."""
     root = Path(calibrant.__file__).parent
-    files = [*root.glob("calibrators/*.py"), *root.glob("networks/*.py"), *root.glob("training/*.py")]
-    files += [root / "predictions.py", Path(_methods.__file__)]
+    files = {*root.glob("networks/*.py"), *root.glob("training/*.py"), root / "predictions.py", Path(_methods.__file__)}
+    new = {root / "calibrators" / f"{module}.py" for module in _modules((METHODS | COMBINED)[name])}
+    while new:
+        files |= new
+        new = {imported for file in new for imported in _imported(file)} - files
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).digest()
+
+
+def _modules(method: Any) -> set[str]:
+    """The calibrators' modules in which a method, and the methods that it is given, are defined."""
+    if isinstance(method, partial):
+        return set().union(*map(_modules, (method.func, *method.args, *method.keywords.values())))
+    package, _, module = getattr(method, "__module__", "").rpartition(".")
+    return {module} if package == "calibrant.calibrators" else set()
+
+
+def _imported(file: Path) -> set[Path]:
+    """The files beside one from which it imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("calibrant.calibrators"):
+            named = (node.module.rpartition(".")[2], *(each.name for each in node.names))
+            found |= {file.with_name(f"{each}.py") for each in named}
+    return {each for each in found if each.exists()}

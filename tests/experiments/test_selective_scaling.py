@@ -23,7 +23,7 @@ from experiments.selective_scaling import (
     shift,
 )
 
-from calibrant.calibrators import TemperatureScaling
+from calibrant.calibrators import TemperatureScaling, correctness
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Interval
 from calibrant.predictions import Example, Prediction
@@ -116,6 +116,17 @@ def test_what_was_fitted_once_is_read_again(tmp_path, monkeypatch):
     for other in ((study, "selective", images, 1), (study, "selective", moved, 0), (study, "selective", images[:3], 0)):
         _fits.fit(*other)
     assert len(calls) == 3
+
+
+def test_a_fit_is_made_anew_where_its_own_code_has_changed():
+    made_by = {name: _fits._modules(method) for name, method in (_methods.METHODS | _methods.COMBINED).items()}
+    assert made_by["temperature"] == {"temperature"}
+    assert made_by["uncalibrated"] == set()
+    assert made_by["selective + isotonic"] == {"selective", "isotonic"}
+    assert made_by["Meta-Cal*, published"] == {"meta_cal", "temperature"}
+    imported = {file.stem for file in _fits._imported(Path(correctness.__file__))}
+    assert {"_alternatives", "calibrator", "temperature"} <= imported
+    assert not {"isotonic", "correctness", "_shapes"} & imported
 
 
 def test_an_oracle_that_finds_all_leaves_the_inverse_of_the_number_of_classes():

@@ -11,19 +11,20 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy, nll_loss
 from calibrant.calibrators import (
     CorrectnessScaling,
     DirichletScaling,
-    IsotonicScaling,
     TemperatureScaling,
     VectorScaling,
     _context,
+    _context_pixels,
     correctness,
     export_onnx,
     load,
     save,
 )
-from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
+from calibrant.calibrators._alternatives import NONE, Alternatives, Mistakes, fit_alternatives, shared, spread
 from calibrant.calibrators._context import NAMES, context_of
-from calibrant.calibrators._opinion import FOLDS, PRIOR, pooled, recalibration, second_opinion
-from calibrant.calibrators._softening import LEVELS, ContextPixels, Softening, Trainee, joined, loss_of, together
+from calibrant.calibrators._context_pixels import ContextPixels, draw, together
+from calibrant.calibrators._opinion import FOLDS, PRIOR, Recalibration, pooled, second_opinion
+from calibrant.calibrators._softening import LEVELS, Softening, Trainee, joined, loss_of
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import toy_predictions
@@ -139,8 +140,6 @@ def test_it_wants_parts_that_keep_the_argmax_and_the_classes_of_its_fit():
         CorrectnessScaling(vector, None)
     with pytest.raises(InputError, match="expected opinion to keep the argmax; got VectorScaling"):
         CorrectnessScaling(TemperatureScaling(1.0), None, opinion=vector)
-    with pytest.raises(InputError, match="expected recalibration to keep the argmax; got VectorScaling"):
-        CorrectnessScaling(TemperatureScaling(1.0), None, recalibration=vector)
     with pytest.raises(ShapeError, match="logits of 4 classes, as fitted"):
         CorrectnessScaling(TemperatureScaling(1.0), softening(4))(torch.zeros(1, 3, 2, 2))
 
@@ -212,7 +211,7 @@ def test_an_opinion_has_half_the_say():
     pixels = pixels_of(prediction, opinion=other[0].flatten(1).T.log())
     own = (pixels.below * 0.7).softmax(1)
     mean = (own + other[0].flatten(1).T) / 2
-    doubt, nll = pixels.judged(torch.full((len(pixels),), 0.7))
+    doubt, nll = pixels.judged(pixels.log_probs(torch.full((len(pixels),), 0.7)))
     torch.testing.assert_close(doubt, 1 - mean.gather(1, pixels.winner[:, None])[:, 0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(nll, nll_loss(mean.log(), pixels.labels, reduction="none"))
     whole = CorrectnessScaling(TemperatureScaling(1 / 0.7), None, opinion=opinion)(prediction.logits[None])
@@ -249,25 +248,39 @@ def test_the_pool_gets_the_confidence_that_it_has_been_worth():
     sure = [torch.rand(4000, generator=rng) * 0.5 + 0.4 for _ in range(images)]
     right = [torch.rand(4000, generator=rng) < each - 0.1 for each in sure]
     top, always = torch.full((1000,), 0.95), torch.ones(1000, dtype=torch.bool)
-    found = recalibration(
+    found = Recalibration.fit(
         [torch.cat([each, top]) for each in sure], [torch.cat([each, always]) for each in right], num_classes=4
     )
     given = torch.tensor([0.5, 0.7, 0.85, 0.95, 0.9999, 0.26])
-    z = torch.stack([given, *[(1 - given) / 3] * 3]).log()[None]
+    probs = torch.stack([given, *((1 - given) * share for share in (0.4, 0.35, 0.25))])[None]
+    probs[..., 5] = torch.tensor([0.26, 0.25, 0.25, 0.24])
+    winners = torch.arange(4)[None, :, None].expand_as(probs) == 0
+    after = found(probs.log(), winners).softmax(1)
     share = images / (images + PRIOR)
     expected = torch.tensor([0.5 - 0.1 * share, 0.7 - 0.1 * share, 0.85 - 0.1 * share, 0.95 + 0.05 * share])
-    worth = found(z).softmax(1).amax(1)[0]
-    torch.testing.assert_close(worth[:4], expected, rtol=0, atol=0.01)
-    assert 0.9999 <= worth[4] < 1
-    assert 0.25 < worth[5] < 0.27
-    gap = [float((found.worth[0].diff() < 0).sum()), float((found.worth - found.worth[:1]).abs().max())]
-    assert gap == [0, 0]
+    torch.testing.assert_close(after[0, 0, :4], expected, rtol=0, atol=0.01)
+    assert 0.9999 <= after[0, 0, 4] < 1
+    assert 0.25 < after[0, 0, 5] < 0.27
+    torch.testing.assert_close(after[0, 1, :5], 0.4 * (1 - after[0, 0, :5]), rtol=1e-3, atol=1e-6)
+    assert not bool((found.worth.diff() < 0).any())
+    tied = torch.tensor([[[0.4], [0.4], [0.1], [0.1]]])
+    torch.testing.assert_close(found(tied.log(), tied == 0.4).softmax(1), tied)
+
+
+def an_opinion(monkeypatch):
+    """Make the second opinion of the next fit the base's own, which is always a gain."""
+
+    def with_opinion(images, seed):
+        same = DirichletScaling(torch.eye(5), torch.zeros(5), keep_argmax=True)
+        return [replace(image, opinion=image.below.log_softmax(1)) for image in images], same, "an opinion"
+
+    monkeypatch.setattr(correctness, "_with_opinion", with_opinion)
 
 
 def test_the_pool_is_recalibrated_on_images_left_out(monkeypatch):
     """A network only ever judges images that it was trained without: once for its gain and once for the pool."""
     held, looked = {}, []
-    train, factor = correctness.train, correctness._factor
+    train, log_probs = correctness.train, correctness._log_probs
 
     def training(kept, left_out, *rest, **options):
         network = train(kept, left_out, *rest, **options)
@@ -276,20 +289,27 @@ def test_the_pool_is_recalibrated_on_images_left_out(monkeypatch):
 
     def looking(image, network):
         looked.append((image, network))
-        return factor(image, network)
+        return log_probs(image, network)
 
-    def with_opinion(images, seed):
-        same = DirichletScaling(torch.eye(5), torch.zeros(5), keep_argmax=True)
-        return [replace(image, opinion=image.below.log_softmax(1)) for image in images], same, "an opinion"
-
-    monkeypatch.setattr(correctness, "_with_opinion", with_opinion)
+    an_opinion(monkeypatch)
+    monkeypatch.setattr(correctness, "MOST_COST", math.inf)
     monkeypatch.setattr(correctness, "train", training)
-    monkeypatch.setattr(correctness, "_factor", looking)
+    monkeypatch.setattr(correctness, "_log_probs", looking)
     fitted = CorrectnessScaling.fit(scenes(7), num_networks=3, epochs=1)
-    assert isinstance(fitted.recalibration, IsotonicScaling)
+    assert isinstance(fitted.recalibration, Recalibration)
     judged = [(image, network) for image, network in looked if network is not None]
     assert len(judged) == 2 * 7
     assert all(any(image is other for other in held[network]) for image, network in judged)
+
+
+def test_no_recalibration_that_costs_much_likelihood(monkeypatch):
+    """What it costs is what the fit says: images left out, through networks that have not seen them."""
+    an_opinion(monkeypatch)
+    worthless = Recalibration(torch.full((1001,), 0.25))
+    monkeypatch.setattr(Recalibration, "fit", lambda *_: worthless)
+    fitted = CorrectnessScaling.fit(scenes(7), num_networks=3, epochs=1)
+    assert fitted.recalibration is None
+    assert fitted.notes[-1].endswith("too dear, so there is none")
 
 
 def test_alternatives_find_the_habits_of_mistakes():
@@ -340,31 +360,51 @@ def test_spread_keeps_the_confidence_and_the_winner():
     wanted = (below * factor).softmax(1).amax(1)
     torch.testing.assert_close(probs.masked_fill(~winners, 0).amax(1), wanted, rtol=1e-4, atol=1e-5)
     assert bool((probs <= probs.masked_fill(~winners, 0).amax(1, keepdim=True) * (1 + 1e-5)).all())
-    # As they were where that leaves the winner ahead; elsewhere as near to it as equal shares for all can bring them.
+    # In their own proportion, but for those that have come as high as the winner.
     cut = ((1 - wanted[0]) * others[0].exp().amax(0)) > wanted[0]
-    told = ~cut & (wanted[0] < 0.99)  # else the rest is a difference of nearly equal numbers
     assert bool(cut.any())
-    assert bool(told.any())
-    rest = probs[0].masked_fill(winners[0], 0) / (1 - wanted)
-    torch.testing.assert_close(rest[:, told], others[0, :, told].exp(), rtol=1e-3, atol=1e-5)
-    from_equal = (rest - 0.25).masked_fill(winners[0], 0)[:, cut]
-    was = (others[0].exp() - 0.25).masked_fill(winners[0], 0)[:, cut]
-    share = from_equal.abs().sum(0) / was.abs().sum(0)
-    torch.testing.assert_close(from_equal, share * was, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(probs[0, :, cut].topk(2, 0).values.diff(dim=0).abs().amax(), torch.tensor(0.0))
+    assert bool((~cut).any())
+    nearest = torch.stack([shared_by_hand(q, o) for q, o in zip(wanted[0], others[0].T.exp(), strict=True)], 1)
+    torch.testing.assert_close(probs[0].masked_fill(winners[0], 0), nearest, rtol=1e-3, atol=1e-5)
+
+
+def shared_by_hand(sure, others):
+    """Cut what is above the winner and lift the others, again and again."""
+    cut = torch.zeros_like(others, dtype=torch.bool)
+    while True:
+        lift = (1 - sure - cut.sum() * sure) / others.masked_fill(cut, 0).sum()
+        above = (others * lift > sure) & ~cut
+        if not bool(above.any()):
+            return torch.where(cut, sure, others * lift)
+        cut |= above
+
+
+def test_sharing_meets_the_extremes():
+    """All classes level, one class with all but everything, and hardly any class beside the winner to take the rest."""
+    others = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1 - 3e-30, 1e-30, 1e-30, 1e-30], [1 - 1e-6, 1e-6, 0, 0]]).log()
+    others = torch.cat([torch.full((3, 1), NONE), others.clamp_min(NONE)], 1)[..., None]
+    winners = torch.arange(5)[None, :, None].expand(3, 5, 1) == 0
+    level = shared(torch.full((3, 1, 1), math.log(4.0) + 1e-6), others, winners)[..., 0]
+    torch.testing.assert_close(level[:2], torch.zeros(2, 5))
+    half = shared(torch.full((3, 1, 1), math.log(2.5)), others, winners)[..., 0].softmax(1)
+    torch.testing.assert_close(half[0], torch.tensor([0.4, 0.25, 0.25, 0.25, 0.25]) / 1.4)
+    torch.testing.assert_close(half[1], torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5]) / 3.5)
+    assert half.isfinite().all()
+    one = shared(torch.zeros(1, 1, 1), torch.tensor([[[NONE], [0.0]]]), torch.tensor([[[True], [False]]]))
+    torch.testing.assert_close(one, torch.zeros(1, 2, 1))
 
 
 def test_memory_does_not_grow_with_the_images(monkeypatch):
-    monkeypatch.setattr(correctness, "MOST_NUMBERS", 40 * 3 * (3 * 3 + len(NAMES)))
+    monkeypatch.setattr(_context_pixels, "MOST_NUMBERS", 40 * 3 * (3 * 3 + len(NAMES)))
     base = TemperatureScaling(1.0)
-    assert [len(i) for i in correctness._draw(toy_predictions(num_images=3), base, None, 0)] == [40] * 3
-    assert [len(i) for i in correctness._draw(toy_predictions(num_images=6), base, None, 0)] == [20] * 6
+    assert [len(i) for i in draw(toy_predictions(num_images=3), base, None, 0)] == [40] * 3
+    assert [len(i) for i in draw(toy_predictions(num_images=6), base, None, 0)] == [20] * 6
 
 
 def test_what_is_drawn_of_an_image_does_not_depend_on_the_others():
     predictions, base = toy_predictions(num_images=4), TemperatureScaling(1.5)
-    whole = correctness._draw(predictions, base, 30, 7)
-    some = correctness._draw([predictions[2], predictions[0]], base, 30, 7)
+    whole = draw(predictions, base, 30, 7)
+    some = draw([predictions[2], predictions[0]], base, 30, 7)
     for one, other in ((whole[2], some[0]), (whole[0], some[1])):
         assert torch.equal(one.numbers, other.numbers)
         assert torch.equal(one.labels, other.labels)
@@ -378,7 +418,7 @@ def test_onnx_gives_the_same(tmp_path, monkeypatch):
     part = softening(3, fewer=16)
     opinion = DirichletScaling(torch.eye(3) + drawn(3, 3, scale=0.3), drawn(3), keep_argmax=True)
     habits = Alternatives(torch.ones(3), drawn(3), drawn(3, 3))
-    worth = IsotonicScaling(torch.linspace(0.4, 1, 512).repeat(3, 1), 1.0)
+    worth = Recalibration(torch.linspace(0.4, 1, 1001))
     calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, habits, opinion, worth)
     export_onnx(calibrator, tmp_path / "file.onnx", num_classes=3)
     session = ort.InferenceSession(str(tmp_path / "file.onnx"), providers=["CPUExecutionProvider"])
@@ -406,7 +446,7 @@ def test_it_is_stored(tmp_path):
         softening(4),
         Alternatives(torch.ones(4), drawn(4), drawn(4, 4)),
         DirichletScaling(torch.eye(4), drawn(4), keep_argmax=True),
-        IsotonicScaling(torch.rand(4, 512).sort(1).values, 1.0),
+        Recalibration(torch.linspace(0.25, 1, 1001)),
         ("a note",),
     )
     save(calibrator, tmp_path)

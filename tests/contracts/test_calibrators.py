@@ -26,6 +26,7 @@ from calibrant.calibrators import (
 )
 from calibrant.calibrators._alternatives import Alternatives
 from calibrant.calibrators._context import NAMES
+from calibrant.calibrators._opinion import Recalibration
 from calibrant.calibrators._softening import Softening
 from calibrant.testing import check_calibrator, tied_logits
 
@@ -142,7 +143,7 @@ KEEPING = {
         DirichletScaling(
             torch.tensor([[1.0, -2.0, 0.1], [0.3, -1.0, 4.0], [0.0, 2.0, 1.0]]), torch.arange(3.0), keep_argmax=True
         ),
-        IsotonicScaling(torch.linspace(0.35, 1, 512).repeat(3, 1), 1.0),
+        Recalibration(torch.linspace(0.35, 1, 1001)),
     ),
 }
 

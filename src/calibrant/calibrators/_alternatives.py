@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._shapes import Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
 from calibrant.calibrators._minimise import Blocks
+from calibrant.calibrators.calibrator import FAINTEST
 from calibrant.calibrators.pixels import Pixels
 
 STRENGTHS = (1.0, 0.1, 1e-2, 1e-3)
@@ -65,45 +66,52 @@ class Alternatives(nn.Module):
 
 def spread(
     below: Float[Tensor, "n c p"],
-    winners: Tensor,
+    winners: Bool[Tensor, "n c p"],
     factor: Float[Tensor, "n 1 p"],
     others: Float[Tensor, "n c p"] | None,
 ) -> Float[Tensor, "n c p"]:
     """Return logits, the winners' at 0: as sure as ``below * factor``, what remains spread as ``others`` says.
-
-    No class gets more than the winner: where one would, all of them are mixed with equal shares as far as it takes,
-    and the pixel stays as sure as it was to be.
 
     :param winners: true at each class with the largest logit.
     """
     scaled = below * factor
     if others is None:
         return scaled
-    rest = scaled.masked_fill(winners, NONE).logsumexp(1, keepdim=True)
-    kept = _below_the_winner(rest, others)
-    return (rest + kept).clamp(NONE, 0.0).masked_fill(winners, 0.0)
+    return shared(scaled.masked_fill(winners, NONE).logsumexp(1, keepdim=True), others, winners)
 
 
-def _below_the_winner(rest: Float[Tensor, "n 1 p"], others: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-    """Log-probabilities mixed with equal ones so that none, with the logit ``rest`` to share, comes out above 0."""
-    most = others.amax(1, keepdim=True)
-    above = rest + most > 0
-    if not torch.compiler.is_compiling():
-        if not bool(above.any()):
-            return others
-        if len(others) == 1 and not others.requires_grad and not rest.requires_grad:  # they are few
-            chosen = above[0, 0].nonzero().squeeze(1)
-            few = (each.index_select(2, chosen) for each in (rest, others, most))
-            return others.index_copy(2, chosen, _mixed(*few))
-    return torch.where(above, _mixed(rest, others, most), others)
+def shared(
+    rest: Float[Tensor, "n 1 p"], others: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"]
+) -> Float[Tensor, "n c p"]:
+    """Return logits, the winners' at 0: what remains, ``exp(rest)``, goes to the others in their proportion.
+
+    No class gets more than the winner: one that would is cut, and what is cut goes to those below, in their proportion.
+    Of all distributions as sure of that winner, this is the one nearest to the others' own (in KL divergence).
+
+    :param others: log-probabilities of the classes other than the winner.
+    """
+    lift = rest
+    over = rest + others.amax(1, keepdim=True) > 0
+    if torch.compiler.is_compiling():
+        lift = torch.where(over, _lift(rest.mT, others.mT).mT, rest)
+    elif bool(over.any()):  # they are few
+        image, pixel = over[:, 0].nonzero(as_tuple=True)
+        few = _lift(rest[image, :, pixel], others[image, :, pixel])
+        lift = rest.index_put((image, torch.zeros_like(image), pixel), few[:, 0])
+    return (lift + others).clamp(NONE, 0.0).masked_fill(winners, 0.0)
 
 
-def _mixed(rest: Tensor, others: Float[Tensor, "n c p"], most: Tensor) -> Float[Tensor, "n c p"]:
-    """(1 - share) * others + share / (c - 1), with the share at which the most likely has the winner's logit, 0."""
-    count = max(1, others.shape[1] - 1)
-    largest, equal = (rest + most).exp(), rest.exp() / count
-    share = ((largest - 1) / (largest - equal).clamp_min(1e-6)).clamp(1e-9, 1 - 1e-6)
-    return torch.logaddexp(others + torch.log1p(-share), share.log() - math.log(count))
+def _lift(rest: Float[Tensor, "*n 1"], others: Float[Tensor, "*n c"]) -> Float[Tensor, "*n 1"]:
+    """What to add to log-probabilities so that their exponentials, cut at 1, sum to ``exp(rest)``.
+
+    Probabilities lifted by s and cut at 1 sum to no more than k + s * (sum of all but k of them), whichever the k are,
+    and to just that where these are cut. So of the s at which such a bound is as wanted, the largest is the right one.
+    """
+    count = others.shape[-1]
+    largest_first = others.sort(-1, descending=True).values.clamp_min(FAINTEST).exp()
+    left = largest_first.flip(-1).cumsum(-1).flip(-1)
+    lifts = (rest.exp() - torch.arange(count, device=rest.device)) / left
+    return lifts.amax(-1, keepdim=True).log()
 
 
 @dataclass(frozen=True)

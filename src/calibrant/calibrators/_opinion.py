@@ -8,14 +8,17 @@ will be: of images that it has not seen. Even then the pool is to be recalibrate
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
+from torch import nn
 
 from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant.calibrators._alternatives import NONE, shared
+from calibrant.calibrators._solve import SUREST
 from calibrant.calibrators.dirichlet import DirichletScaling
-from calibrant.calibrators.isotonic import IsotonicScaling, confidences
 from calibrant.calibrators.pixels import Pixels
 
 MOST_CLASSES = 32
@@ -31,6 +34,9 @@ REACH = 0.025
 
 PRIOR = 2
 """How many images without any gap the recalibration starts from."""
+
+STEPS = 1000
+"""Of the confidence, between which a recalibration is a line."""
 
 
 def pooled(one: Float[Tensor, "..."], two: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -58,28 +64,63 @@ def second_opinion(
     return fitted(images), unseen
 
 
-def recalibration(
-    confidence: Sequence[Float[Tensor, " _"]], right: Sequence[Bool[Tensor, " _"]], num_classes: int
-) -> IsotonicScaling:
-    """Return what makes the confidence of a pool what it has been worth on images that nothing in it has seen.
+class Recalibration(nn.Module):
+    """What the confidence of a pool has been worth.
 
-    The confidence is lowered by its mean gap to the accuracy of the pixels that are about as sure, as it would be if
-    there were two images more, without a gap. Certainty stays certain.
-
-    :param confidence: of the pixels of each image.
-    :param right: where the winner is right.
+    :param worth: of confidences in equal steps from 0 to 1, rising; at least 1 over the number of classes.
     """
-    count, sure, gap = np.zeros((3, LEVELS))
-    for each, hit in zip(confidence, right, strict=True):
-        level = (each * LEVELS).long().clamp(0, LEVELS - 1).cpu().numpy()
-        count += np.bincount(level, minlength=LEVELS)
-        sure += np.bincount(level, each.double().cpu().numpy(), LEVELS)
-        gap += np.bincount(level, (each.double() - hit.double()).cpu().numpy(), LEVELS)
-    count, sure, gap = (each[count > 0] for each in (count, sure, gap))
-    at = sure / count
-    near = np.exp(-(((at[:, None] - at) / REACH) ** 2) / 2)
-    kept = len(right) / (len(right) + PRIOR)
-    worth = isotonic_regression(at - kept * (near @ gap) / (near @ count), weights=count).x
-    points, shares = np.array([1 / num_classes, *at, 1]), np.array([1 / num_classes, *worth, 1])
-    table = np.interp(confidences(num_classes), points, shares.clip(1 / num_classes, 1))
-    return IsotonicScaling(torch.from_numpy(table).repeat(num_classes, 1), 1.0)
+
+    worth: Tensor
+
+    def __init__(self, worth: Float[Tensor, " b"]) -> None:
+        super().__init__()
+        self.register_buffer("worth", worth.detach().float().clone())
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs."""
+        return dict(self.named_buffers())
+
+    def forward(self, log_probs: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+        """Return logits, the winners' at 0, as sure as such pools have been right; where two tie, as sure as it is.
+
+        :param log_probs: of the pool.
+        :param winners: true at each class with the largest.
+        """
+        others = log_probs.masked_fill(winners, NONE)
+        rest = others.logsumexp(1, keepdim=True)
+        top = log_probs.masked_fill(~winners, NONE).amax(1, keepdim=True)
+        steps = len(self.worth) - 1
+        at = top.exp() * steps
+        number = at.long().clamp(0, steps - 1)
+        left, right = self.worth[number], self.worth[number + 1]
+        worth = torch.lerp(left, right, at - number).clamp_max(SUREST)
+        tied = winners.sum(1, keepdim=True) > 1
+        wanted = torch.where(tied, rest - top, (1 - worth).log() - worth.log())
+        return shared(wanted, others - rest, winners)
+
+    @classmethod
+    def fit(
+        cls, confidence: Sequence[Float[Tensor, " _"]], right: Sequence[Bool[Tensor, " _"]], num_classes: int
+    ) -> "Recalibration":
+        """Return what confidences have been worth on images that nothing in the pool has seen.
+
+        The confidence is lowered by its mean gap to the accuracy of the pixels that are about as sure, as it would be
+        if there were two images more, without a gap. Certainty stays certain.
+
+        :param confidence: of the pixels of each image.
+        :param right: where the winner is right.
+        """
+        count, sure, gap = np.zeros((3, LEVELS))
+        for each, hit in zip(confidence, right, strict=True):
+            level = (each * LEVELS).long().clamp(0, LEVELS - 1).cpu().numpy()
+            count += np.bincount(level, minlength=LEVELS)
+            sure += np.bincount(level, each.double().cpu().numpy(), LEVELS)
+            gap += np.bincount(level, (each.double() - hit.double()).cpu().numpy(), LEVELS)
+        count, sure, gap = (each[count > 0] for each in (count, sure, gap))
+        at = sure / count
+        near = np.exp(-(((at[:, None] - at) / REACH) ** 2) / 2)
+        kept = len(right) / (len(right) + PRIOR)
+        worth = isotonic_regression(at - kept * (near @ gap) / (near @ count), weights=count).x
+        least = 1 / num_classes
+        table = np.interp(np.linspace(0, 1, STEPS + 1), [least, *at, 1], [least, *worth.clip(least, 1), 1])
+        return cls(torch.from_numpy(table).to(confidence[0].device))

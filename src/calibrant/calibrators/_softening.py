@@ -5,7 +5,6 @@ hidden layer they are stored and run as a single one that is wide.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, silu
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators._alternatives import spread
 from calibrant.calibrators._context import Context
+from calibrant.calibrators._context_pixels import ContextPixels, together
 from calibrant.calibrators._descend import descend
-from calibrant.calibrators._opinion import pooled
 from calibrant.calibrators.calibrator import in_blocks
 
 COLDEST, HOTTEST = 3.0, 4.0
@@ -85,57 +83,6 @@ class Softening(nn.Module):
         return _bounded(silu(hidden) @ self.readout + self.offset).exp().unsqueeze(1)
 
 
-@dataclass(frozen=True)
-class ContextPixels:
-    """Labelled pixels of one image with their context.
-
-    :param numbers: of the context.
-    :param below: logits less the largest of their pixel.
-    :param others: log-probabilities of the classes other than the winner, or None for those of the logits.
-    :param opinion: log-probabilities of another calibrator that has the same say, if there is one.
-    """
-
-    numbers: Float[Tensor, "p f"]
-    below: Float[Tensor, "p c"]
-    others: Float[Tensor, "p c"] | None
-    opinion: Float[Tensor, "p c"] | None
-    labels: Int[Tensor, " p"]
-    winner: Int[Tensor, " p"]
-    runner_up: Int[Tensor, " p"]
-
-    def __len__(self) -> int:
-        """Return the number of pixels."""
-        return len(self.labels)
-
-    def at(self, chosen: Int[Tensor, " q"]) -> "ContextPixels":
-        """Return some of the pixels."""
-        return ContextPixels(
-            self.numbers[chosen],
-            self.below[chosen],
-            None if self.others is None else self.others[chosen],
-            None if self.opinion is None else self.opinion[chosen],
-            self.labels[chosen],
-            self.winner[chosen],
-            self.runner_up[chosen],
-        )
-
-    def judged(self, factor: Float[Tensor, " p"]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-        """Return, under a factor on the logits, the probability that the winner is wrong, and the NLL."""
-        at_winner, at_label = self.winner[:, None], self.labels[:, None]
-        winners = torch.zeros_like(self.below, dtype=torch.bool).scatter(1, at_winner, True)
-        z = spread(self.below[..., None], winners[..., None], factor[:, None, None], _last(self.others))[..., 0]
-        total = z.exp().sum(1)  # the winner's is 1
-        doubt, log_likelihood = (total - 1) / total, z.gather(1, at_label)[:, 0] - total.log()
-        if self.opinion is not None:
-            doubt = (doubt - self.opinion.gather(1, at_winner)[:, 0].expm1()) / 2
-            log_likelihood = pooled(log_likelihood, self.opinion.gather(1, at_label)[:, 0])
-        return doubt, -log_likelihood
-
-
-def _last(others: Tensor | None) -> Tensor | None:
-    return None if others is None else others[..., None]
-
-
 class Trainee(nn.Module):
     """One of the networks while it is trained; classes are told apart by two numbers each, not by a whole row."""
 
@@ -183,7 +130,7 @@ def loss_of(
     Proper scores of the whole distribution (negative log-likelihood) and of being right (binary cross-entropy), the
     squared error of each image's accuracy, and each image's calibration error over soft bins of confidence.
     """
-    doubt, nll = pixels.judged(factor)
+    doubt, nll = pixels.judged(pixels.log_probs(factor))
     right = (pixels.winner == pixels.labels).float()
     log_odds = (1 - doubt).clamp_min(1e-7).log() - doubt.clamp_min(1e-7).log()
     gap = (1 - doubt - right).view(num_images, -1)
@@ -249,21 +196,6 @@ def train(
         name=f"correctness scaling, network {seed}",
     )
     return network
-
-
-def together(images: Sequence[ContextPixels]) -> ContextPixels:
-    """Return the pixels of several images as one list."""
-    others = [image.others for image in images if image.others is not None]
-    opinions = [image.opinion for image in images if image.opinion is not None]
-    return ContextPixels(
-        torch.cat([image.numbers for image in images]),
-        torch.cat([image.below for image in images]),
-        torch.cat(others) if others else None,
-        torch.cat(opinions) if opinions else None,
-        torch.cat([image.labels for image in images]),
-        torch.cat([image.winner for image in images]),
-        torch.cat([image.runner_up for image in images]),
-    )
 
 
 @torch.no_grad()

@@ -7,27 +7,27 @@ and gives the pixel a temperature of its own, trained by proper scores.
 
 import logging
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant._shapes import Float, Tensor
 from calibrant.calibrators._alternatives import Alternatives, Mistakes, fit_alternatives, spread
-from calibrant.calibrators._context import NAMES, context_of, first_true
-from calibrant.calibrators._opinion import MOST_CLASSES, pooled, recalibration, second_opinion
-from calibrant.calibrators._softening import ContextPixels, Softening, Trainee, joined, train
+from calibrant.calibrators._context import context_of, first_true
+from calibrant.calibrators._context_pixels import ContextPixels, draw, moments
+from calibrant.calibrators._opinion import MOST_CLASSES, Recalibration, pooled, second_opinion
+from calibrant.calibrators._softening import Softening, Trainee, joined, train
 from calibrant.calibrators.calibrator import Calibrator, Fit, in_blocks, keep_argmax, remark
 from calibrant.calibrators.temperature import TemperatureScaling
-from calibrant.errors import FitError, InputError, ShapeError
+from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Predictions
 
 log = logging.getLogger("calibrant")
 
-MOST_NUMBERS = 50_000_000
-"""Numbers kept in memory by a fit, whatever the number of images (200 MB)."""
+MOST_COST = 0.1
+"""Of the log-likelihood gained over the base, so much may be given for confidences that are right."""
 
 
 class CorrectnessScaling(Calibrator):
@@ -38,8 +38,8 @@ class CorrectnessScaling(Calibrator):
 
     With ``alternatives`` the temperature only says how sure a pixel is of its winner, and what remains is spread as is
     usual for mistakes, with no class above the winner. With an ``opinion`` the probabilities are the mean of these and
-    of its own, and ``recalibration`` gives them the confidence that such a mean has been worth. Without either, the
-    order of all classes is the base's.
+    of its own, and ``recalibration`` makes them as sure as such means have been right. Without either, the order of all
+    classes is the base's.
 
     Memory beside the logits: some 40 numbers a pixel. No gradient flows through the temperatures.
 
@@ -47,9 +47,9 @@ class CorrectnessScaling(Calibrator):
     :param softening: gives the factor on the logits; None leaves it at the base.
     :param alternatives: gives the spread of the other classes; None leaves it at the base.
     :param opinion: comes after the base, too, and has the same say; must keep the argmax.
-    :param recalibration: comes last; must keep the argmax.
+    :param recalibration: comes last.
     :param notes: what a fit had to say.
-    :raises InputError: the base, the opinion or the recalibration does not keep the argmax.
+    :raises InputError: the base or the opinion does not keep the argmax.
 
     >>> from calibrant.calibrators import TemperatureScaling
     >>> CorrectnessScaling(TemperatureScaling(2.0), None)(torch.tensor([[[[1.0]], [[3.0]]]])).flatten()
@@ -64,11 +64,11 @@ class CorrectnessScaling(Calibrator):
         softening: Softening | None,
         alternatives: Alternatives | None = None,
         opinion: Calibrator | None = None,
-        recalibration: Calibrator | None = None,
+        recalibration: Recalibration | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        for name, part in {"base": base, "opinion": opinion, "recalibration": recalibration}.items():
+        for name, part in {"base": base, "opinion": opinion}.items():
             if part is not None and not part.keeps_argmax:
                 raise InputError(
                     f"expected {name} to keep the argmax; got {type(part).__name__}. "
@@ -108,9 +108,10 @@ class CorrectnessScaling(Calibrator):
         logits = spread(below, winners, factor, others)
         if self.opinion is not None:
             logits = pooled(logits.log_softmax(1), self.opinion(below).log_softmax(1))
+        if self.recalibration is not None:
+            logits = self.recalibration(logits.log_softmax(1), winners)
         # Where another class shares the winner's place in both, their mean may round in its favour.
-        logits = keep_argmax(z, logits, lift=self.opinion is not None)
-        return logits if self.recalibration is None else self.recalibration(logits)
+        return keep_argmax(z, logits, lift=self.opinion is not None)
 
     def arguments(self) -> dict[str, Any]:
         """Return base, softening, alternatives, opinion and recalibration."""
@@ -139,7 +140,8 @@ class CorrectnessScaling(Calibrator):
         the mean with an opinion that has not seen them, either. All together, as one, they are the result. Of each of
         the three it is measured, on images left out, what it adds to those before it: where the negative log-likelihood
         falls by less than its standard error over images, it is left out, and a note says so. Last, the mean with the
-        opinion is recalibrated by what its confidence has been worth on images left out; that costs likelihood.
+        opinion is recalibrated by what its confidence has been worth on images left out, unless that costs more than a
+        tenth of the log-likelihood gained.
 
         Reads the predictions once, after the base has read them; memory does not grow with their number.
 
@@ -155,7 +157,7 @@ class CorrectnessScaling(Calibrator):
         :raises FitError: there is no labelled pixel.
         """
         whole = base(predictions)
-        images = _draw(predictions, whole, pixels_per_image, seed)
+        images = draw(predictions, whole, pixels_per_image, seed)
         why_not = _hopeless(images)
         if why_not:
             return _base_alone(whole, (), why_not)
@@ -170,7 +172,7 @@ class CorrectnessScaling(Calibrator):
             if images[0].below.shape[1] <= MOST_CLASSES:
                 images, opinion, found = _with_opinion(images, seed)
                 notes = (*notes, found)
-        centre, scale = _moments(images)
+        centre, scale = moments(images)
         networks, gains = [], []
         for number in range(min(num_networks, len(images))):
             held = images[number::num_networks]
@@ -196,48 +198,12 @@ class CorrectnessScaling(Calibrator):
         else:
             compared = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
             networks = []
+        notes = (*notes, compared)
         if opinion is not None:
-            recalibrated = _recalibration(images, networks)
+            recalibrated, found = _recalibration(images, networks)
+            notes = (*notes, found)
         softening = joined(networks) if networks else None
-        return cls(whole, softening, alternatives, opinion, recalibrated, (*notes, compared))
-
-
-@torch.no_grad()
-def _draw(predictions: Predictions, base: Calibrator, per_image: int | None, seed: int) -> list[ContextPixels]:
-    """Labelled pixels of each image that has any; which ones depends on the seed and the image's key alone."""
-    drawn: list[ContextPixels] = []
-    for prediction in predictions:
-        most = MOST_NUMBERS // (len(predictions) * (3 * prediction.num_classes + len(NAMES)))
-        count = max(16, most if per_image is None else min(per_image, most))
-        flat = prediction.labels.flatten()
-        labelled = torch.nonzero(flat != IGNORE).squeeze(1)
-        if len(labelled) == 0:
-            continue
-        generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
-        chosen = labelled[torch.randperm(len(labelled), generator=generator)[:count].to(labelled.device)]
-        image = None if prediction.image is None else prediction.image[None]
-        logits = base(prediction.logits[None], image)
-        context = context_of(logits)
-        z = logits[0].flatten(1)
-        pixel = chosen % z.shape[1]
-        drawn.append(
-            ContextPixels(
-                context.numbers[0][:, pixel].T.contiguous(),
-                (z[:, pixel] - z[:, pixel].amax(0)).T.contiguous(),
-                None,
-                None,
-                flat[chosen].long(),
-                context.winner[0][pixel],
-                context.runner_up[0][pixel],
-            )
-        )
-        log.info("correctness scaling: read %s", prediction.key)
-    if not drawn:
-        raise FitError(
-            f"expected labelled pixels to fit on; all pixels of the {len(predictions)} images are unlabelled. "
-            "Check ignore_index."
-        )
-    return drawn
+        return cls(whole, softening, alternatives, opinion, recalibrated, notes)
 
 
 def _hopeless(images: Sequence[ContextPixels]) -> str:
@@ -248,13 +214,6 @@ def _hopeless(images: Sequence[ContextPixels]) -> str:
     if right in (0, sum(map(len, images))):
         return f"all pixels of the fit are {'right' if right else 'mistakes'}. Fit on images that hold both."
     return ""
-
-
-def _moments(images: Sequence[ContextPixels]) -> tuple[Tensor, Tensor]:
-    count = sum(map(len, images))
-    centre = sum((i.numbers.double().sum(0) for i in images), torch.zeros((), dtype=torch.float64)) / count
-    square = sum(((i.numbers - centre).square().sum(0) for i in images), torch.zeros((), dtype=torch.float64)) / count
-    return centre.float(), square.sqrt().clamp_min(1e-3).float()
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -284,25 +243,37 @@ def _with_opinion(images: list[ContextPixels], seed: int) -> tuple[list[ContextP
 
 
 @torch.no_grad()
-def _recalibration(images: Sequence[ContextPixels], networks: Sequence[Trainee]) -> Calibrator:
+def _recalibration(images: Sequence[ContextPixels], networks: Sequence[Trainee]) -> tuple[Recalibration | None, str]:
     """What the confidence in each image is worth, through the network that has not seen it, if there are networks."""
-    confidence = [
-        1 - image.judged(_factor(image, networks[number % len(networks)] if networks else None))[0]
-        for number, image in enumerate(images)
+    pools = [
+        _log_probs(image, networks[number % len(networks)] if networks else None) for number, image in enumerate(images)
     ]
-    return recalibration(confidence, [i.winner == i.labels for i in images], images[0].below.shape[1])
+    confidence = [1 - image.judged(pool)[0] for image, pool in zip(images, pools, strict=True)]
+    found = Recalibration.fit(confidence, [i.winner == i.labels for i in images], images[0].below.shape[1])
+
+    def recalibrated(image: ContextPixels, pool: Tensor) -> Tensor:
+        return found(pool[..., None], image.winners[..., None])[..., 0].log_softmax(1)
+
+    losses = [
+        [float(image.judged(each)[1].mean()) for each in (image.below.log_softmax(1), pool, recalibrated(image, pool))]
+        for image, pool in zip(images, pools, strict=True)
+    ]
+    base, before, after = torch.tensor(losses).mean(0).tolist()
+    cost, gain = after - before, base - before
+    told = f"recalibration: NLL of images left out higher by {cost:.4f}, of the {gain:.4f} gained over the base"
+    log.info("correctness scaling: %s", told)
+    return (None, f"{told}: too dear, so there is none") if cost > MOST_COST * max(0.0, gain) else (found, told)
 
 
 @torch.no_grad()
 def _gain(before: ContextPixels, after: ContextPixels, network: Trainee | None = None) -> float:
     """By how much what is known after, and a network, lower the mean negative log-likelihood of an image."""
-    return float((before.judged(_factor(before, None))[1] - after.judged(_factor(after, network))[1]).mean())
+    return float((before.judged(_log_probs(before, None))[1] - after.judged(_log_probs(after, network))[1]).mean())
 
 
-def _factor(image: ContextPixels, network: Trainee | None) -> Float[Tensor, " p"]:
-    if network is None:
-        return torch.ones_like(image.below[:, 0])
-    return network(image.numbers, image.winner, image.runner_up)
+def _log_probs(image: ContextPixels, network: Trainee | None) -> Float[Tensor, "p c"]:
+    factor = None if network is None else network(image.numbers, image.winner, image.runner_up)
+    return image.log_probs(torch.ones_like(image.below[:, 0]) if factor is None else factor)
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:

@@ -8,6 +8,7 @@ import os
 
 from calibrant._stored import Storage
 from calibrant.calibrators._alternatives import Alternatives
+from calibrant.calibrators._opinion import Recalibration
 from calibrant.calibrators._softening import Softening
 from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.correctness import CorrectnessScaling
@@ -34,6 +35,7 @@ KINDS: dict[str, type] = {
     "correctness scaling": CorrectnessScaling,
     "softening": Softening,
     "alternatives": Alternatives,
+    "recalibration": Recalibration,
     "isotonic scaling": IsotonicScaling,
     "local temperature scaling": LocalTemperatureScaling,
     "temperature tree": TemperatureTree,

@@ -302,14 +302,16 @@ def test_the_pool_is_recalibrated_on_images_left_out(monkeypatch):
     assert all(any(image is other for other in held[network]) for image, network in judged)
 
 
-def test_no_recalibration_that_costs_much_likelihood(monkeypatch):
-    """What it costs is what the fit says: images left out, through networks that have not seen them."""
+@pytest.mark.parametrize(
+    ("worth", "kept"), [(torch.linspace(0, 1, 1001).clamp_min(0.2), True), (torch.full((1001,), 0.25), False)]
+)
+def test_a_recalibration_is_kept_unless_it_costs_much_likelihood(monkeypatch, worth, kept):
+    """One that changes nothing costs nothing; one that makes every pixel doubtful is refused."""
     an_opinion(monkeypatch)
-    worthless = Recalibration(torch.full((1001,), 0.25))
-    monkeypatch.setattr(Recalibration, "fit", lambda *_: worthless)
+    monkeypatch.setattr(Recalibration, "fit", lambda *_: Recalibration(worth))
     fitted = CorrectnessScaling.fit(scenes(7), num_networks=3, epochs=1)
-    assert fitted.recalibration is None
-    assert fitted.notes[-1].endswith("too dear, so there is none")
+    assert (fitted.recalibration is not None) == kept
+    assert ("too dear, so there is none" in fitted.notes[-1]) == (not kept)
 
 
 def test_alternatives_find_the_habits_of_mistakes():

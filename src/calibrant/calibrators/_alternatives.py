@@ -86,7 +86,8 @@ def shared(
     """Return logits, the winners' at 0: what remains, ``exp(rest)``, goes to the others in their proportion.
 
     No class gets more than the winner: one that would is cut, and what is cut goes to those below, in their proportion.
-    Of all distributions as sure of that winner, this is the one nearest to the others' own (in KL divergence).
+    Of all distributions as sure of that winner in which it wins, this is the nearest to the others' own (in KL
+    divergence).
 
     :param others: log-probabilities of the classes other than the winner.
     """

@@ -1,4 +1,4 @@
-"""Likelihood on made streets whose truth is known, labels kept: ``python -m benchmarks.city [--quick]``.
+"""Likelihood on synthetic street scenes whose truth is known, labels kept: ``python -m benchmarks.city [--quick]``.
 
 Twenty images of 19 classes, 256 x 512: 6 % of the pixels unlabelled, logits distorted by class and over-confident by
 1.8. Every calibrator is fitted on the first ten (or ``--fitted``) and judged on the last ten, and its labels are
@@ -26,10 +26,10 @@ from calibrant.calibrators import (
     TemperatureScaling,
     VectorScaling,
 )
-from calibrant.calibrators._winner import winner_first
+from calibrant.calibrators._projections import nearest_with_winner
 from calibrant.predictions import IGNORE, Subset
 
-KEPT = {"keep_argmax": True}
+KEPT = {"keep_labels": True}
 VECTOR, DIRICHLET = partial(VectorScaling.fit, **KEPT), partial(DirichletScaling.fit, **KEPT)
 FITS: dict[str, Fit] = {
     "uncalibrated": Identity.fit,
@@ -99,7 +99,7 @@ def main() -> None:
         for name, scale in maps.items():
             losses[name].add(scale(logits[None])[0], labels, raw)
         losses["the truth"].add(truth, labels, raw)
-        kept = winner_first(logits[None].flatten(2), truth[None].flatten(2))
+        kept = nearest_with_winner(logits[None].flatten(2), truth[None].flatten(2))
         losses["the truth, labels kept"].add(kept.view_as(truth), labels, raw)
     print("NLL of images that were not fitted on")
     for name, loss in sorted(losses.items(), key=lambda each: -each[1].mean):

@@ -18,7 +18,7 @@ from benchmarks._peers import Scale, peers
 from benchmarks._scenes import MadeScenes
 from benchmarks._turns import in_turn, shown, verdict
 from calibrant.calibrators import DirichletScaling, Fit, IsotonicScaling, TemperatureScaling, VectorScaling
-from calibrant.calibrators._minimise import Blocks
+from calibrant.calibrators._newton import Blocks
 from calibrant.predictions import Prediction
 
 TARGETS = {"temperature": 3.5, "vector": 12, "dirichlet": 40}

@@ -16,7 +16,7 @@ from calibrant.predictions import Example, Prediction, from_probabilities
 from calibrant.samplers import Sampler
 
 STREET_FLIPS = ClassFlips({1: (9, 8 / 17), 5: (10, 6 / 17), 2: (11, 4 / 17)}, num_classes=12)
-"""Of the made streets, so that everything can be tried without data."""
+"""Of the synthetic street scenes, so that everything can be tried without data."""
 
 SOURCES = ("trained", "labels", "truth")
 """What stands before F: a trained black box; the true labels as one; and no F at all, but the true distribution."""
@@ -26,7 +26,7 @@ SOURCES = ("trained", "labels", "truth")
 class Scenes:
     """Where the images come from, and the black box that is trained on them.
 
-    :param folder: of CamVid; empty for made streets, few and small.
+    :param folder: of CamVid; empty for synthetic street scenes, few and small.
     :param shrink: one pixel for so many each way: means of the image, every so manieth label.
     :param num_draws: label maps of a training image, flipped anew; the published code draws without end.
     :param box_steps: of the black box, a U-Net of ``box_width`` channels that scores every other pixel.

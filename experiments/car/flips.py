@@ -68,7 +68,7 @@ class Config:
 
     @classmethod
     def smoke(cls) -> "Config":
-        """Return what runs in seconds, on made streets."""
+        """Return what runs in seconds, on synthetic street scenes."""
         return cls(
             Scenes(folder="", num_draws=2, box_steps=2, box_width=4),
             runs="",
@@ -245,7 +245,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", choices=JOBS, help="train this alone")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--smoke", action="store_true", help="made streets, in seconds")
+    how.add_argument("--smoke", action="store_true", help="synthetic street scenes, in seconds")
     how.add_argument("--published", action="store_true", help="the paper's sizes; for a GPU")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -22,8 +22,8 @@ from calibrant.calibrators import (
 
 OURS = "correctness"
 
-VECTOR_KEPT = partial(VectorScaling.fit, keep_argmax=True)
-DIRICHLET_KEPT = partial(DirichletScaling.fit, keep_argmax=True)
+VECTOR_KEPT = partial(VectorScaling.fit, keep_labels=True)
+DIRICHLET_KEPT = partial(DirichletScaling.fit, keep_labels=True)
 
 METHODS: dict[str, Callable[..., Calibrator]] = {
     OURS: CorrectnessScaling.fit,
@@ -37,9 +37,9 @@ METHODS: dict[str, Callable[..., Calibrator]] = {
     "Dirichlet": DirichletScaling.fit,
     "Dirichlet, labels kept": DIRICHLET_KEPT,
     "Meta-Cal": MetaCal.fit,
-    "Meta-Cal*, published": partial(MetaCal.fit, keep_argmax=True, base=TemperatureScaling.fit_as_published),
-    "Meta-Cal*": partial(MetaCal.fit, keep_argmax=True),
-    "Meta-Cal*, accuracy 0.95": partial(MetaCal.fit, keep_argmax=True, accuracy=0.95),
+    "Meta-Cal*, published": partial(MetaCal.fit, keep_labels=True, base=TemperatureScaling.fit_as_published),
+    "Meta-Cal*": partial(MetaCal.fit, keep_labels=True),
+    "Meta-Cal*, accuracy 0.95": partial(MetaCal.fit, keep_labels=True, accuracy=0.95),
     "local temperature, published": LocalTemperatureScaling.fit_as_published,
     "local temperature": LocalTemperatureScaling.fit,
     "isotonic": IsotonicScaling.fit,

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from torch.nn.functional import interpolate
 
-import calibrant.models.segmenter
 import calibrant.networks.unet
+import calibrant.training.segmenter
 from calibrant.data import camvid, kitti
-from calibrant.models import ModelPredictions, train_segmenter
+from calibrant.models import ModelPredictions
 from calibrant.networks import SmallUNet
 from calibrant.predictions import Example, Examples, Prediction
+from calibrant.training import train_segmenter
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def trained(recipe: Recipe, cache: Path) -> SmallUNet:
         stride=2,
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    code = inspect.getsource(calibrant.models.segmenter) + inspect.getsource(calibrant.networks.unet)
+    code = inspect.getsource(calibrant.training.segmenter) + inspect.getsource(calibrant.networks.unet)
     name = hashlib.sha256((json.dumps(asdict(recipe)) + code).encode()).hexdigest()[:16]
     kept = cache / f"unet-{name}.pt"
     if kept.exists():

@@ -67,7 +67,7 @@ def measure(config: Shifted, source: Source) -> tuple[dict[str, Comparison], dic
         count = min(config.count, 3 * len(order) // 4 if IN_PLACE not in source.tests else len(order))
         fitted = fit_all(config, Subset(source.fitted, sorted(order[:count])), seed)
         calibrators = {name: each.calibrator for name, each in fitted.items()}
-        kept |= {name: kept.get(name, True) and each.keeps_argmax for name, each in calibrators.items()}
+        kept |= {name: kept.get(name, True) and each.keeps_labels for name, each in calibrators.items()}
         tests: dict[str, Predictions] = {**source.tests}
         if IN_PLACE not in tests:
             tests = {IN_PLACE: Subset(source.fitted, sorted(order[count:]))} | tests

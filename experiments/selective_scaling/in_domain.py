@@ -77,7 +77,7 @@ class Table:
     @property
     def labels_kept(self) -> dict[str, bool]:
         """Whether a method promises to keep the labels."""
-        return {name: all(each.calibrator.keeps_argmax for each in fits) for name, fits in self.fits.items()}
+        return {name: all(each.calibrator.keeps_labels for each in fits) for name, fits in self.fits.items()}
 
 
 def measure(

@@ -57,7 +57,7 @@ def save_model(folder: Path, num_classes: int) -> None:
 
 
 def save_pictures(folder: Path, count: int) -> tuple[str, ...]:
-    """Save made streets as a folder of pictures and labels; return the names of their classes."""
+    """Save synthetic street scenes as a folder of pictures and labels; return the names of their classes."""
     from PIL import Image
 
     scenes = StreetScenes(count, size=(48, 64), seed=0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calibrant.data import Corrupted
-from calibrant.data.camvid import DUSK, drive
+from calibrant.data.sets.camvid import DUSK, drive
 from calibrant.evaluation import Comparison
 from calibrant.metrics import SCORES
 from calibrant.predictions import with_logits

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from calibrant._shapes import IGNORE, Tensor
 from calibrant.data import StreetScenes, aerial, camvid, davis
 from calibrant.predictions import Example, Examples, Prediction
-from calibrant.training import Alone, Augmentation, Batches, Devices, open_fabric, train
+from calibrant.training import Augmentation, Batches, Devices, SingleDevice, open_fabric, train
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -29,7 +29,7 @@ STAGES = ["stage1", "stage2", "stage3", "stage4"]
 class Config:
     """What is trained; the defaults suit two cores, ``full_size`` a GPU.
 
-    :param data: a name in ``DATA``; empty for made streets.
+    :param data: a name in ``DATA``; empty for synthetic street scenes.
     :param split: which of its images to train on.
     :param size: rows and columns that images are reduced to.
     :param crop: rows and columns of the windows that are learnt from.
@@ -56,7 +56,7 @@ class Config:
 
     @classmethod
     def smoke(cls, family: str = "segformer-tiny") -> "Config":
-        """Seconds, on made streets."""
+        """Seconds, on synthetic street scenes."""
         return cls(
             *("", "", "", family), size=(32, 48), crop=(32, 32), steps=6, batch=2, rate=3e-3, warm_up=1,
             checkpoint_every=2,
@@ -176,7 +176,7 @@ class Segmentation:
 
 
 def examples_of(config: Config) -> tuple[Examples, tuple[str, ...]]:
-    """Return the images to train on and the names of their classes; made streets if no data set is named."""
+    """Return the images to train on and the names of their classes; synthetic street scenes if no data set is named."""
     if config.data:
         found = DATA[config.data](config.folder, config.split)
         return found, found.class_names
@@ -198,7 +198,7 @@ def main(config: Config, output: Path, *, device: str = "cpu", precision: str = 
     )
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{config.family}: {count:,} parameters, {len(examples)} images", flush=True)
-    devices = Alone(device) if precision == "32-true" else open_fabric(accelerator=device, precision=precision)
+    devices = SingleDevice(device) if precision == "32-true" else open_fabric(accelerator=device, precision=precision)
     network.train()
     batches = Batches(
         Reduced(examples, config.size), config.batch, Augmentation.of_scenes(crop=config.crop), config.seed
@@ -234,7 +234,7 @@ if __name__ == "__main__":
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--full-size", action="store_true", help="twice the size, for a GPU")
     parser.add_argument("--output", "-o", type=Path, help="runs/FAMILY if not said")
-    parser.add_argument("--smoke", action="store_true", help="made streets, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="synthetic street scenes, in seconds")
     given = parser.parse_args()
     chosen = Config.smoke() if given.smoke else USUAL[given.data]
     chosen = chosen.full_size() if given.full_size else chosen

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Storage:
     :param kinds: classes by the name they are stored under; ``arguments()`` says what their constructors need.
     :param networks: classes whose weights are stored besides, as their ``state_dict()``.
     :param made_by: the command that makes one.
+    :param renamed: names of arguments and kinds in files of older versions, and what they are called now.
     """
 
     what: str
@@ -41,6 +42,7 @@ class Storage:
     kinds: Mapping[str, type]
     networks: Mapping[str, type]
     made_by: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def json(self) -> str:
@@ -141,11 +143,13 @@ class Storage:
         if "tensor" in stored:
             return tensors[stored["tensor"]]
         known = {**self.kinds, **self.networks}
-        check_choice(stored["kind"], known, f"kind of {self.what}")
-        arguments = {key: self._decode(part, tensors) for key, part in stored["arguments"].items()}
+        kind = self.renamed.get(stored["kind"], stored["kind"])
+        check_choice(kind, known, f"kind of {self.what}")
+        given = stored["arguments"].items()
+        arguments = {self.renamed.get(key, key): self._decode(part, tensors) for key, part in given}
         if "notes" in stored:
             arguments["notes"] = tuple(stored["notes"])
-        thing = known[stored["kind"]](**arguments)
+        thing = known[kind](**arguments)
         if "weights" in stored:
             assert isinstance(thing, nn.Module)
             thing.load_state_dict({key: self._decode(part, tensors) for key, part in stored["weights"].items()})

@@ -75,7 +75,7 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, o
 
     It fits on predictions that are ordinary, three-dimensional, of one image, of a single class, without mistakes,
     and of mistakes only; on the odd ones a :class:`~calibrant.errors.FitError` is a right answer, too. Each
-    calibrator is held to: shape kept, float32, finite, ``keeps_argmax``, each image by itself, training mode and
+    calibrator is held to: shape kept, float32, finite, ``keeps_labels``, each image by itself, training mode and
     evaluation mode alike, saved and loaded without a change, input left alone, the same fit for the same data. The
     ordinary one also to: any order of the axes in memory, a single pixel, a row of pixels, an empty batch, and being
     a branch of :class:`~calibrant.calibrators.SelectiveScaling`, which then keeps the label map and is stored whole.
@@ -225,8 +225,8 @@ def _check_map(calibrator: Calibrator, predictions: Predictions, storable: bool)
         assert out.shape == z.shape, f"expected the shape {tuple(z.shape)} back; got {tuple(out.shape)} ({dtype})"
         assert out.dtype == torch.float32, f"expected float32 from {dtype}; got {out.dtype}"
         assert bool(out.isfinite().all()), f"expected finite logits; got {out[~out.isfinite()][:3]} ({dtype})"
-        if calibrator.keeps_argmax:
-            assert torch.equal(out.argmax(1), z.argmax(1)), f"keeps_argmax is broken for {dtype}"
+        if calibrator.keeps_labels:
+            assert torch.equal(out.argmax(1), z.argmax(1)), f"keeps_labels is broken for {dtype}"
     out = _apply(calibrator, logits, image)
     for i in range(len(logits)):
         alone = _apply(calibrator, logits[i : i + 1], image[i : i + 1])
@@ -260,8 +260,8 @@ def _check_layouts(calibrator: Calibrator, predictions: Predictions) -> None:
             continue
         assert small.shape == z.shape, f"{what}: expected the shape {tuple(z.shape)} back; got {tuple(small.shape)}"
         assert bool(small.isfinite().all()), f"{what}: expected finite logits"
-        kept = not calibrator.keeps_argmax or torch.equal(small.argmax(1), z.argmax(1))
-        assert kept, f"{what}: keeps_argmax is broken"
+        kept = not calibrator.keeps_labels or torch.equal(small.argmax(1), z.argmax(1))
+        assert kept, f"{what}: keeps_labels is broken"
 
 
 def _check_onnx(calibrator: Calibrator, num_classes: int) -> None:
@@ -286,9 +286,9 @@ def _check_ties(calibrator: Calibrator, num_classes: int) -> None:
         z = raw.to(dtype)
         out = _apply(calibrator, z, torch.zeros(len(z), 2, *z.shape[2:]))
         assert bool(out.isfinite().all()), f"expected finite logits at any size of input ({dtype})"
-        if calibrator.keeps_argmax:
+        if calibrator.keeps_labels:
             changed = int((out.argmax(1) != z.argmax(1)).sum())
-            assert changed == 0, f"keeps_argmax is broken at {changed} pixels with ties or near ties ({dtype})"
+            assert changed == 0, f"keeps_labels is broken at {changed} pixels with ties or near ties ({dtype})"
 
 
 def _check_alike(one: Calibrator, two: Calibrator, predictions: Predictions, what: str) -> None:

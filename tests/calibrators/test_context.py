@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from calibrant.calibrators._context import NAMES, RADII, REACHES, context_of
+from calibrant.calibrators.correctness.features import NAMES, RADII, REACHES, context_of
 
 SPACES = [(6, 7), (3, 4, 5), (8,)]
 

@@ -20,11 +20,11 @@ from calibrant.calibrators import (
     load,
     save,
 )
-from calibrant.calibrators._alternatives import NONE, Alternatives, Mistakes, fit_alternatives, shared, spread
-from calibrant.calibrators._context import NAMES, context_of
-from calibrant.calibrators._context_pixels import ContextPixels, draw, together
-from calibrant.calibrators._opinion import FOLDS, PRIOR, Recalibration, pooled, second_opinion
-from calibrant.calibrators._softening import LEVELS, Softening, Trainee, joined, loss_of
+from calibrant.calibrators.correctness.features import NAMES, context_of
+from calibrant.calibrators.correctness.mistakes import NONE, MistakeModel, Mistakes, fit_mistake_model, shared, spread
+from calibrant.calibrators.correctness.pool import FOLDS, PRIOR, Recalibration, pooled, second_opinion
+from calibrant.calibrators.correctness.sample import ContextPixels, draw, together
+from calibrant.calibrators.correctness.temperature_network import LEVELS, TemperatureNetwork, Trainee, joined, loss_of
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import toy_predictions
@@ -43,7 +43,7 @@ def softening(c, *, hidden=6, fewer=0):
         drawn(hidden),
         drawn(hidden),
     ]
-    return Softening(torch.zeros(numbers), torch.ones(numbers), *tensors, torch.tensor(0.1))
+    return TemperatureNetwork(torch.zeros(numbers), torch.ones(numbers), *tensors, torch.tensor(0.1))
 
 
 def scenes(count, *, c=5, size=(40, 48), seed=0):
@@ -156,7 +156,7 @@ def test_without_alternatives_the_order_of_all_classes_stays():
 def test_three_dimensions_and_gradients():
     logits = drawn(1, 4, 5, 6, 7).requires_grad_()
     calibrator = CorrectnessScaling(
-        TemperatureScaling(1.3), softening(4), Alternatives(torch.ones(4), drawn(4), drawn(4, 4))
+        TemperatureScaling(1.3), softening(4), MistakeModel(torch.ones(4), drawn(4), drawn(4, 4))
     )
     out = calibrator(logits)
     assert out.shape == logits.shape
@@ -206,7 +206,7 @@ def test_the_loss_is_the_sum_of_its_parts():
 def test_an_opinion_has_half_the_say():
     """In training as when applied, and both as the plain mean of the probabilities."""
     prediction = toy_predictions(num_classes=4)[0]
-    opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, scale=0.3), drawn(4), keep_argmax=True)
+    opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, scale=0.3), drawn(4), keep_labels=True)
     other = opinion(prediction.logits[None]).softmax(1)
     pixels = pixels_of(prediction, opinion=other[0].flatten(1).T.log())
     own = (pixels.below * 0.7).softmax(1)
@@ -225,7 +225,7 @@ def test_where_both_think_another_class_about_as_likely_the_label_stays():
     logits = drawn(1, 4, 200, 200, seed=3, scale=2)
     steps = torch.randint(-2, 3, (200, 200), generator=torch.Generator().manual_seed(1))
     logits[:, 1] = logits[:, 0] * (1 + 2**-22 * steps)
-    opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, seed=3, scale=0.3), drawn(4, seed=3), keep_argmax=True)
+    opinion = DirichletScaling(torch.eye(4) + drawn(4, 4, seed=3, scale=0.3), drawn(4, seed=3), keep_labels=True)
     both = CorrectnessScaling(TemperatureScaling(1.4), None, opinion=opinion)(logits)
     assert torch.equal(both.argmax(1), logits.argmax(1))
 
@@ -239,7 +239,7 @@ def test_the_opinion_on_an_image_in_training_has_not_seen_it():
     same = [torch.equal(a, b) for a, b in zip(one, two, strict=True)]
     assert same == [number % FOLDS == 0 for number in range(6)]
     final, _ = second_opinion(below[:2], labels[:2], seed=0)  # one image in each fold
-    assert final.keeps_argmax
+    assert final.keeps_labels
 
 
 def test_the_pool_gets_the_confidence_that_it_has_been_worth():
@@ -271,7 +271,7 @@ def an_opinion(monkeypatch):
     """Make the second opinion of the next fit the base's own, which is always a gain."""
 
     def with_opinion(images, seed):
-        same = DirichletScaling(torch.eye(5), torch.zeros(5), keep_argmax=True)
+        same = DirichletScaling(torch.eye(5), torch.zeros(5), keep_labels=True)
         return [replace(image, opinion=image.below.log_softmax(1)) for image in images], same, "an opinion"
 
     monkeypatch.setattr(correctness, "_with_opinion", with_opinion)
@@ -317,7 +317,7 @@ def test_a_recalibration_is_kept_unless_it_costs_much_likelihood(monkeypatch, wo
 def test_alternatives_find_the_habits_of_mistakes():
     """Labels drawn from known habits: the fit's loss comes close to the truth's."""
     c, rng = 4, torch.Generator().manual_seed(0)
-    truth = Alternatives(torch.full((c,), 0.5), drawn(c), drawn(c, c, seed=2))
+    truth = MistakeModel(torch.full((c,), 0.5), drawn(c), drawn(c, c, seed=2))
     images, best = [], 0.0
     for _ in range(8):
         below = 2 * torch.randn(1, c, 2000, generator=rng)
@@ -327,7 +327,7 @@ def test_alternatives_find_the_habits_of_mistakes():
         labels = torch.multinomial(log_probs.exp(), 1, generator=rng)[:, 0]
         best += float(nll_loss(log_probs, labels)) / 8
         images.append(Mistakes(below[0].T, labels, winner[0]))
-    fitted, found = fit_alternatives(images)
+    fitted, found = fit_mistake_model(images)
     assert fitted is not None
     assert "strength" in found
     loss = sum(float(nll_loss(fitted(i.below.T[None], i.winner[None])[0].T, i.labels)) for i in images) / 8
@@ -348,7 +348,7 @@ def test_alternatives_are_given_up_where_the_base_is_right():
         winner = below.argmax(1)
         rest = below.scatter(1, winner[:, None], -1e30).softmax(1)
         images.append(Mistakes(below, torch.multinomial(rest, 1, generator=rng)[:, 0], winner))
-    fitted, found = fit_alternatives(images, strengths=(1e-4,))
+    fitted, found = fit_mistake_model(images, strengths=(1e-4,))
     assert fitted is None
     assert "the base's own are kept" in found
 
@@ -418,8 +418,8 @@ def test_onnx_gives_the_same(tmp_path, monkeypatch):
     for name in ("RADII", "REACHES"):  # the others are the same again, and take minutes to export
         monkeypatch.setattr(_context, name, (1,))
     part = softening(3, fewer=16)
-    opinion = DirichletScaling(torch.eye(3) + drawn(3, 3, scale=0.3), drawn(3), keep_argmax=True)
-    habits = Alternatives(torch.ones(3), drawn(3), drawn(3, 3))
+    opinion = DirichletScaling(torch.eye(3) + drawn(3, 3, scale=0.3), drawn(3), keep_labels=True)
+    habits = MistakeModel(torch.ones(3), drawn(3), drawn(3, 3))
     worth = Recalibration(torch.linspace(0.4, 1, 1001))
     calibrator = CorrectnessScaling(TemperatureScaling(1.5), part, habits, opinion, worth)
     export_onnx(calibrator, tmp_path / "file.onnx", num_classes=3)
@@ -446,8 +446,8 @@ def test_it_is_stored(tmp_path):
     calibrator = CorrectnessScaling(
         TemperatureScaling(1.5),
         softening(4),
-        Alternatives(torch.ones(4), drawn(4), drawn(4, 4)),
-        DirichletScaling(torch.eye(4), drawn(4), keep_argmax=True),
+        MistakeModel(torch.ones(4), drawn(4), drawn(4, 4)),
+        DirichletScaling(torch.eye(4), drawn(4), keep_labels=True),
         Recalibration(torch.linspace(0.25, 1, 1001)),
         ("a note",),
     )

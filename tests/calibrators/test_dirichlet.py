@@ -114,7 +114,7 @@ def test_two_images_with_pixels_alike_do_not_lead_it_astray():
     for method in (DirichletScaling, VectorScaling):
         fitted, wild = method.fit(kept), method.fit(kept, strength=0, safe=False)
         assert "falls back to temperature scaling" in fitted.notes[0]
-        assert fitted.keeps_argmax
+        assert fitted.keeps_labels
         z = held.logits[None]
         torch.testing.assert_close(fitted(z).softmax(1), temperature(z).softmax(1), rtol=1e-4, atol=1e-6)
         loss = [float(torch.nn.functional.cross_entropy(f(z)[0].T, held.labels)) for f in (fitted, wild)]
@@ -177,10 +177,10 @@ def test_many_classes_share_a_preconditioner(monkeypatch):
 
 
 def test_stored_with_all_it_needs(tmp_path):
-    calibrator = DirichletScaling(torch.eye(3) * 2, torch.arange(3.0), floor=1e-10, keep_argmax=True, notes=("a",))
+    calibrator = DirichletScaling(torch.eye(3) * 2, torch.arange(3.0), floor=1e-10, keep_labels=True, notes=("a",))
     save(calibrator, tmp_path)
     loaded = load(tmp_path)
-    assert loaded.keeps_argmax
+    assert loaded.keeps_labels
     assert loaded.floor == 1e-10
     z = torch.randn(1, 3, 50, generator=torch.Generator().manual_seed(0))
     assert torch.equal(loaded(z), calibrator(z))

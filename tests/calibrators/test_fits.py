@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calibrant.calibrators import TemperatureScaling, VectorScaling, _minimise
+from calibrant.calibrators import TemperatureScaling, VectorScaling
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
@@ -244,8 +244,8 @@ def test_minimise_says_when_the_steps_run_out():
     from calibrant.calibrators.temperature import _negative_log_likelihood
 
     start = torch.tensor([40.0])
-    few = _minimise.minimise(_negative_log_likelihood, _minimise.Blocks(predictions), start, max_evaluations=2)
+    few = _newton.minimise(_negative_log_likelihood, _newton.Blocks(predictions), start, max_evaluations=2)
     assert not few.converged
-    enough = _minimise.minimise(_negative_log_likelihood, _minimise.Blocks(predictions), start)
+    enough = _newton.minimise(_negative_log_likelihood, _newton.Blocks(predictions), start)
     assert enough.converged
     assert 1 / float(enough.point) == pytest.approx(5.0, rel=0.15)

@@ -18,8 +18,8 @@ from calibrant.calibrators import (
     load,
     save,
 )
-from calibrant.calibrators.meta_cal import _threshold_for, entropy
 from calibrant.calibrators.pixels import Pixels
+from calibrant.calibrators.selective.meta_cal import _threshold_for, entropy
 from calibrant.errors import FitError, InputError
 from calibrant.predictions import IGNORE
 from calibrant.testing import toy_predictions
@@ -82,7 +82,7 @@ def test_the_others_are_fitted_on_the_accepted_pixels():
 
 def test_rejected_pixels_are_uniform_and_keep_their_label_if_asked():
     predictions = toy_predictions(num_images=4)
-    plain, star = MetaCal.fit(predictions), MetaCal.fit(predictions, keep_argmax=True)
+    plain, star = MetaCal.fit(predictions), MetaCal.fit(predictions, keep_labels=True)
     assert plain.threshold == star.threshold
     z = predictions[0].logits[None]
     rejected = plain.selector(z)
@@ -90,15 +90,15 @@ def test_rejected_pixels_are_uniform_and_keep_their_label_if_asked():
     out = plain(z).softmax(1)
     assert bool((out.movedim(1, 0)[:, rejected] == out.movedim(1, 0)[:1, rejected]).all())
     torch.testing.assert_close(out.movedim(1, 0)[:, rejected], torch.full_like(out.movedim(1, 0)[:, rejected], 1 / 3))
-    assert not plain.keeps_argmax
-    assert star.keeps_argmax
+    assert not plain.keeps_labels
+    assert star.keeps_labels
     assert torch.equal(star(z).argmax(1), z.argmax(1))
     torch.testing.assert_close(star(z).softmax(1), out, rtol=0, atol=1e-6)
     torch.testing.assert_close(out.movedim(1, 0)[:, ~rejected], plain.others(z).softmax(1).movedim(1, 0)[:, ~rejected])
 
 
 def test_any_base(tmp_path):
-    fitted = MetaCal.fit(toy_predictions(num_images=6), base=VectorScaling.fit, keep_argmax=True)
+    fitted = MetaCal.fit(toy_predictions(num_images=6), base=VectorScaling.fit, keep_labels=True)
     assert isinstance(fitted.others, VectorScaling)
     save(fitted, tmp_path)
     z = toy_predictions()[0].logits[None]

@@ -17,8 +17,8 @@ from calibrant.calibrators import (
     VectorScaling,
 )
 from calibrant.calibrators import selective as module
-from calibrant.calibrators.learnt_selector import _folded, _network, floored_log_softmax
 from calibrant.calibrators.pixels import Pixels
+from calibrant.calibrators.selective.learnt import _folded, _network, floored_log_softmax
 from calibrant.errors import FitError
 from calibrant.predictions import IGNORE, Prediction, split
 from calibrant.testing import toy_predictions

@@ -5,13 +5,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from calibrant.calibrators._solve import DELTA, SUREST, reachable, temperature_for, with_confidence
+from calibrant.calibrators._solve import DELTA, MAX_CONFIDENCE, reachable, temperature_for, with_confidence
 
 
 def drawn(c, scale, *size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     z = scale * torch.randn(2, c, *size, generator=generator)
-    wanted = (1 + DELTA) / c + (SUREST - (1 + DELTA) / c) * torch.rand(2, 1, *size, generator=generator)
+    wanted = (1 + DELTA) / c + (MAX_CONFIDENCE - (1 + DELTA) / c) * torch.rand(2, 1, *size, generator=generator)
     return z, wanted
 
 

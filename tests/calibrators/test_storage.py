@@ -19,7 +19,7 @@ from calibrant.calibrators import (
     load,
     save,
 )
-from calibrant.calibrators.learnt_selector import _folded, _network
+from calibrant.calibrators.selective.learnt import _folded, _network
 from calibrant.errors import StoreError
 
 QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
@@ -151,7 +151,7 @@ def run(path, given):
     [("temperature", False), ("selective", False), ("temperature", True), ("vector", True), ("selective", True)],
 )
 def test_onnx_gives_the_same(name, behind, tmp_path):
-    """Alone and behind a small model, at other sizes than the traced one, with ties."""
+    """SingleDevice and behind a small model, at other sizes than the traced one, with ties."""
     pytest.importorskip("onnxscript")
     calibrator, generator = CALIBRATORS[name], torch.Generator().manual_seed(1)
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)).eval() if behind else None

@@ -6,8 +6,7 @@ import torch
 from scipy.optimize import minimize
 
 from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling
-from calibrant.calibrators._winner import winner_first
-from calibrant.calibrators.calibrator import keep_argmax
+from calibrant.calibrators._projections import keep_labels, nearest_with_winner
 from calibrant.calibrators.pixels import Pixels
 from calibrant.predictions import Prediction
 from calibrant.testing import tied_logits
@@ -30,7 +29,7 @@ def test_agrees_with_a_slow_loop(c):
     generator = torch.Generator().manual_seed(c)
     raw = torch.randn(2, c, 60, generator=generator)
     mapped = raw + 1.5 * torch.randn(2, c, 60, generator=generator)
-    ours = winner_first(raw, mapped).double().softmax(1)
+    ours = nearest_with_winner(raw, mapped).double().softmax(1)
     for n in range(2):
         for i in range(60):
             wanted = by_sorting(mapped[n, :, i].double().softmax(0), int(raw[n, :, i].argmax()))
@@ -39,7 +38,7 @@ def test_agrees_with_a_slow_loop(c):
 
 def test_no_distribution_with_that_winner_is_nearer():
     p = np.array([0.1, 0.45, 0.25, 0.2])
-    ours = winner_first(torch.tensor([[[9.0], [0], [0], [0]]]), torch.tensor(p).log().float()[None, :, None])
+    ours = nearest_with_winner(torch.tensor([[[9.0], [0], [0], [0]]]), torch.tensor(p).log().float()[None, :, None])
     ours = ours.double().softmax(1)[0, :, 0].numpy()
 
     def kl(q):
@@ -61,8 +60,8 @@ def test_the_argmax_is_kept_with_ties(dtype):
     z = tied_logits(4).to(dtype)
     weight, bias = torch.tensor([1.0, -2.0, 0.1, 3.0]), torch.tensor([5.0, 0.0, -3.0, 1.0])
     matrix = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    for calibrator in (VectorScaling(weight, bias, True), DirichletScaling(matrix, bias, keep_argmax=True)):
-        assert calibrator.keeps_argmax
+    for calibrator in (VectorScaling(weight, bias, True), DirichletScaling(matrix, bias, keep_labels=True)):
+        assert calibrator.keeps_labels
         out = calibrator(z)
         assert bool(out.isfinite().all())
         assert torch.equal(out.argmax(1), z.argmax(1))
@@ -74,7 +73,7 @@ def test_other_pixels_are_left_alone():
     vector = VectorScaling(torch.full((5,), 0.7), torch.tensor([1.0, 0, 0, 0, -1]))
     moved = vector(z)
     same = moved.argmax(1) == z.argmax(1)
-    kept = VectorScaling(vector.weight, vector.bias, keep_argmax=True)(z)
+    kept = VectorScaling(vector.weight, vector.bias, keep_labels=True)(z)
     assert 0 < int(same.sum()) < 200
     torch.testing.assert_close(kept.movedim(1, 0)[:, same], moved.movedim(1, 0)[:, same])
 
@@ -100,7 +99,7 @@ def test_it_beats_temperature_scaling_and_a_lifted_winner_without_a_changed_labe
 
     z = pixels.logits[None]
     plain = VectorScaling.fit(fitted)
-    kept = VectorScaling.fit(fitted, keep_argmax=True)
+    kept = VectorScaling.fit(fitted, keep_labels=True)
     assert torch.equal(kept(z).argmax(1), z.argmax(1))
     assert not torch.equal(plain(z).argmax(1), z.argmax(1))
-    assert nll(kept(z)) < nll(keep_argmax(z, plain(z), lift=True)) < nll(TemperatureScaling.fit(fitted)(z))
+    assert nll(kept(z)) < nll(keep_labels(z, plain(z), lift=True)) < nll(TemperatureScaling.fit(fitted)(z))

@@ -177,7 +177,7 @@ def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, t
     assert "there is no such folder" in refused("measure", tmp_path / "nowhere")
     assert "--ignore-index" in refused("import", folder, "-o", tmp_path / "y", "--ignore-index", "-1")
     assert "before the softmax" in refused("import", _probabilities(folder, tmp_path), "-o", tmp_path / "z")
-    assert "strength, keep_argmax" in refused("fit", store, "--method", "vector:base=temperature", "-o", tmp_path / "x")
+    assert "strength, keep_labels" in refused("fit", store, "--method", "vector:base=temperature", "-o", tmp_path / "x")
     assert not (tmp_path / "r.html").exists()
     assert not (tmp_path / "x").exists()
 

@@ -31,7 +31,7 @@ def test_every_method_fits_by_its_name(name):
     with torch.no_grad():
         out = calibrator(logits, image)
     assert out.shape == logits.shape
-    assert ("kept" in name or "star" in name) <= calibrator.keeps_argmax
+    assert ("kept" in name or "star" in name) <= calibrator.keeps_labels
 
 
 def test_titles_tell_methods_apart_and_groups_are_of_methods():
@@ -70,12 +70,12 @@ def test_a_base_left_to_its_default_takes_the_pixels_of_the_study():
     few = fit_method(parse_method("meta-cal-star"), Counting(PREDICTIONS), pixels_per_image=50, seed=1)
     own = fit_method(parse_method("meta-cal-star:pixels_per_image=300"), PREDICTIONS, pixels_per_image=50, seed=1)
     assert few.threshold != own.threshold
-    expected = MetaCal.fit(PREDICTIONS, keep_argmax=True, pixels_per_image=300, seed=1)
+    expected = MetaCal.fit(PREDICTIONS, keep_labels=True, pixels_per_image=300, seed=1)
     assert own.threshold == expected.threshold
 
 
 def test_settings_are_read_as_what_they_set():
-    assert parse_method("vector:keep_argmax=true;strength=0.1").settings == {"keep_argmax": True, "strength": 0.1}
+    assert parse_method("vector:keep_labels=true;strength=0.1").settings == {"keep_labels": True, "strength": 0.1}
     assert parse_method("isotonic:pixels_per_image=none;by_class=false").settings == {
         "pixels_per_image": None,
         "by_class": False,
@@ -93,9 +93,9 @@ def test_both_branches_of_selective_scaling_take_any_method():
     method = parse_method(text)
     assert method.title.endswith("(mistaken: temperature, others: [vector-kept:strength=0.5;safe=false], epochs: 2)")
     nested = method.settings["others"]
-    assert nested.settings == {"keep_argmax": True, "strength": 0.5, "safe": False}
+    assert nested.settings == {"keep_labels": True, "strength": 0.5, "safe": False}
     found = fit_method(method, toy_predictions(num_images=6, size=(24, 24)), pixels_per_image=400, seed=0)
-    assert found.keeps_argmax
+    assert found.keeps_labels
     assert isinstance(found.others, (VectorScaling, TemperatureScaling))
 
 

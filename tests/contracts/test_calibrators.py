@@ -24,10 +24,10 @@ from calibrant.calibrators import (
     TemperatureScaling,
     VectorScaling,
 )
-from calibrant.calibrators._alternatives import Alternatives
-from calibrant.calibrators._context import NAMES
-from calibrant.calibrators._opinion import Recalibration
-from calibrant.calibrators._softening import Softening
+from calibrant.calibrators.correctness.features import NAMES
+from calibrant.calibrators.correctness.mistakes import MistakeModel
+from calibrant.calibrators.correctness.pool import Recalibration
+from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
 from calibrant.testing import check_calibrator, tied_logits
 
 FITS: dict[str, Fit] = {
@@ -37,11 +37,11 @@ FITS: dict[str, Fit] = {
     "temperature as published": partial(TemperatureScaling.fit_as_published, epochs=3),
     "vector": VectorScaling.fit,
     "vector, all pixels": partial(VectorScaling.fit, pixels_per_image=None),
-    "vector, label map kept": partial(VectorScaling.fit, keep_argmax=True),
-    "vector at its optimum": partial(VectorScaling.fit, strength=0, safe=False, keep_argmax=True),
+    "vector, label map kept": partial(VectorScaling.fit, keep_labels=True),
+    "vector at its optimum": partial(VectorScaling.fit, strength=0, safe=False, keep_labels=True),
     "vector as published": partial(VectorScaling.fit_as_published, epochs=3),
     "Dirichlet": DirichletScaling.fit,
-    "Dirichlet, label map kept": partial(DirichletScaling.fit, strength=0.01, safe=False, keep_argmax=True),
+    "Dirichlet, label map kept": partial(DirichletScaling.fit, strength=0.01, safe=False, keep_labels=True),
     "Dirichlet without ODIR": partial(DirichletScaling.fit, strength=0, safe=False),
     "Dirichlet as published": partial(DirichletScaling.fit_as_published, epochs=2),
     "local": partial(LocalTemperatureScaling.fit, epochs=1, crops_per_image=1),
@@ -49,8 +49,8 @@ FITS: dict[str, Fit] = {
     "isotonic": IsotonicScaling.fit,
     "isotonic, classes together": partial(IsotonicScaling.fit, by_class=False),
     "Meta-Cal": MetaCal.fit,
-    "Meta-Cal*": partial(MetaCal.fit, keep_argmax=True),
-    "Meta-Cal* for an accuracy": partial(MetaCal.fit, keep_argmax=True, accuracy=0.9),
+    "Meta-Cal*": partial(MetaCal.fit, keep_labels=True),
+    "Meta-Cal* for an accuracy": partial(MetaCal.fit, keep_labels=True, accuracy=0.9),
     "Meta-Cal over vector": partial(MetaCal.fit, base=VectorScaling.fit),
     "calibration network": partial(CalibrationNetwork.fit, steps=2, batch=2),
     "selective": partial(SelectiveScaling.fit, epochs=3),
@@ -72,7 +72,7 @@ FITS: dict[str, Fit] = {
     "correctness": partial(CorrectnessScaling.fit, epochs=1, num_networks=2),
     "correctness, order kept": partial(CorrectnessScaling.fit, keep_order=True, epochs=1, num_networks=2),
     "correctness over vector": partial(
-        CorrectnessScaling.fit, base=partial(VectorScaling.fit, keep_argmax=True), epochs=1, num_networks=2
+        CorrectnessScaling.fit, base=partial(VectorScaling.fit, keep_labels=True), epochs=1, num_networks=2
     ),
     "correctness over isotonic": partial(
         CorrectnessScaling.fit, base=IsotonicScaling.fit, keep_order=True, epochs=1, num_networks=2
@@ -124,8 +124,8 @@ def correctness(alternatives, opinion=None, recalibration=None):
 
     f, hidden, c = len(NAMES), 6, 3
     network = (drawn(hidden, f), drawn(c, hidden), drawn(c, hidden), drawn(hidden), drawn(hidden), drawn())
-    softening = Softening(drawn(f), drawn(f).abs() + 0.1, *network)
-    habits = Alternatives(drawn(c), drawn(c), 3 * drawn(c, c)) if alternatives else None
+    softening = TemperatureNetwork(drawn(f), drawn(f).abs() + 0.1, *network)
+    habits = MistakeModel(drawn(c), drawn(c), 3 * drawn(c, c)) if alternatives else None
     return CorrectnessScaling(TemperatureScaling(1.7), softening, habits, opinion, recalibration)
 
 
@@ -141,7 +141,7 @@ KEEPING = {
     "correctness, second opinion": correctness(
         True,
         DirichletScaling(
-            torch.tensor([[1.0, -2.0, 0.1], [0.3, -1.0, 4.0], [0.0, 2.0, 1.0]]), torch.arange(3.0), keep_argmax=True
+            torch.tensor([[1.0, -2.0, 0.1], [0.3, -1.0, 4.0], [0.0, 2.0, 1.0]]), torch.arange(3.0), keep_labels=True
         ),
         Recalibration(torch.linspace(0.35, 1, 1001)),
     ),
@@ -192,5 +192,5 @@ def test_a_broken_calibrator_is_found_out():
         def forward(self, logits, image=None):
             return logits.float() / 1e10
 
-    with pytest.raises(AssertionError, match="keeps_argmax is broken"):
+    with pytest.raises(AssertionError, match="keeps_labels is broken"):
         check_calibrator(lambda predictions: Swapping(2.0), storable=False)

@@ -7,9 +7,9 @@ import torch
 
 from calibrant._shapes import IGNORE
 from calibrant.data import aerial, camvid, davis, halves_in_time, kitti
-from calibrant.data.aerial import tile
-from calibrant.data.camvid import day_and_dusk
-from calibrant.data.davis import sequence
+from calibrant.data.sets.aerial import tile
+from calibrant.data.sets.camvid import day_and_dusk
+from calibrant.data.sets.davis import sequence
 from calibrant.predictions import Prediction
 
 DATA = Path(__file__).parents[2] / "../shared/data"

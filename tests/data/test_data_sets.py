@@ -265,10 +265,10 @@ def test_an_unknown_split(reader, tmp_path):
 
 def test_official_facts():
     """Places in the official lists that an off-by-one would move."""
-    from calibrant.data.ade20k import CLASSES as ADE
-    from calibrant.data.cityscapes import FROM_LABEL_IDS
-    from calibrant.data.coco_stuff import CLASSES as COCO
-    from calibrant.data.coco_stuff import IDS
+    from calibrant.data.sets.ade20k import CLASSES as ADE
+    from calibrant.data.sets.cityscapes import FROM_LABEL_IDS
+    from calibrant.data.sets.coco_stuff import CLASSES as COCO
+    from calibrant.data.sets.coco_stuff import IDS
 
     assert [ADE[i - 1] for i in (1, 13, 21, 81, 117, 150)] == ["wall", "person", "car", "bus", "minibike", "flag"]
     by_official_number = {number + 1: name for number, name in zip(IDS, COCO, strict=True)}
@@ -345,7 +345,7 @@ def test_davis_halves(tmp_path):
 
 def test_footprints_against_a_slow_loop_over_pixels():
     """A pixel is a building if its middle lies in any polygon and not in that polygon's holes."""
-    from calibrant.data.spacenet7 import drawn
+    from calibrant.data.sets.spacenet7 import drawn
 
     rng = np.random.default_rng(0)
     polygons = []

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from calibrant.data import Provenance, StoredPredictions, StridedPrediction, write_store
-from calibrant.data._place import Place
+from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import Prediction
 

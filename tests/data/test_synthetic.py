@@ -5,7 +5,7 @@ from scipy import stats
 
 from calibrant._shapes import IGNORE
 from calibrant.data import StreetScenes
-from calibrant.data._view import Thing, posterior
+from calibrant.data.synthetic._view import Thing, posterior
 from calibrant.errors import InputError, MethodError
 from calibrant.predictions import Examples
 

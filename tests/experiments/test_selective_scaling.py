@@ -64,7 +64,7 @@ def compared(**gaps):
         {},
     )
     keeps, may_change = TemperatureScaling(1.0), TemperatureScaling(1.0)
-    may_change.keeps_argmax = False
+    may_change.keeps_labels = False
     fits = {n: [_fits.Fitted(c, 0.0, ())] for n, c in zip(names, (keeps, keeps, may_change), strict=True)}
     return in_domain.Table(found, fits, dict.fromkeys(names, 0))
 

@@ -61,7 +61,9 @@ def test_it_learns(capsys):
         black_boxes.Reduced(examples, config.size), 4, black_boxes.Augmentation.of_scenes(crop=config.crop), 0
     )
     network = black_boxes.FAMILIES["segformer-tiny"]({"num_labels": len(names)}).train()
-    trainee = black_boxes.Segmentation(network, batches, config, black_boxes.Alone(), lambda images: images * 4 - 2)
+    trainee = black_boxes.Segmentation(
+        network, batches, config, black_boxes.SingleDevice(), lambda images: images * 4 - 2
+    )
     losses = [float(trainee.step(number)["loss"]) for number in range(30)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 

@@ -16,7 +16,7 @@ from calibrant.metrics import (
     paired_difference,
     resampled_scores,
 )
-from calibrant.metrics.scoring import negative_log_likelihood
+from calibrant.metrics.likelihood import negative_log_likelihood
 
 
 def generator(seed=0):

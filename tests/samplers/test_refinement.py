@@ -131,7 +131,7 @@ class TestCalibrationNetwork:
         def stop(number):
             raise KeyboardInterrupt
 
-        import calibrant.calibrators.network as room
+        import calibrant.calibrators.calibration_network as room
 
         plain = room.train
         with pytest.MonkeyPatch.context() as patched:

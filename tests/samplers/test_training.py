@@ -10,7 +10,7 @@ from calibrant.networks import Discriminator, RefinementUNet
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.training import RefinementTraining
 from calibrant.testing import toy_predictions
-from calibrant.training import Alone, Augmentation, Batches, reproducible, train
+from calibrant.training import Augmentation, Batches, SingleDevice, reproducible, train
 
 RECIPE = RefinementRecipe(
     steps=6,
@@ -206,7 +206,7 @@ def test_recipes_that_cannot_be():
 
 
 def test_a_place_to_run_is_asked_for_everything():
-    class Counting(Alone):
+    class Counting(SingleDevice):
         calls = 0
 
         def backward(self, tensor):

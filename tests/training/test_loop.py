@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from calibrant.errors import FitError, InputError, StoreError
-from calibrant.training import Alone, open_fabric, reproducible, seeded, train
+from calibrant.training import SingleDevice, open_fabric, reproducible, seeded, train
 
 
 class Walk:
@@ -167,5 +167,5 @@ def test_fabric_is_asked_for_by_name(monkeypatch):
 def test_alone():
     module = torch.nn.Linear(1, 1)
     optimiser = torch.optim.SGD(module.parameters())
-    assert Alone().setup(module, optimiser) == (module, optimiser)
-    assert Alone().setup(module) is module
+    assert SingleDevice().setup(module, optimiser) == (module, optimiser)
+    assert SingleDevice().setup(module) is module

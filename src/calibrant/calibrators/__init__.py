@@ -5,18 +5,25 @@
 TemperatureScaling(temperature=1.996)
 """
 
+from calibrant.calibrators.calibration_network import CalibrationNetwork
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.isotonic import IsotonicScaling
-from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.local_temperature import LocalTemperatureScaling
-from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
-from calibrant.calibrators.network import CalibrationNetwork
-from calibrant.calibrators.oracle import OraclePredictions, OracleSelector
-from calibrant.calibrators.selective import SelectiveScaling
-from calibrant.calibrators.selector import NoSelector, Selector, SelectorQuality
+from calibrant.calibrators.selective import (
+    EntropyAbove,
+    LearntSelector,
+    MetaCal,
+    NoSelector,
+    OraclePredictions,
+    OracleSelector,
+    SelectiveScaling,
+    Selector,
+    SelectorQuality,
+    Uniform,
+)
 from calibrant.calibrators.storage import load, save
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators._minimise import Blocks
+from calibrant.calibrators._newton import Blocks
 from calibrant.errors import FitError
 
 MEMORY = 12

@@ -16,12 +16,13 @@ from typing import NamedTuple
 import torch
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators.calibrator import FAINTEST, LARGEST, in_blocks
+from calibrant.calibrators._projections import LARGEST
+from calibrant.calibrators.calibrator import MIN_EXPONENT, by_pixel_blocks
 
 DELTA = 1e-3
 """Confidences stay above (1 + DELTA) / c, which float16 still tells from 1 / c, so that temperatures stay moderate."""
 
-SUREST = 1 - 1e-6
+MAX_CONFIDENCE = 1 - 1e-6
 """Confidences stay below this, which float32 still tells from 1."""
 
 STEPS = 12
@@ -100,7 +101,7 @@ def recalibrated(
         at_top = below.sign().add_(1)
         return _scaled(below, _temperature(below, lambda h: wanted(-h, _first(at_top)), near, coldest, at_top))
 
-    return in_blocks(scaled, logits)
+    return by_pixel_blocks(scaled, logits)
 
 
 def winner(below: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
@@ -120,7 +121,7 @@ def _first(at_top: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
 
 
 def _scaled(below: Float[Tensor, "n c p"], temperature: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n c p"]:
-    """``below / temperature``, but never 0 where ``below`` is not: ``keep_argmax`` where the largest logit is 0."""
+    """``below / temperature``, but never 0 where ``below`` is not: ``keep_labels`` where the largest logit is 0."""
     return torch.minimum((below / temperature).clamp_min_(-LARGEST), below.sign().mul_(2.0**-126))
 
 
@@ -131,7 +132,7 @@ def log_odds(z: Float[Tensor, "n c p"], temperature: float) -> tuple[Float[Tenso
     tensor(1.0000)
     """
     below = z - z.amax(1, keepdim=True)
-    total = (below / temperature).clamp_min_(FAINTEST).exp_().sum(1, keepdim=True)
+    total = (below / temperature).clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True)
     return -(total - 1).clamp_min_(1e-7).log_(), below
 
 
@@ -141,14 +142,14 @@ def reachable(confidence: Tensor, num_classes: int) -> Tensor:
     >>> reachable(torch.tensor([0.1, 0.6, 1.0]), 2)
     tensor([0.5005, 0.6000, 1.0000])
     """
-    return confidence.clamp((1 + DELTA) / num_classes, SUREST)
+    return confidence.clamp((1 + DELTA) / num_classes, MAX_CONFIDENCE)
 
 
 def _over_pixels(function: Callable[..., Tensor], logits: Tensor, confidence: Tensor) -> Tensor:
     if confidence.requires_grad and torch.is_grad_enabled():  # blocks are filled in place, which gradients dislike
         flat = function(logits.flatten(2).float(), confidence.flatten(2))
         return flat.reshape(flat.shape[:2] + logits.shape[2:])
-    return in_blocks(function, logits, confidence)
+    return by_pixel_blocks(function, logits, confidence)
 
 
 class _Problem(NamedTuple):
@@ -194,7 +195,7 @@ class _Problem(NamedTuple):
 
     def derivatives(self, t: Float[Tensor, "n 1 p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return h and its three derivatives: the cumulants of the distances under exp(t d)."""
-        weight = (self.others * t).clamp_min_(FAINTEST).exp_()
+        weight = (self.others * t).clamp_min_(MIN_EXPONENT).exp_()
         total = weight.sum(1, keepdim=True) + self.ties
         one, two, three = (weight.mul_(self.others).sum(1, keepdim=True).div_(total) for _ in range(3))
         curvature = torch.addcmul(two, one, one, value=-1)

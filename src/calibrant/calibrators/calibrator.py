@@ -5,9 +5,9 @@ Conventions
 * Logits come and go as ``(n, c, *s)``, class axis second; ``image`` is ``(n, k, *s)`` and ignored where not needed.
 * Whatever comes in, float16, bfloat16, float32 or float64, is computed and returned in float32.
 * There is no unfitted calibrator: build one from known parameters or with its ``fit``.
-* ``keeps_argmax`` promises that ``calibrator(z).argmax(1)`` equals ``z.argmax(1)`` bit for bit, for float16, bfloat16
+* ``keeps_labels`` promises that ``calibrator(z).argmax(1)`` equals ``z.argmax(1)`` bit for bit, for float16, bfloat16
   and float32, with ties, and whatever the temperature. Rounding breaks this for a plain ``z / T``: two logits one step
-  apart may become equal, and then the first of them wins. :func:`keep_argmax` mends it.
+  apart may become equal, and then the first of them wins. ``_projections.keep_labels`` mends it.
 """
 
 import logging
@@ -24,10 +24,7 @@ from calibrant.predictions import Prediction, Predictions
 BLOCK = 2**18
 """Numbers in a block that stays in a processor's cache (a megabyte of float32); smaller ones are but more calls."""
 
-LARGEST = 1e38
-"""Scaled logits stay within this, so that one can always lie a step below another."""
-
-FAINTEST = -80.0
+MIN_EXPONENT = -80.0
 """exp of less than this is nothing beside 1; below -87 it is denormal, which makes processors ten times slower."""
 
 log = logging.getLogger("calibrant")
@@ -36,11 +33,11 @@ log = logging.getLogger("calibrant")
 class Calibrator(nn.Module, ABC):
     """A fitted map from logits to logits.
 
-    A subclass, or an instance, says by ``keeps_argmax`` whether it never changes the label map, and by
+    A subclass, or an instance, says by ``keeps_labels`` whether it never changes the label map, and by
     :meth:`arguments` what its constructor needs, which is all that is stored.
     """
 
-    keeps_argmax: bool = False
+    keeps_labels: bool = False
 
     def __init__(self, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -83,7 +80,7 @@ class Identity(Calibrator):
     torch.float32
     """
 
-    keeps_argmax = True
+    keeps_labels = True
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -101,33 +98,7 @@ class Identity(Calibrator):
         return cls()
 
 
-def keep_argmax(
-    raw: Float[Tensor, "n c *s"], scaled: Float[Tensor, "n c *s"], *, lift: bool = False
-) -> Float[Tensor, "n c *s"]:
-    """Return ``scaled`` with every class that is below the largest in ``raw`` strictly below the largest, too.
-
-    Classes that share the largest raw logit must share the largest scaled one, which any function of the raw logit
-    that never falls gives; only rounding is mended then, and by one step of float32 at most.
-
-    :param lift: ``scaled`` is any other map: first raise the raw winners to the largest scaled logit.
-
-    >>> raw = torch.tensor([[[7.9999990], [7.9999995], [0.0]]])
-    >>> scaled = raw / 7.3
-    >>> scaled.argmax(1).item(), keep_argmax(raw, scaled).argmax(1).item()
-    (0, 1)
-    """
-    lead = raw - raw.amax(1, keepdim=True)  # exactly zero at the winners, below zero elsewhere: floats do not skip
-    scaled = scaled.clamp(-LARGEST, LARGEST)
-    peak = scaled.amax(1, keepdim=True)
-    if lift:
-        scaled = torch.where(lead == 0, peak, scaled)
-    # At least one step of float32 at any size; the smallest normal number where steps would be denormal.
-    step = (peak.abs() * 2.0**-23).clamp_min(2.0**-126)
-    # 0 and -1 times the step: five streaming passes, three times as fast as masks (torch.where).
-    return torch.minimum(scaled, torch.addcmul(peak, lead.sign(), step))
-
-
-def in_blocks(
+def by_pixel_blocks(
     function: Callable[..., Float[Tensor, "n o p"]], logits: Float[Tensor, "n c *s"], *maps: Shaped[Tensor, "n ..."]
 ) -> Float[Tensor, "n o *s"]:
     """Return ``function(logits, *maps)`` of a function that works on each pixel alone, computed in cache-sized blocks.
@@ -137,7 +108,7 @@ def in_blocks(
     all pixels.
 
     >>> z = torch.arange(12.0).reshape(1, 2, 2, 3)
-    >>> torch.equal(in_blocks(lambda z: z * 2, z), z * 2)
+    >>> torch.equal(by_pixel_blocks(lambda z: z * 2, z), z * 2)
     True
     """
     n, c, *space = logits.shape

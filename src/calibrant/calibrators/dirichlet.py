@@ -7,11 +7,11 @@ import torch
 
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
-from calibrant.calibrators._choose import best_temperature, choose, fallen_back, num_classes, sample
 from calibrant.calibrators._descend import published
-from calibrant.calibrators._minimise import Blocks
-from calibrant.calibrators._winner import winner_first
-from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks
+from calibrant.calibrators._left_out import best_temperature, choose, fallen_back, num_classes, sample
+from calibrant.calibrators._newton import Blocks
+from calibrant.calibrators._projections import LARGEST, nearest_with_winner
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Predictions
@@ -40,7 +40,7 @@ class DirichletScaling(Calibrator):
     :param weight: row k makes the new logit of class k.
     :param bias: one number a class.
     :param floor: probabilities below this count as this.
-    :param keep_argmax: keep the label map: where another class overtakes the winner, they share their probability, as
+    :param keep_labels: keep the label map: where another class overtakes the winner, they share their probability, as
         in the nearest distribution in which the winner still wins.
     :param notes: what a fit had to say.
     :raises InputError: they are not a finite square matrix and a finite vector of one size.
@@ -58,7 +58,7 @@ class DirichletScaling(Calibrator):
         weight: Float[Tensor, "c c"],
         bias: Float[Tensor, " c"],
         floor: float = FLOOR,
-        keep_argmax: bool = False,
+        keep_labels: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
@@ -71,7 +71,7 @@ class DirichletScaling(Calibrator):
         self.register_buffer("weight", weight.detach().float().clone())
         self.register_buffer("bias", bias.detach().float().clone())
         self.floor = float(floor)
-        self.keeps_argmax = keep_argmax
+        self.keeps_labels = keep_labels
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -88,13 +88,13 @@ class DirichletScaling(Calibrator):
 
         def mapped(z: Tensor) -> Tensor:
             moved = (self.weight @ floored(z, self.floor)).add_(self.bias[:, None]).clamp(-LARGEST, LARGEST)
-            return winner_first(z, moved) if self.keeps_argmax else moved
+            return nearest_with_winner(z, moved) if self.keeps_labels else moved
 
-        return in_blocks(mapped, logits)
+        return by_pixel_blocks(mapped, logits)
 
     def arguments(self) -> dict[str, Any]:
         """Return weight, bias, floor, and whether the label map is kept."""
-        return {"weight": self.weight, "bias": self.bias, "floor": self.floor, "keep_argmax": self.keeps_argmax}
+        return {"weight": self.weight, "bias": self.bias, "floor": self.floor, "keep_labels": self.keeps_labels}
 
     @classmethod
     def fit(
@@ -103,7 +103,7 @@ class DirichletScaling(Calibrator):
         *,
         strength: float | None = None,
         bias_strength: float | None = None,
-        keep_argmax: bool = False,
+        keep_labels: bool = False,
         safe: bool = True,
         pixels_per_image: int | None = 10_000,
         seed: int = 0,
@@ -118,7 +118,7 @@ class DirichletScaling(Calibrator):
 
         :param strength: by default the best of :data:`STRENGTHS` on left-out images; 0 for none.
         :param bias_strength: by default a tenth of ``strength``: biases are few.
-        :param keep_argmax: return the form that keeps the label map.
+        :param keep_labels: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
             than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed. Pixels are taken as given.
@@ -134,7 +134,7 @@ class DirichletScaling(Calibrator):
             chosen = choose(
                 STRENGTHS if strength is None else (strength,),
                 lambda pixels, t, power, at: _fit(pixels, t, power, bias_strength, at, tolerance=1e-4),
-                lambda point: cls(point[:, :c], point[:, c], keep_argmax=keep_argmax),
+                lambda point: cls(point[:, :c], point[:, c], keep_labels=keep_labels),
                 source,
                 seed=seed,
             )
@@ -142,14 +142,14 @@ class DirichletScaling(Calibrator):
                 return cls(
                     torch.eye(c) / temperature,
                     torch.zeros(c),
-                    keep_argmax=True,
+                    keep_labels=True,
                     notes=(fallen_back("Dirichlet scaling", chosen),),
                 )
             start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
         strength = strength or 0.0
         near = _fit(sample(source, seed), temperature, strength, bias_strength, start, tolerance=1e-5)
         point = _fit(source, temperature, strength, bias_strength, near, seed=seed)
-        return cls(point[:, :c], point[:, c], keep_argmax=keep_argmax, notes=notes)
+        return cls(point[:, :c], point[:, c], keep_labels=keep_labels, notes=notes)
 
     @classmethod
     def fit_as_published(
@@ -173,7 +173,7 @@ class DirichletScaling(Calibrator):
 def floored(z: Float[Tensor, "n c p"], floor: float) -> Float[Tensor, "n c p"]:
     """Return log-probabilities, those below ``log floor`` at it."""
     below = z - z.amax(1, keepdim=True)
-    total = below.clamp_min(FAINTEST).exp_().sum(1, keepdim=True)
+    total = below.clamp_min(MIN_EXPONENT).exp_().sum(1, keepdim=True)
     return (below - total.log()).clamp_min(math.log(floor))
 
 
@@ -214,7 +214,7 @@ def _slope(
     scaled = torch.addmm(point[:, c:].float(), point[:, :c].float(), x)
     at_label = scaled.gather(0, labels[None]).squeeze(0)
     scaled -= (peak := scaled.amax(0))
-    total = scaled.clamp_min_(FAINTEST).exp_().sum(0)
+    total = scaled.clamp_min_(MIN_EXPONENT).exp_().sum(0)
     value = float((total.log() + peak - at_label).sum(dtype=torch.float64))
     scaled /= total
     scaled[labels, torch.arange(len(labels), device=labels.device)] -= 1

@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import isotonic_regression
 
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators._choose import best_temperature, mean_nll, num_classes, sample
-from calibrant.calibrators._minimise import Blocks
+from calibrant.calibrators._left_out import best_temperature, mean_nll, num_classes, sample
+from calibrant.calibrators._newton import Blocks
 from calibrant.calibrators._solve import COLDEST, log_odds, recalibrated, winner
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import Pixels
@@ -59,7 +59,7 @@ class IsotonicScaling(Calibrator):
     tensor([0.7500, 0.2500])
     """
 
-    keeps_argmax = True
+    keeps_labels = True
     worth: Tensor
 
     def __init__(

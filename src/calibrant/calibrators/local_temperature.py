@@ -9,9 +9,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.calibrators._choose import best_temperature
 from calibrant.calibrators._descend import descend
-from calibrant.calibrators.calibrator import Calibrator, in_blocks, keep_argmax
+from calibrant.calibrators._left_out import best_temperature
+from calibrant.calibrators._projections import keep_labels
+from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import TemperatureTree
@@ -37,7 +38,7 @@ class LocalTemperatureScaling(Calibrator):
     tensor([0.5000, 1.5000])
     """
 
-    keeps_argmax = True
+    keeps_labels = True
 
     def __init__(self, network: TemperatureTree, notes: tuple[str, ...] = ()) -> None:
         super().__init__(notes)
@@ -62,7 +63,7 @@ class LocalTemperatureScaling(Calibrator):
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
         """Return the logits over their temperatures, in float32, with the argmax of the input."""
-        return in_blocks(lambda z, t: keep_argmax(z, z / t), logits, self.temperatures(logits, image))
+        return by_pixel_blocks(lambda z, t: keep_labels(z, z / t), logits, self.temperatures(logits, image))
 
     def arguments(self) -> dict[str, Any]:
         """Return the network."""

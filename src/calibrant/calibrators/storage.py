@@ -7,20 +7,20 @@ no code is ever loaded.
 import os
 
 from calibrant._stored import Storage
-from calibrant.calibrators._alternatives import Alternatives
-from calibrant.calibrators._opinion import Recalibration
-from calibrant.calibrators._softening import Softening
+from calibrant.calibrators.calibration_network import CalibrationNetwork
 from calibrant.calibrators.calibrator import Calibrator, Identity
-from calibrant.calibrators.correctness import CorrectnessScaling
+from calibrant.calibrators.correctness.correctness import CorrectnessScaling
+from calibrant.calibrators.correctness.mistakes import MistakeModel
+from calibrant.calibrators.correctness.pool import Recalibration
+from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.isotonic import IsotonicScaling
-from calibrant.calibrators.learnt_selector import LearntSelector
 from calibrant.calibrators.local_temperature import LocalTemperatureScaling
-from calibrant.calibrators.meta_cal import EntropyAbove, MetaCal, Uniform
-from calibrant.calibrators.network import CalibrationNetwork
-from calibrant.calibrators.oracle import OracleSelector
-from calibrant.calibrators.selective import SelectiveScaling
-from calibrant.calibrators.selector import NoSelector, SelectorQuality
+from calibrant.calibrators.selective.learnt import LearntSelector
+from calibrant.calibrators.selective.meta_cal import EntropyAbove, MetaCal, Uniform
+from calibrant.calibrators.selective.oracle import OracleSelector
+from calibrant.calibrators.selective.selective import SelectiveScaling
+from calibrant.calibrators.selective.selector import NoSelector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.networks import CalibrationHead, SegNet, TemperatureTree
@@ -33,8 +33,8 @@ KINDS: dict[str, type] = {
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
     "correctness scaling": CorrectnessScaling,
-    "softening": Softening,
-    "alternatives": Alternatives,
+    "softening": TemperatureNetwork,
+    "alternatives": MistakeModel,
     "recalibration": Recalibration,
     "isotonic scaling": IsotonicScaling,
     "local temperature scaling": LocalTemperatureScaling,
@@ -54,7 +54,10 @@ KINDS: dict[str, type] = {
 NETWORKS: dict[str, type] = {"calibration head": CalibrationHead, "segnet": SegNet}
 """Parts whose weights are stored with what their constructors need."""
 
-_STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit")
+RENAMED = {"keep_argmax": "keep_labels"}
+"""Names in files that older versions wrote."""
+
+_STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED)
 
 
 def save(calibrator: Calibrator, path: str | os.PathLike[str]) -> None:

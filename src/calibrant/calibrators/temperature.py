@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators import _minimise
+from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
-from calibrant.calibrators._minimise import Taylor
-from calibrant.calibrators.calibrator import FAINTEST, Calibrator, in_blocks, keep_argmax, remark
+from calibrant.calibrators._newton import Taylor
+from calibrant.calibrators._projections import keep_labels
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, remark
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
 from calibrant.predictions import Predictions
@@ -28,7 +29,7 @@ class TemperatureScaling(Calibrator):
     tensor([0.5000, 1.5000])
     """
 
-    keeps_argmax = True
+    keeps_labels = True
     divisor: Tensor
 
     def __init__(self, temperature: float, notes: tuple[str, ...] = ()) -> None:
@@ -46,7 +47,7 @@ class TemperatureScaling(Calibrator):
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
         """Return the logits over the temperature, in float32, with the argmax of the input."""
-        return in_blocks(lambda z: keep_argmax(z, z / self.divisor), logits)
+        return by_pixel_blocks(lambda z: keep_labels(z, z / self.divisor), logits)
 
     def arguments(self) -> dict[str, Any]:
         """Return the temperature."""
@@ -108,9 +109,9 @@ class TemperatureScaling(Calibrator):
 
 def minimum_over_temperatures(
     source: Predictions | Pixels, *, pixels_per_image: int | None = None, seed: int = 0
-) -> _minimise.Minimum:
+) -> _newton.Minimum:
     """Return the minimum of the mean negative log-likelihood over 1 / T."""
-    return _minimise.fit(
+    return _newton.fit(
         _negative_log_likelihood,
         torch.ones(1, dtype=torch.float64),
         source,
@@ -123,7 +124,7 @@ def minimum_over_temperatures(
 def mean_nll(pixels: Pixels, temperature: float) -> float:
     """Return the mean negative log-likelihood of the pixels at a temperature."""
     inverse = torch.tensor([1 / temperature], dtype=torch.float64)
-    parts = [_negative_log_likelihood(z, y, inverse).value for z, y in _minimise.Blocks(pixels)]
+    parts = [_negative_log_likelihood(z, y, inverse).value for z, y in _newton.Blocks(pixels)]
     return float(sum(parts)) / len(pixels)
 
 
@@ -136,7 +137,7 @@ def _negative_log_likelihood(
     """
     inverse = float(point)
     below = logits - logits.amax(0)
-    weight = (below * inverse).clamp_min_(FAINTEST).exp_()
+    weight = (below * inverse).clamp_min_(MIN_EXPONENT).exp_()
     total = weight.sum(0)
     at_label = below.gather(0, labels[None]).squeeze(0)
     weight.mul_(below)

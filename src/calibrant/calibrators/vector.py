@@ -5,12 +5,12 @@ from typing import Any
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Tensor
-from calibrant.calibrators import _minimise
-from calibrant.calibrators._choose import best_temperature, choose, fallen_back, num_classes
+from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
-from calibrant.calibrators._minimise import Taylor
-from calibrant.calibrators._winner import winner_first
-from calibrant.calibrators.calibrator import FAINTEST, LARGEST, Calibrator, in_blocks, remark
+from calibrant.calibrators._left_out import best_temperature, choose, fallen_back, num_classes
+from calibrant.calibrators._newton import Taylor
+from calibrant.calibrators._projections import LARGEST, nearest_with_winner
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, remark
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Predictions
@@ -27,7 +27,7 @@ class VectorScaling(Calibrator):
 
     :param weight: one number a class.
     :param bias: one number a class.
-    :param keep_argmax: keep the label map: where another class overtakes the winner, they share their probability, as
+    :param keep_labels: keep the label map: where another class overtakes the winner, they share their probability, as
         in the nearest distribution in which the winner still wins.
     :param notes: what a fit had to say.
     :raises InputError: the two are not finite lists of one length.
@@ -43,7 +43,7 @@ class VectorScaling(Calibrator):
         self,
         weight: Float[Tensor, " c"],
         bias: Float[Tensor, " c"],
-        keep_argmax: bool = False,
+        keep_labels: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
@@ -54,7 +54,7 @@ class VectorScaling(Calibrator):
             )
         self.register_buffer("weight", weight.detach().float().clone())
         self.register_buffer("bias", bias.detach().float().clone())
-        self.keeps_argmax = keep_argmax
+        self.keeps_labels = keep_labels
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -72,13 +72,13 @@ class VectorScaling(Calibrator):
 
         def mapped(z: Tensor) -> Tensor:
             moved = torch.addcmul(bias, z, weight).clamp(-LARGEST, LARGEST)
-            return winner_first(z, moved) if self.keeps_argmax else moved
+            return nearest_with_winner(z, moved) if self.keeps_labels else moved
 
-        return in_blocks(mapped, logits)
+        return by_pixel_blocks(mapped, logits)
 
     def arguments(self) -> dict[str, Any]:
         """Return weight and bias, and whether the label map is kept."""
-        return {"weight": self.weight, "bias": self.bias, "keep_argmax": self.keeps_argmax}
+        return {"weight": self.weight, "bias": self.bias, "keep_labels": self.keeps_labels}
 
     @classmethod
     def fit(
@@ -86,7 +86,7 @@ class VectorScaling(Calibrator):
         predictions: Predictions,
         *,
         strength: float | None = None,
-        keep_argmax: bool = False,
+        keep_labels: bool = False,
         safe: bool = True,
         pixels_per_image: int | None = 10_000,
         seed: int = 0,
@@ -98,7 +98,7 @@ class VectorScaling(Calibrator):
         and with ``strength=0, safe=False`` it goes to the identity: this is plain vector scaling at its optimum.
 
         :param strength: by default the best of :data:`STRENGTHS` on left-out images.
-        :param keep_argmax: return the form that keeps the label map.
+        :param keep_labels: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
             than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
@@ -115,7 +115,7 @@ class VectorScaling(Calibrator):
             chosen = choose(
                 STRENGTHS if strength is None else (max(RIDGE, strength),),
                 lambda pixels, temperature, ridge, at: _fit(pixels, _scaling(temperature, c), ridge, at, seed),
-                lambda point: cls(point[:c], point[c:], keep_argmax),
+                lambda point: cls(point[:c], point[c:], keep_labels),
                 source,
                 seed=seed,
             )
@@ -125,7 +125,7 @@ class VectorScaling(Calibrator):
         strength = max(RIDGE, strength or 0.0)
         present = torch.zeros(c, dtype=torch.bool)
         point = _fit(source, centre, strength, start, seed, present)
-        return cls(point[:c], point[c:], keep_argmax, notes + (_absent(present) if strength < 1e-6 else ()))
+        return cls(point[:c], point[c:], keep_labels, notes + (_absent(present) if strength < 1e-6 else ()))
 
     @classmethod
     def fit_as_published(
@@ -165,11 +165,11 @@ def _fit(
         return _negative_log_likelihood(logits, labels, point)
 
     if start is None:
-        found = _minimise.fit(term, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
+        found = _newton.fit(term, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
     else:
         tolerance = 1e-4 if present is None else 1e-7
-        blocks = _minimise.Blocks(source)
-        found = _minimise.minimise(term, blocks, start, ridge=strength, centre=centre, tolerance=tolerance)
+        blocks = _newton.Blocks(source)
+        found = _newton.minimise(term, blocks, start, ridge=strength, centre=centre, tolerance=tolerance)
     return found.point
 
 
@@ -198,7 +198,7 @@ def _negative_log_likelihood(
     scaled = torch.addcmul(bias, logits, weight)
     at_label = scaled.gather(0, labels[None]).squeeze(0)
     scaled -= (peak := scaled.amax(0))
-    scaled.clamp_min_(FAINTEST).exp_()
+    scaled.clamp_min_(MIN_EXPONENT).exp_()
     total = scaled.sum(0)
     value = (total.log() + peak - at_label).sum(dtype=torch.float64)
 

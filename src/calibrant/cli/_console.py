@@ -63,7 +63,7 @@ class _OnBar(logging.Handler):
 
 
 @dataclass
-class Watched:
+class WithProgress:
     """Predictions that move a bar while they are read, in order or by number."""
 
     predictions: Any

@@ -19,7 +19,7 @@ def apply(
     Interrupted, the same command goes on.
     """
     from calibrant.calibrators import load
-    from calibrant.cli._console import Watched, bars, console
+    from calibrant.cli._console import WithProgress, bars, console
     from calibrant.data import StoredPredictions, write_store
     from calibrant.errors import InputError
 
@@ -28,7 +28,7 @@ def apply(
     loaded, stored = load(calibrator), StoredPredictions(store)
     provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {loaded}")
     with bars() as progress:
-        source = _Calibrated(Watched(stored, progress, "calibrating"), loaded)
+        source = _Calibrated(WithProgress(stored, progress, "calibrating"), loaded)
         written = write_store(source, output, provenance=provenance, dtype=dtype)
     console.print(f"{len(written)} images → {output}", highlight=False)
 

@@ -14,7 +14,7 @@ def demo(
     num_steps: Annotated[int, typer.Option(min=1, help="Training steps of the small segmenter.")] = 700,
     seed: Annotated[int, typer.Option(help="Of scenes, training and fits.")] = 0,
 ) -> None:
-    """Do the whole job on made streets, in two minutes.
+    """Do the whole job on synthetic street scenes, in two minutes.
 
     A small segmenter is trained on streets whose true probabilities are known, measured, calibrated, and reported.
     """
@@ -22,12 +22,13 @@ def demo(
 
     import torch
 
-    from calibrant.cli._console import Watched, bars, console
+    from calibrant.cli._console import WithProgress, bars, console
     from calibrant.cli._study import run_study
     from calibrant.cli.methods import parse_methods
     from calibrant.data import Provenance, StreetScenes, write_store
-    from calibrant.models import ModelPredictions, train_segmenter
+    from calibrant.models import ModelPredictions
     from calibrant.networks import SmallUNet
+    from calibrant.training import train_segmenter
 
     # Few streets seen often: the segmenter becomes surer than it is right, as real ones do.
     train, test = StreetScenes(40, seed=seed), StreetScenes(80, seed=seed + 1000)
@@ -35,7 +36,7 @@ def demo(
     network = SmallUNet(3, train.num_classes, stride=2, generator=weights)
     network = network.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload] torch leaves it out
     with bars() as progress:
-        examples = list(Watched(train, progress, "making streets"))
+        examples = list(WithProgress(train, progress, "making streets"))
         task = progress.add_task("training a small segmenter", total=num_steps)
 
         def step(done: int, _: int, loss: float) -> None:
@@ -45,12 +46,12 @@ def demo(
         progress.remove_task(task)
         provenance = Provenance(
             model=f"a small U-Net, {num_steps} training steps",
-            data="made streets",
+            data="synthetic street scenes",
             resolution="the scenes' own size",
             class_names=train.class_names,
             ignore="the rim of the image and the bonnet of the camera's car count nowhere",
         )
-        source = Watched(ModelPredictions(network, test, batch_size=8), progress, "running the segmenter")
+        source = WithProgress(ModelPredictions(network, test, batch_size=8), progress, "running the segmenter")
         stored = write_store(source, output / "store", provenance=provenance, overwrite=True)
     (study,) = run_study(
         stored,
@@ -68,7 +69,7 @@ def demo(
     console.print(f"The best possible: {limit}", highlight=False)
     study.save(output / "measurements")
     study.write_json(output / "figures.json")
-    study.write_page(output / "report.html", title="Calibration of a small segmenter on made streets")
+    study.write_page(output / "report.html", title="Calibration of a small segmenter on synthetic street scenes")
     console.print(str(output / "report.html"), highlight=False, soft_wrap=True)
 
 

@@ -36,7 +36,7 @@ def import_(
     Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
     probability maps, and TIFF. Interrupted, the same command goes on.
     """
-    from calibrant.cli._console import Watched, bars, console
+    from calibrant.cli._console import WithProgress, bars, console
     from calibrant.data import Provenance, open_folder, write_store
 
     predictions = open_folder(
@@ -58,7 +58,11 @@ def import_(
     )
     with bars() as progress:
         stored = write_store(
-            Watched(predictions, progress, "reading"), store, provenance=provenance, dtype=dtype, overwrite=overwrite
+            WithProgress(predictions, progress, "reading"),
+            store,
+            provenance=provenance,
+            dtype=dtype,
+            overwrite=overwrite,
         )
     console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
 

@@ -32,11 +32,11 @@ def refine(
 
     from calibrant._check import check_choice
     from calibrant.calibrators import load
-    from calibrant.cli._console import Watched, bars, console
+    from calibrant.cli._console import WithProgress, bars, console
     from calibrant.data import StoredPredictions
     from calibrant.networks import Discriminator, RefinementUNet
     from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, save_sampler
-    from calibrant.training import Alone, Augmentation, open_fabric
+    from calibrant.training import Augmentation, SingleDevice, open_fabric
 
     check_choice(method, ("refinement", "copula"), "way to make a sampler")
     stored = StoredPredictions(store)
@@ -44,7 +44,7 @@ def refine(
     with bars() as progress:
         if method == "copula":
             chosen = [int(number) for number in classes.split(",")] if classes else None
-            watched = Watched(stored, progress, "copula")
+            watched = WithProgress(stored, progress, "copula")
             sampler = CopulaSampler.fit(watched, front, classes=chosen, num_samples=num_samples or 24, seed=seed)
         else:
             channels, num_classes, dims = _sizes(stored[0])
@@ -62,7 +62,7 @@ def refine(
                 discriminator=Discriminator(channels, dims=dims) if published else None,
                 seed=seed,
                 folder=output,
-                devices=Alone(device) if plain else open_fabric(accelerator=device, precision=precision),
+                devices=SingleDevice(device) if plain else open_fabric(accelerator=device, precision=precision),
                 watch=lambda done, figures: progress.update(task, completed=done),
             )
     save_sampler(sampler, output)

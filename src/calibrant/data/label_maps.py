@@ -6,12 +6,12 @@ water in the other. Both are merged into the classes that they share, along the 
 without those, such classes are merged here (animals, food, chairs, lamps), and what is unclear is left out.
 """
 
-from calibrant.data.ade20k import CLASSES as ADE20K
-from calibrant.data.camvid import CLASSES as CAMVID
-from calibrant.data.cityscapes import CLASSES as CITYSCAPES
-from calibrant.data.coco_stuff import CLASSES as COCO_STUFF
 from calibrant.data.relabel import LabelMap
-from calibrant.data.synthia import CLASSES as SYNTHIA
+from calibrant.data.sets.ade20k import CLASSES as ADE20K
+from calibrant.data.sets.camvid import CLASSES as CAMVID
+from calibrant.data.sets.cityscapes import CLASSES as CITYSCAPES
+from calibrant.data.sets.coco_stuff import CLASSES as COCO_STUFF
+from calibrant.data.sets.synthia import CLASSES as SYNTHIA
 
 _COMMON = """
     person      | person | person

@@ -23,7 +23,6 @@ from calibrant.metrics.calibration import (
     mean_confidence,
     reliability_curve,
 )
-from calibrant.metrics.files import load_measurement, save_measurement
 from calibrant.metrics.frequencies import (
     FlipCounts,
     SampleDivergence,
@@ -41,8 +40,16 @@ from calibrant.metrics.hypotheses import (
     hungarian_matched_iou,
     sample_diversity,
 )
+from calibrant.metrics.likelihood import (
+    LikelihoodSums,
+    brier_score,
+    mean_entropy,
+    negative_log_likelihood,
+    top_label_brier_score,
+)
 from calibrant.metrics.measurement import SCORES, Measurement
-from calibrant.metrics.mistakes import (
+from calibrant.metrics.overlap import ClassCounts, dice, intersection_over_union, mean_iou, pixel_accuracy
+from calibrant.metrics.ranking import (
     ConfidenceRanks,
     RiskCoverage,
     adaptive_calibration_error,
@@ -52,15 +59,8 @@ from calibrant.metrics.mistakes import (
     auroc_error_bound,
     risk_coverage_curve,
 )
-from calibrant.metrics.overlap import ClassCounts, dice, intersection_over_union, mean_iou, pixel_accuracy
 from calibrant.metrics.regions import boundary, interior, mistaken
-from calibrant.metrics.scoring import (
-    LikelihoodSums,
-    brier_score,
-    mean_entropy,
-    negative_log_likelihood,
-    top_label_brier_score,
-)
+from calibrant.metrics.storage import load_measurement, save_measurement
 from calibrant.metrics.tally import (
     Interval,
     Resamples,

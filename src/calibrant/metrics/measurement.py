@@ -17,16 +17,16 @@ from calibrant.metrics.calibration import (
     maximum_calibration_error,
     mean_confidence,
 )
-from calibrant.metrics.mistakes import ConfidenceRanks, adaptive_calibration_error, augrc, aurc, auroc
-from calibrant.metrics.overlap import ClassCounts, dice, mean_iou, pixel_accuracy
-from calibrant.metrics.regions import boundary
-from calibrant.metrics.scoring import (
+from calibrant.metrics.likelihood import (
     LikelihoodSums,
     brier_score,
     mean_entropy,
     negative_log_likelihood,
     top_label_brier_score,
 )
+from calibrant.metrics.overlap import ClassCounts, dice, mean_iou, pixel_accuracy
+from calibrant.metrics.ranking import ConfidenceRanks, adaptive_calibration_error, augrc, aurc, auroc
+from calibrant.metrics.regions import boundary
 from calibrant.metrics.tally import Score, Tally
 
 

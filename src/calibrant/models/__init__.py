@@ -5,7 +5,6 @@ from calibrant.models.blackbox import ModelPredictions
 from calibrant.models.blocks import BlockPredictions
 from calibrant.models.ensemble import EnsemblePredictions
 from calibrant.models.opened import OpenedModel
-from calibrant.models.segmenter import train_segmenter
 from calibrant.models.windows import InViews, mean_of_views, slide
 
 __all__ = [
@@ -17,5 +16,4 @@ __all__ = [
     "mean_of_views",
     "open_model",
     "slide",
-    "train_segmenter",
 ]

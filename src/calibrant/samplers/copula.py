@@ -21,7 +21,7 @@ from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError
 from calibrant.predictions import Predictions
 from calibrant.samplers._fields import Fields, Level, cut
-from calibrant.samplers._shares import fit_shares
+from calibrant.samplers._fit_variances import fit_variances
 from calibrant.samplers.sampler import Sampler, check_request
 
 
@@ -132,7 +132,7 @@ class CopulaSampler(Sampler):
         :param num_images: so many are drawn for the fit; one image at a time is in memory.
         :raises FitError: no image has a labelled pixel.
         """
-        shares = fit_shares(
+        shares = fit_variances(
             predictions,
             calibrator,
             levels=("image", "regions", *cells, "pixels"),

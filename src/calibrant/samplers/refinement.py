@@ -102,7 +102,8 @@ class RefinementSampler(Sampler):
         :param discriminator: D; by default ``Discriminator.small``. The paper's: ``Discriminator(channels)``.
         :param with_image: G and D see the image, if the predictions have one.
         :param folder: where checkpoints go; the same call goes on from there, and returns at once when it is done.
-        :param devices: from :func:`~calibrant.training.open_fabric`, or ``Alone("cuda")``; by default the processor.
+        :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``;
+            by default the processor.
         :param watch: called with the step and the mean losses since the last call.
         :raises FitError: there is nothing to train on, or the training diverged.
         """
@@ -124,7 +125,7 @@ class RefinementSampler(Sampler):
                 f"expected a network of {channels} channels (classes and image) and {first.num_classes} classes; got "
                 f"{network.in_channels} and {network.num_classes}. RefinementUNet({channels}, {first.num_classes})."
             )
-        seen = Seen(predictions, calibrator, standardise)
+        seen = CalibratedInputs(predictions, calibrator, standardise)
         batches = Batches(seen, recipe.batch, recipe.augmentation, seed)
         training = RefinementTraining(network, discriminator, batches, recipe, seed=seed, devices=devices)
         train(
@@ -140,7 +141,7 @@ class RefinementSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class Seen:
+class CalibratedInputs:
     """Predictions as the networks see them: calibrated in inference mode, without gradients; images standardised."""
 
     predictions: Predictions

@@ -23,9 +23,9 @@ from calibrant.samplers.losses import (
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.sampler import gaussian
 from calibrant.training import (
-    Alone,
     Batches,
     Devices,
+    SingleDevice,
     annotator_cross_entropy,
     chosen_annotator,
     move_average,
@@ -52,7 +52,7 @@ class RefinementTraining:
         devices: Devices | None = None,
     ) -> None:
         self.recipe, self.batches, self.seed = recipe, batches, seed
-        self.devices = Alone() if devices is None else devices
+        self.devices = SingleDevice() if devices is None else devices
         self.plain, self.plain_discriminator = refinement, discriminator
         self.refinement, self.optimiser = self._set_up(refinement, recipe.refinement_rate)
         self.discriminator, self.discriminator_optimiser = self._set_up(discriminator, recipe.discriminator_rate)

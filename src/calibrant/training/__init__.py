@@ -4,17 +4,18 @@ from calibrant.training.annotators import annotator_cross_entropy, chosen_annota
 from calibrant.training.augment import Augmentation
 from calibrant.training.average import move_average
 from calibrant.training.batches import Batch, Batches
-from calibrant.training.devices import Alone, Devices, open_fabric
+from calibrant.training.devices import Devices, SingleDevice, open_fabric
 from calibrant.training.loop import Trainee, Watch, train
 from calibrant.training.seeds import reproducible, seeded
+from calibrant.training.segmenter import train_segmenter
 from calibrant.training.standardise import Standardise
 
 __all__ = [
-    "Alone",
     "Augmentation",
     "Batch",
     "Batches",
     "Devices",
+    "SingleDevice",
     "Standardise",
     "Trainee",
     "Watch",
@@ -25,4 +26,5 @@ __all__ = [
     "reproducible",
     "seeded",
     "train",
+    "train_segmenter",
 ]

@@ -50,10 +50,10 @@ class Devices(Protocol):
         ...
 
 
-class Alone:
+class SingleDevice:
     """This process alone, in float32, on one device: needs nothing installed.
 
-    >>> Alone().device
+    >>> SingleDevice().device
     device(type='cpu')
     """
 

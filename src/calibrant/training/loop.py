@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from calibrant._shapes import Tensor
 from calibrant.errors import FitError
 from calibrant.training.checkpoint import read_checkpoint, write_checkpoint
-from calibrant.training.devices import Alone, Devices
+from calibrant.training.devices import Devices, SingleDevice
 from calibrant.training.seeds import reproducible
 
 log = logging.getLogger("calibrant")
@@ -69,7 +69,7 @@ def train(
     :raises FitError: a figure is not finite: the training has diverged.
     :raises StoreError: the folder holds the checkpoint of another training, or cannot be written.
     """
-    devices = Alone() if devices is None else devices
+    devices = SingleDevice() if devices is None else devices
     folder = None if folder is None else Path(folder)
     state = None if folder is None else read_checkpoint(folder, name)
     begin = 0

@@ -1,0 +1,215 @@
+"""The calibration network F of calibrated adversarial refinement (Kassapis et al., ICCV 2021), behind a black box."""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from calibrant._check import check_choice
+from calibrant._shapes import Float, Tensor
+from calibrant.calibrators.calibrator import Calibrator
+from calibrant.errors import FitError, ShapeError
+from calibrant.networks import CalibrationHead
+from calibrant.predictions import Predictions
+from calibrant.training import (
+    Augmentation,
+    Batches,
+    Devices,
+    SingleDevice,
+    Standardise,
+    Watch,
+    annotator_cross_entropy,
+    chosen_annotator,
+    move_average,
+    reproducible,
+    seeded,
+    train,
+)
+
+READS = ("labels", "probabilities", "nothing")
+"""What F may see of the black box: its label map, one-hot, as published; its probabilities; or nothing."""
+
+
+class CalibrationNetwork(Calibrator):
+    """Logits from a network that sees what the black box said and, if it was trained with one, the image.
+
+    It may change the label map: it learns p(y|x) anew, and corrects what can be seen to be wrong.
+
+    :param network: F, from (n, k, *s) to logits (n, c, *s).
+    :param reads: "labels" of the black box (one-hot, as published), its "probabilities", or "nothing".
+    :param standardise: makes images as F knows them; None for an F that sees no image.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        reads: str = "probabilities",
+        standardise: Standardise | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(notes)
+        check_choice(reads, READS, "way to read a black box")
+        self.network, self.reads, self.standardise = network, reads, standardise
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "CalibrationNetwork":
+        """Stay in inference mode: a fitted calibrator never changes."""
+        return super().train(False)
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return what F says.
+
+        :raises ShapeError: the image that was there in training is missing, or has other channels.
+        """
+        return self.network(_seen(logits, image, self.reads, self.standardise)).float()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return network, what it reads, and standardisation."""
+        return {"network": self.network, "reads": self.reads, "standardise": self.standardise}
+
+    @classmethod
+    def fit(
+        cls,
+        predictions: Predictions,
+        *,
+        make: Callable[..., nn.Module] = CalibrationHead.small,
+        reads: str = "probabilities",
+        with_image: bool = True,
+        steps: int = 2000,
+        batch: int = 16,
+        learning_rate: float = 2e-3,
+        betas: tuple[float, float] = (0.5, 0.99),
+        weight_decay: float = 5e-4,
+        one_annotator: bool = False,
+        average: float = 0.99,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        devices: Devices | None = None,
+        watch: Watch | None = None,
+    ) -> "CalibrationNetwork":
+        """Train F by the cross-entropy with the annotators' labels (eq. 2), on a moving average of its weights.
+
+        As published: ``make=CalibrationHead``, ``reads="labels"``, ``one_annotator=True``, a learning rate of 2e-4 and
+        no average; where the paper has F on images alone, ``make=SegNet`` and ``reads="nothing"``.
+
+        :param make: of F: from its channels in and its classes (and ``dims``, for three dimensions) to a network.
+        :param one_annotator: learn from one annotator drawn anew for each image, and not from all of them.
+        :param augmentation: by default none; images of unlike sizes need a crop.
+        :param folder: where checkpoints go; the same call goes on from there.
+        :raises FitError: nothing is labelled, or the training diverged.
+        """
+        check_choice(reads, READS, "way to read a black box")
+        if not any(bool((p.labels >= 0).any()) for p in predictions):
+            raise FitError(f"expected labelled pixels to train on; got none in {len(predictions)} images.")
+        standardise = Standardise.of(predictions) if with_image else None
+        first = predictions[0]
+        channels = (0 if standardise is None else len(standardise.mean)) + (reads != "nothing") * first.num_classes
+        dims = first.logits.ndim - 1
+        with reproducible(seed, "weights"):
+            network = make(channels, first.num_classes, **({} if dims == 2 else {"dims": dims}))
+        training = _NetworkTraining(
+            network,
+            Batches(predictions, batch, Augmentation() if augmentation is None else augmentation, seed),
+            lambda logits, image: _seen(logits, image, reads, standardise),
+            rate=lambda step: learning_rate * (1 - step / steps),
+            optimiser=lambda weights: torch.optim.Adam(weights, betas=betas, weight_decay=weight_decay),
+            one_annotator=one_annotator,
+            average=average,
+            seed=seed,
+            devices=SingleDevice() if devices is None else devices,
+        )
+        train(
+            training,
+            steps=steps,
+            seed=seed,
+            name=f"F of {steps} steps of {batch}, {learning_rate=}, {betas=}, {weight_decay=}, {average=}, {reads=}, "
+            f"{one_annotator=}, {augmentation}, {seed=}, {len(predictions)} images, {channels} channels",
+            folder=folder,
+            watch=watch,
+            devices=devices,
+        )
+        return cls(training.average.cpu(), reads=reads, standardise=standardise)
+
+
+class _NetworkTraining:
+    """F, its optimiser and its steps."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        see: Callable[[Tensor, Tensor | None], Tensor],
+        *,
+        rate: Callable[[int], float],
+        optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        one_annotator: bool,
+        average: float,
+        seed: int,
+        devices: Devices,
+    ) -> None:
+        self.plain, self.batches, self.see, self.rate = network, batches, see, rate
+        self.one_annotator, self.keep, self.seed, self.devices = one_annotator, average, seed, devices
+        self.network, self.optimiser = devices.setup(network.train(), optimiser(network.parameters()))
+        self.average = deepcopy(network).eval().requires_grad_(False)
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        """Take one step."""
+        rank, device = self.devices.global_rank, self.devices.device
+        batch = self.batches.draw(number, part=rank, parts=self.devices.world_size)
+        seen, labels = self.see(batch.logits, batch.image).to(device), batch.labels.to(device)
+        if self.one_annotator:
+            labels = chosen_annotator(labels, seeded(self.seed, "annotator", number, rank))[:, None]
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(number)
+        with self.devices.autocast():
+            loss = annotator_cross_entropy(self.network(seen).float(), labels)
+        self.optimiser.zero_grad()
+        self.devices.backward(loss)
+        self.optimiser.step()
+        move_average(self.average, self.plain, keep=self.keep, step=number)
+        return {"cross-entropy": loss.detach()}
+
+    def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
+        """Return nothing: what goes wrong shows in the loss."""
+        return ()
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step needs."""
+        return {
+            "network": self.plain.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        self.plain.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _seen(
+    logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None, reads: str, standardise: Standardise | None
+) -> Float[Tensor, "n j *s"]:
+    parts = []
+    if standardise is not None:
+        if image is None:
+            raise ShapeError(
+                f"expected the image, which F was trained with ({len(standardise.mean)} channels); got none. Pass it, "
+                "or train with_image=False."
+            )
+        parts.append(standardise(image))
+    if reads == "probabilities":
+        parts.append(logits.float().softmax(1))
+    elif reads == "labels":
+        parts.append(F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float())
+    return torch.cat(parts, 1)

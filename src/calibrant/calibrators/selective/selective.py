@@ -1,0 +1,272 @@
+"""Selective scaling: soften the pixels suspected to be mistakes, and leave the others to another calibrator.
+
+Wang, Dongdong et al., "On Calibrating Semantic Segmentation Models: Analyses and An Algorithm", CVPR 2023, eq. (4).
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.calibrators._projections import keep_labels, nearest_with_winner
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks, remark
+from calibrant.calibrators.pixels import Pixels
+from calibrant.calibrators.selective.learnt import LearntSelector
+from calibrant.calibrators.selective.selector import NoSelector, Selector, SelectorQuality, select
+from calibrant.calibrators.temperature import TemperatureScaling, mean_nll, minimum_over_temperatures
+from calibrant.errors import FitError
+from calibrant.predictions import Prediction, Predictions, split
+
+log = logging.getLogger("calibrant")
+
+UNIFORM = 1e10
+"""The paper's temperature that makes all classes alike."""
+
+
+class SelectiveScaling(Calibrator):
+    """Calibrate suspected mistakes in one way and all other pixels in another; the label map stays.
+
+    :param selector: finds the suspected mistakes.
+    :param mistaken: calibrates them.
+    :param others: calibrates all other pixels.
+    :param keep_labels: where a branch changes the argmax, take the nearest distribution in which the raw winner still
+        wins; if false, leave it changed.
+    :param notes: what a fit had to say.
+
+    >>> SelectiveScaling(NoSelector(), TemperatureScaling(1e10), Identity())(torch.tensor([[[1.0], [3.0]]])).squeeze()
+    tensor([1., 3.])
+    """
+
+    def __init__(
+        self,
+        selector: Selector,
+        mistaken: Calibrator,
+        others: Calibrator,
+        keep_labels: bool = True,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(notes)
+        self.selector, self.mistaken, self.others = selector, mistaken, others
+        self.keep_labels = keep_labels
+        self.keeps_labels = keep_labels or (mistaken.keeps_labels and others.keeps_labels)
+
+    @property
+    def quality(self) -> SelectorQuality | None:
+        """How well the selector finds mistakes, if that was measured."""
+        return self.selector.quality
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return the logits of the two branches, pixel by pixel, in float32."""
+        flagged = self.selector(logits, image).unsqueeze(1)
+        hot, cold = _temperature(self.mistaken, logits), _temperature(self.others, logits)
+        if hot is not None and cold is not None:
+            return by_pixel_blocks(lambda z, t: keep_labels(z, z / t), logits, torch.where(flagged, hot, cold))
+        mixed = torch.where(flagged, self.mistaken(logits, image), self.others(logits, image))
+        if not self.keep_labels or (self.mistaken.keeps_labels and self.others.keeps_labels):
+            return mixed
+        return by_pixel_blocks(nearest_with_winner, logits, mixed)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return selector and branches, and whether the label map is kept."""
+        branches = {"mistaken": self.mistaken, "others": self.others}
+        return {"selector": self.selector, **branches, "keep_labels": self.keep_labels}
+
+    @classmethod
+    def fit(
+        cls,
+        predictions: Predictions,
+        *,
+        base: Fit = TemperatureScaling.fit,
+        mistaken: Fit | None = None,
+        others: Fit | None = None,
+        pixels_per_image: int | None = 10_000,
+        epochs: int = 10,
+        seed: int = 0,
+    ) -> "SelectiveScaling":
+        """Return selective scaling, each choice made by negative log-likelihood on held-out images.
+
+        Two thirds of the images train a :class:`LearntSelector` (unlabelled pixels excluded). On the last third
+        are chosen: the temperature of the flagged pixels (its optimum, and 1, 2 and 1e10 as in the paper), and
+        whether the other pixels are calibrated by ``base`` fitted on all pixels or on unflagged pixels only. If none
+        of this beats ``base`` alone on the held-out images, the result flags nothing and is ``base``, with the
+        argmax kept; a note says so. ``base`` itself is fitted on all images, so it is not easily beaten.
+
+        :param base: what must be beaten, and a fit for the other pixels.
+        :param mistaken: a fit for the flagged pixels of the held-out images; by default a temperature is chosen.
+        :param others: a fit for the other pixels; by default ``base``.
+        :param pixels_per_image: pixels drawn of each image to train the selector; None for all of them.
+        :param epochs: of the selector's training.
+        :raises FitError: there are fewer than two images, or no labelled pixel.
+        """
+        kept, held = split(predictions, 2 / 3, seed=seed)
+        whole = base(predictions)
+        try:
+            selector = LearntSelector.fit(
+                Pixels.draw(kept, per_image=pixels_per_image, seed=seed),
+                Pixels.draw(held, per_image=pixels_per_image, seed=seed),
+                epochs=epochs,
+                seed=seed,
+            )
+        except FitError as error:
+            return _base_alone(whole, None, f"No selector could be trained: {error}")
+        selector.quality = quality = SelectorQuality.of(selector, held)
+        if quality.flagged_share in (0.0, 1.0):
+            return _base_alone(whole, quality, "the selector flags all pixels of the held-out images or none.")
+
+        suspects = Flagged(held, selector, True)
+        if mistaken is None:
+            temperature, chosen = _choose_temperature(suspects, pixels_per_image, seed)
+            branch: Calibrator = TemperatureScaling(temperature)
+        else:
+            branch = mistaken(suspects)
+            chosen = f"suspected mistakes get {type(branch).__name__}"
+            temperature = branch.temperature if isinstance(branch, TemperatureScaling) else 1.0
+        either = (
+            whole if others is None else others(predictions),
+            (others or base)(Flagged(predictions, selector, False)),
+        )
+        candidates = [cls(selector, branch, rest) for rest in either]
+        alone = cls(NoSelector(), whole, whole)
+        *scores, to_beat = _nll_of([*candidates, alone], held)
+        best = min(range(len(candidates)), key=scores.__getitem__)
+        compared = f"held-out NLL {scores[best]:.4f} against {to_beat:.4f} of the base alone"
+        if not scores[best] < to_beat:
+            return _base_alone(whole, quality, f"no gain: {compared}.")
+        notes = (f"{chosen}; {compared}", *_warnings(quality, temperature))
+        log.info("selective scaling: %s", notes[0])
+        return cls(selector, branch, either[best], notes=notes)
+
+    @classmethod
+    def fit_as_published(
+        cls,
+        predictions: Predictions,
+        *,
+        base: Fit = Identity.fit,
+        pixels_per_image: int | None = 56 * 56,
+        epochs: int = 40,
+        mistake_weight: float = 2.0,
+        seed: int = 0,
+    ) -> "SelectiveScaling":
+        """Return selective scaling by the published recipe (CVPR 2023, Supp. Table 1, and its released code).
+
+        A selector of hidden widths (c, 2 c, c) is trained with AdamW, learning rate 1e-3, weight decay 1e-6, for 40
+        epochs of batches of 20 maps; the epoch with the lowest loss on a fifth of the images, held out, is kept.
+        Flagged pixels get temperature 1e10 if more than half of the held-out mistakes are found, and 2 if less than
+        35 %; the paper says nothing between, where we take 2. Other pixels keep their logits. Nothing is checked
+        against doing nothing. Unlike the released code, unlabelled pixels are excluded and the argmax is carried.
+
+        :param base: the fit for the other pixels; the paper also combines its method with rivals.
+        :param mistake_weight: the released code repeats each mistake once in a batch (2); the paper says that it does
+            not resample (1).
+        :raises FitError: fewer than two images, no labelled pixel, or pixels all right or all mistaken.
+        """
+        kept, held = split(predictions, min(0.8, 1 - 0.6 / max(1, len(predictions))), seed=seed)
+        pixels = Pixels.draw(kept, per_image=pixels_per_image, seed=seed)
+        c = pixels.logits.shape[0]
+        selector = LearntSelector.fit(
+            pixels,
+            Pixels.draw(held, per_image=pixels_per_image, seed=seed),
+            widths=(c, 2 * c, c),
+            epochs=epochs,
+            learning_rate=1e-3,
+            maps_per_batch=20,
+            anneal=False,
+            patience=None,
+            mistake_weight=mistake_weight,
+            seed=seed,
+        )
+        selector.quality = quality = SelectorQuality.of(selector, held)
+        recall = quality.recall or 0.0
+        temperature = UNIFORM if recall > 0.5 else 2.0
+        rule = f"published rule: {recall:.0%} of the held-out mistakes found, so their temperature is {temperature:g}"
+        if 0.35 <= recall <= 0.5:
+            rule += " (the paper says nothing between 35 % and 50 %)"
+        log.info("selective scaling: %s", rule)
+        notes = (rule, *_warnings(quality, temperature))
+        return cls(selector, TemperatureScaling(temperature), base(predictions), notes=notes)
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """Predictions whose labels count only where a selector flags them, or only where it does not."""
+
+    predictions: Predictions
+    selector: Selector
+    flagged: bool
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.predictions)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Read the images in order."""
+        return map(self._restricted, self.predictions)
+
+    def __getitem__(self, i: int, /) -> Prediction:
+        """Read one image."""
+        return self._restricted(self.predictions[i])
+
+    def _restricted(self, prediction: Prediction) -> Prediction:
+        counted = select(self.selector, prediction.logits, prediction.image) == self.flagged
+        return replace(prediction, labels=torch.where(counted, prediction.labels, IGNORE))
+
+
+def _choose_temperature(flagged: Flagged, pixels_per_image: int | None, seed: int) -> tuple[float, str]:
+    pixels = Pixels.draw(flagged, per_image=pixels_per_image, seed=seed)
+    optimum = 1 / float(minimum_over_temperatures(pixels, seed=seed).point)
+    scores = {temperature: mean_nll(pixels, temperature) for temperature in (optimum, 1.0, 2.0, UNIFORM)}
+    best = min(scores, key=scores.__getitem__)
+    listed = ", ".join(f"{temperature:.3g}: {score:.4f}" for temperature, score in scores.items())
+    return best, f"temperature {best:.4g} for suspected mistakes, by NLL of those held out ({listed})"
+
+
+@torch.no_grad()
+def _nll_of(calibrators: list[Calibrator], predictions: Predictions) -> list[float]:
+    """The mean negative log-likelihood of each calibrator over all labelled pixels, in one reading."""
+    sums, count = [0.0] * len(calibrators), 0
+    for prediction in predictions:
+        image = None if prediction.image is None else prediction.image[None]
+        for number, calibrator in enumerate(calibrators):
+            z = calibrator(prediction.logits[None], image)[0].flatten(1)
+            log_total = z.logsumexp(0)
+            for labels in prediction.labels.flatten(1):
+                valid = labels != IGNORE
+                at_label = z.gather(0, labels.clamp_min(0)[None].long())[0]
+                sums[number] += float((log_total - at_label)[valid].sum(dtype=torch.float64))
+        count += int((prediction.labels != IGNORE).sum())
+    return [total / count if count else math.nan for total in sums]
+
+
+def _base_alone(whole: Calibrator, quality: SelectorQuality | None, why: str) -> SelectiveScaling:
+    note = remark(f"selective scaling falls back to its base alone: {why}")
+    return SelectiveScaling(NoSelector(quality), whole, whole, notes=(note,))
+
+
+def _warnings(quality: SelectorQuality, temperature: float) -> tuple[str, ...]:
+    if temperature < 2 or not quality.uniform_is_harmful:
+        return ()
+    assert quality.flagged_accuracy is not None
+    assert quality.flagged_confidence is not None
+    return (
+        remark(
+            f"a large temperature is harmful for the flagged pixels: {quality.flagged_accuracy:.0%} of them are right "
+            f"at a mean confidence of {quality.flagged_confidence:.0%}, and flattening them (here by {temperature:g}) "
+            f"helps only below {(quality.flagged_confidence + 1 / quality.num_classes) / 2:.0%}. "
+            "SelectiveScaling.fit chooses the temperature on held-out images."
+        ),
+    )
+
+
+def _temperature(calibrator: Calibrator, like: Tensor) -> Tensor | None:
+    """The temperature of a calibrator that is nothing but one."""
+    if isinstance(calibrator, TemperatureScaling):
+        return calibrator.divisor
+    if isinstance(calibrator, Identity):
+        return torch.ones((), device=like.device)
+    return None

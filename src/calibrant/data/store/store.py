@@ -1,0 +1,225 @@
+"""Predictions on disk or in a bucket, read one image at a time.
+
+A store is a folder: one safetensors file an image, and ``manifest.json``, which says what the predictions are and lists
+the images. Logits may be stored at the network's own stride; reading upsamples them to the labels. Why this form and
+not zarr or HDF5: an image is written three times faster than by any of them, image sizes may differ, nothing is
+pickled, and an interrupted write is resumed file by file.
+
+Only one program may write to a store at a time; any number may read.
+"""
+
+import operator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from calibrant._check import check_choice
+from calibrant._shapes import Int, Tensor
+from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, digest, opened
+from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
+from calibrant.data.store._place import Place
+from calibrant.data.store._writing import write
+from calibrant.data.strided import StridedPrediction
+from calibrant.errors import ShapeError, StoreError
+from calibrant.predictions import Prediction
+
+__all__ = ["Provenance", "StoredPredictions", "write_store"]
+
+
+def write_store(
+    predictions: Iterable[Prediction | StridedPrediction],
+    url: str | os.PathLike[str],
+    *,
+    provenance: Provenance | None = None,
+    dtype: str | None = None,
+    with_images: bool = True,
+    overwrite: bool = False,
+) -> "StoredPredictions":
+    """Write predictions, one image at a time, and return them as stored.
+
+    An interrupted write leaves whole images only, and the same call goes on with it: a source that has ``keys`` (a
+    sequence of names, as ``StoredPredictions`` and ``FolderPredictions`` have) is asked for the missing images alone;
+    any other is read from its start, and what is there already must have the same numbers. A call for a finished store
+    with the same images and settings does nothing. An interrupted ``overwrite=True`` is resumed without it.
+
+    :param predictions: any source, or iterable; ``StridedPrediction`` stores logits at the network's own stride.
+    :param url: a path, or an address that fsspec can reach.
+    :param dtype: float16, bfloat16 or float32 for the logits; None stores them as they come. Narrowing may make
+        logits of a pixel equal that were not.
+    :param with_images: keep the images too, where the source has them.
+    :param overwrite: remove a store that is there, and start anew.
+    :raises StoreError: other files, settings or images are there; the disk is full; two images have one key.
+    :raises ShapeError, LogitsError, LabelError: an image cannot be used.
+    :raises MethodError: there is no such dtype.
+
+    >>> import torch
+    >>> made = Prediction("a", torch.randn(3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long))
+    >>> write_store([made], "memory://doctest/writing", dtype="float16")
+    StoredPredictions('memory://doctest/writing'): 1 images, 3 classes
+    """
+    if dtype is not None:
+        check_choice(dtype, DTYPES, "dtype")
+    place = Place(url)
+    if overwrite and isinstance(predictions, StoredPredictions) and place.is_same_as(Place(predictions.url)):
+        raise StoreError(f"{place.url}: expected another folder than the one read from, which overwriting would empty.")
+    write(predictions, place, Settings(dtype, with_images, provenance or Provenance()), overwrite=overwrite)
+    return StoredPredictions(url)
+
+
+class StoredPredictions:
+    """The predictions of a finished store. Opening reads the manifest alone; images are read when asked for.
+
+    :param url: a path, or an address that fsspec can reach.
+    :raises StoreError: there is no finished store, or it was written by a newer version.
+
+    >>> import torch
+    >>> made = Prediction("a", torch.randn(3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long))
+    >>> stored = write_store([made], "memory://doctest/reading", provenance=Provenance(model="by hand"))
+    >>> len(stored), stored.keys, stored.num_classes, stored.provenance.model
+    (1, ('a',), 3, 'by hand')
+    >>> torch.equal(stored[0].logits, made.logits)
+    True
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self._place = Place(url)
+        _check_finished(self._place)
+        self._manifest = Manifest.read(self._place)
+
+    def __repr__(self) -> str:
+        return f"StoredPredictions({self.url!r}): {len(self)} images, {self.num_classes} classes"
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self._place.url
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the images, in order; known without reading any."""
+        return tuple(entry.key for entry in self._manifest.entries)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Which model, data, resolution, class names and rule for unlabelled pixels."""
+        return self._manifest.settings.provenance
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a class; empty if nobody said."""
+        return tuple(self.provenance.class_names)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self._manifest.num_classes
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._manifest.entries)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Read the images in order, holding none but the one handed out."""
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int, /) -> Prediction:
+        """Read one image: logits as stored, or upsampled to the labels in float32.
+
+        :raises StoreError: the file is missing or damaged.
+        :raises IndexError: there are not so many images.
+        """
+        return self.strided(i).upsampled()
+
+    def strided(self, i: int) -> StridedPrediction:
+        """Read one image as it is stored, the logits at the network's own stride."""
+        entry = self._entry(i)
+        with opened(self._place, entry) as read:
+            image = decode_image(read("image")) if "image" in entry.tensors else None
+            labels = decode_labels(read("labels"), entry)
+            corners = bool(entry.upsampling.get("align_corners", False))
+            return StridedPrediction(entry.key, read("logits"), labels, image, corners)
+
+    def labels(self, i: int) -> Int[Tensor, "a *s"]:
+        """Read the labels of one image alone."""
+        entry = self._entry(i)
+        with opened(self._place, entry) as read:
+            return decode_labels(read("labels"), entry)
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Return the space of one image, ``*s``, without reading it."""
+        return tuple(self._entry(i).tensors["labels"]["shape"][1:])
+
+    def crop(self, i: int, window: Sequence[slice]) -> Prediction:
+        """Read a window of one image, one slice for each axis of space, in steps of one.
+
+        Of a local file only the window is read. Logits at a smaller stride are read whole (they are small) and
+        upsampled before the window is cut, so that a window always equals the same part of the whole.
+
+        :raises ShapeError: not one slice for each axis.
+
+        >>> import torch
+        >>> made = Prediction("a", torch.randn(3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long))
+        >>> stored = write_store([made], "memory://doctest/crop")
+        >>> torch.equal(stored.crop(0, (slice(1, 3), slice(None))).logits, made.logits[:, 1:3])
+        True
+        """
+        entry, space = self._entry(i), self.shape(i)
+        if len(window) != len(space) or any(s.step not in (None, 1) for s in window):
+            raise ShapeError(
+                f"image {entry.key!r}: expected one slice for each of the axes {space}, in steps of one; got {window}. "
+                "Leave an axis whole with slice(None)."
+            )
+        bounds = [s.indices(size) for s, size in zip(window, space, strict=True)]
+        cut = tuple(slice(begin, max(begin, end)) for begin, end, _ in bounds)
+        if entry.upsampling["mode"] != "none":
+            whole = self[i]
+            image = None if whole.image is None else whole.image[(slice(None), *cut)]
+            return Prediction(entry.key, whole.logits[(slice(None), *cut)], whole.labels[(slice(None), *cut)], image)
+        with opened(self._place, entry) as read:
+            image = decode_image(read("image", cut)) if "image" in entry.tensors else None
+            return Prediction(entry.key, read("logits", cut), decode_labels(read("labels", cut), entry), image)
+
+    def verify(self) -> None:
+        """Read every file and compare its content with the checksum in the manifest.
+
+        Reading checks sizes and headers only, which finds files that are missing or cut off; this finds single bytes
+        that have changed.
+
+        :raises StoreError: naming the first file that differs.
+        """
+        for entry in self._manifest.entries:
+            with opened(self._place, entry) as read:
+                tensors = {name: read(name) for name in entry.tensors}
+            if digest(tensors) != entry.sha256:
+                raise StoreError(
+                    f"{self._place.name(entry.file)}: expected the content with checksum {entry.sha256[:12]}…; it has "
+                    "changed since it was written. Copy the file again, or write the store again with overwrite=True."
+                )
+
+    def _entry(self, i: int) -> Entry:
+        number = operator.index(i)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"image {number} of {len(self)} in {self.url}")
+        return self._manifest.entries[number]
+
+
+def _check_finished(place: Place) -> None:
+    """Raise unless there is a manifest, saying what is there instead."""
+    if place.is_file():
+        raise StoreError(f"{place.url}: expected the folder of a store; got a file. Give the folder that it lies in.")
+    files = place.sizes()
+    if MANIFEST in files:
+        return
+    if PARTIAL in files:
+        expected = read_json(place, PARTIAL).get("expected")
+        whole = sum(file.endswith(SUFFIX) for file in files)
+        raise StoreError(
+            f"{place.url}: expected a finished store; writing it was interrupted after {whole} "
+            f"of {expected or 'an unknown number of'} images. Run the command that wrote it again: it resumes."
+        )
+    if not place.is_folder():
+        raise StoreError(f"{place.url}: expected a store of predictions; there is no such folder. Check the path.")
+    raise StoreError(
+        f"{place.url}: expected a store of predictions, a folder with {MANIFEST}; there is none. Make a store "
+        "with calibrant.data.write_store, or read a folder of arrays with calibrant.data.open_folder "
+        "(command line: calibrant import)."
+    )

@@ -1,0 +1,55 @@
+"""What version 0.1.0 wrote still opens and answers as it did.
+
+``version1/`` was written by the code of commit ea0df81: the first three streets of ``calibrant demo``, cropped to
+64 x 64 (float16 logits of the small U-Net that the demo trains), calibrators of every kind fitted to other streets, two
+samplers, a measurement, and what each calibrator made of every fourth pixel of the first image.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from calibrant.calibrators import load
+from calibrant.data import StoredPredictions
+from calibrant.evaluation import tally
+from calibrant.metrics import Measurement, load_measurement
+from calibrant.samplers import load_sampler
+
+OLD = Path(__file__).with_name("version1")
+CALIBRATORS = sorted(path.name for path in (OLD / "calibrators").iterdir())
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    stored = StoredPredictions(OLD / "store")
+    stored.verify()
+    return list(stored)
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_an_old_calibrator_opens_and_answers_as_it_did(name, predictions):
+    calibrator, first = load(OLD / "calibrators" / name), predictions[0]
+    expected = load_file(OLD / "calibrated.safetensors")[name]
+    with torch.no_grad():
+        found = calibrator(first.logits[None], first.image[None])[0, :, ::4, ::4]
+    torch.testing.assert_close(found.log_softmax(0), expected.log_softmax(0), rtol=1e-4, atol=1e-4)
+    if calibrator.keeps_labels:
+        assert torch.equal(found.argmax(0), first.logits[:, ::4, ::4].argmax(0))
+
+
+@pytest.mark.parametrize("name", ["independent", "copula"])
+def test_an_old_sampler_opens(name, predictions):
+    sampler = load_sampler(OLD / "samplers" / name)
+    drawn = sampler.sample(predictions[0].logits[None], num_samples=2, generator=torch.Generator())
+    assert drawn.shape == (2, 1, *predictions[0].labels.shape[1:])
+
+
+def test_an_old_measurement_opens_and_its_numbers_have_not_moved(predictions):
+    measured, facts = load_measurement(OLD / "measurement.safetensors")
+    again = tally(Measurement.of, predictions)
+    assert facts == {"source": "store"}
+    assert measured.keys == again.keys
+    for one, other in zip(measured.columns(), again.columns(), strict=True):
+        torch.testing.assert_close(one, other)

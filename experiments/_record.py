@@ -1,11 +1,12 @@
 """Keeping what an experiment found, with what is needed to find it again."""
 
 import json
-import os
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from calibrant._files import replacing
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -14,10 +15,8 @@ def record(name: str, config: Any, seconds: float, figures: dict[str, Any], fold
     """Write ``<name>.json`` into ``results/``, or another folder: figures, configuration, commit and time."""
     about = {"commit": _commit(), "seconds": round(seconds), "config": asdict(config)}
     path = folder / f"{name}.json"
-    temporary = path.with_suffix(".tmp")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(about | figures, indent=1, default=str) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(about | figures, indent=1, default=str) + "\n")
     return path
 
 

@@ -7,7 +7,6 @@ digest of the tensors, so that halves of two saves are never put together.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from calibrant._check import check_choice
+from calibrant._files import replacing
 from calibrant._shapes import Tensor
 from calibrant.errors import MethodError, StoreError
 
@@ -64,9 +64,10 @@ class Storage:
         data = save_tensors(tensors)
         text = json.dumps({"format": FORMAT, "digest": hashlib.sha256(data).hexdigest(), self.what: stored}, indent=2)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / self.tensors, data)
-            _replace(folder / self.json, (text + "\n").encode())
+            with replacing(folder / self.tensors) as temporary:
+                temporary.write_bytes(data)
+            with replacing(folder / self.json) as temporary:
+                temporary.write_bytes((text + "\n").encode())
         except OSError as error:
             raise StoreError(f"{folder}: expected to write a {self.what}; {error}. Choose another folder.") from error
 
@@ -154,18 +155,3 @@ class Storage:
             assert isinstance(thing, nn.Module)
             thing.load_state_dict({key: self._decode(part, tensors) for key, part in stored["weights"].items()})
         return thing
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name beside it, then give it its name: it is whole or not there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

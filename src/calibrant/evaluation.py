@@ -4,7 +4,6 @@ An image without labelled pixels has no score. It gets no row; ``left_out`` of t
 """
 
 import math
-import zlib
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Int, Tensor
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import InputError, ShapeError
@@ -69,7 +69,7 @@ def draw_hypotheses(
     seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
     for prediction in predictions:
         prediction = with_logits(prediction, calibrated(prediction, calibrator))
-        own = torch.Generator(generator.device).manual_seed(zlib.crc32(prediction.key.encode(), seed))
+        own = generator_for(seed, prediction.key, device=generator.device)
         image = None if prediction.image is None else prediction.image[None]
         drawn = sampler.sample(prediction.logits[None], image, num_samples=num_samples, generator=own)
         yield prediction, drawn[:, 0]

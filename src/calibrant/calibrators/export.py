@@ -5,11 +5,11 @@ import logging
 import os
 import warnings
 from collections.abc import Generator
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from calibrant._files import replacing
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.errors import StoreError
@@ -57,8 +57,6 @@ def export_onnx(
     example = torch.zeros(2, channels, *space) if example is None else example
     wrapped = _Probabilities(calibrator, model).eval()
     dynamic = {0: torch.export.Dim.DYNAMIC} | {2 + axis: torch.export.Dim.DYNAMIC for axis in range(spatial_dims)}
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
@@ -72,13 +70,10 @@ def export_onnx(
                 verbose=False,
             )
         assert program is not None  # dynamo=True returns one
-        path.parent.mkdir(parents=True, exist_ok=True)
-        program.save(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            program.save(temporary)
     except OSError as error:
         raise StoreError(f"{path}: expected to write an ONNX file; {error}. Choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 """Pixels drawn from many images, in memory: what small fits are made from."""
 
-import zlib
 from dataclasses import dataclass
 
 import torch
 
+from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.errors import FitError
 from calibrant.predictions import Predictions
@@ -49,8 +49,7 @@ class Pixels:
             flat = prediction.labels.flatten()
             labelled = torch.nonzero(flat != IGNORE).squeeze(1)
             if len(labelled) > per_image:
-                # torch's generator looks at the low 32 bits of its seed alone.
-                generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
+                generator = generator_for(seed, prediction.key)
                 chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
                 labelled = labelled[chosen.to(labelled.device)]
             columns = prediction.logits.flatten(1)

@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from calibrant._files import replacing
+
 console = Console(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
 aside = Console(stderr=True)
 
@@ -110,9 +112,6 @@ class WithProgress:
 def write_json(value: Any, path: Path) -> None:
     """Write JSON whole or not at all."""
     import json
-    import os
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

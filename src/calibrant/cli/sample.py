@@ -57,18 +57,18 @@ def sample(
 
 
 def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
-    """Write the arrays of one image under a temporary name, then give them theirs."""
-    import os
+    """Write the arrays of one image, whole or not at all."""
     from urllib.parse import quote
 
     import numpy as np
 
+    from calibrant._files import replacing
+
     name = f"{quote(key, safe=' ')}.npz"
     small = np.uint8 if int(maps.max()) < 256 else np.int32
-    temporary = folder / f".{name}.tmp"
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, hypotheses=maps.numpy().astype(small), entropy=entropy.numpy().astype(np.float32))
-    os.replace(temporary, folder / name)
+    arrays = {"hypotheses": maps.numpy().astype(small), "entropy": entropy.numpy().astype(np.float32)}
+    with replacing(folder / name) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def _tell(distances: Any, num_samples: int, console: Any) -> None:

@@ -11,7 +11,6 @@ weights.
 
 import itertools
 import math
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from calibrant._check import check_labels
+from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.predictions import Example, Examples
@@ -144,7 +144,7 @@ class FlippedExamples:
         example = self.examples[i]
         if len(example.labels) != 1:
             raise LabelError(f"{example.key}: expected one clean label map; got {len(example.labels)}.")
-        generator = torch.Generator().manual_seed(zlib.crc32(example.key.encode(), self.seed))
+        generator = generator_for(self.seed, example.key)
         drawn = self.flips.draw(example.labels[0], self.num_draws, generator=generator)
         return Example(example.key, example.image, drawn)
 

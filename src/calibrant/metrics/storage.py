@@ -1,7 +1,6 @@
 """Measurements on disk: every figure of a report can be drawn again from a small file."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from calibrant._files import replacing
 from calibrant._shapes import Tensor
 from calibrant.errors import DataError
 from calibrant.metrics.measurement import Measurement
@@ -24,15 +24,10 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
 
     :param facts: what JSON can hold; comes back from ``load_measurement``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"version": _VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        save_file(dict(_named(measurement)), temporary, {"format": _FORMAT, "about": json.dumps(about)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = {"format": _FORMAT, "about": json.dumps(about)}
+    with replacing(path) as temporary:
+        save_file(dict(_named(measurement)), temporary, content)
 
 
 def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:

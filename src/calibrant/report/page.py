@@ -10,6 +10,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import calibrant
+from calibrant._files import replacing
 from calibrant.errors import InputError
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import SCORES, Measurement
@@ -72,12 +73,8 @@ def write_page(
         scores=scores,
         notes=notes,
     )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
 
 

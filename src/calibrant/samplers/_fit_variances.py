@@ -1,11 +1,11 @@
 """How much noise is shared at which level: a search over shares that add up to one, judged by a proper score."""
 
 import logging
-import zlib
 from collections.abc import Sequence
 
 import torch
 
+from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import FitError, InputError
@@ -102,7 +102,7 @@ def _energy_scores(
 ) -> Float[Tensor, " points"]:
     """Return the energy score of one image at each point, all from the same fields."""
     logits = calibrated(prediction, calibrator)[None].float()
-    generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
+    generator = generator_for(seed, prediction.key)
     log_probs = logits.log_softmax(1)
     blocks = list(Fields(logits, tuple(levels)).draw(num_samples, generator))
     scores = []

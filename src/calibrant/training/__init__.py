@@ -1,12 +1,12 @@
 """Long trainings: batches that depend on a seed and a step alone, a loop that stops and goes on exactly, devices."""
 
+from calibrant._random import reproducible, seeded
 from calibrant.training.annotators import annotator_cross_entropy, chosen_annotator
 from calibrant.training.augment import Augmentation
 from calibrant.training.average import move_average
 from calibrant.training.batches import Batch, Batches
 from calibrant.training.devices import Devices, SingleDevice, open_fabric
 from calibrant.training.loop import Trainee, Watch, train
-from calibrant.training.seeds import reproducible, seeded
 from calibrant.training.segmenter import train_segmenter
 from calibrant.training.standardise import Standardise
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from calibrant._random import seeded
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Prediction, Predictions
 from calibrant.training.augment import Augmentation
-from calibrant.training.seeds import seeded
 
 
 @dataclass(frozen=True)

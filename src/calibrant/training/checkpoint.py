@@ -1,37 +1,26 @@
 """The state of a training in one file: whole or not there, and of that training or refused."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from calibrant._files import replacing
 from calibrant.errors import StoreError
 
 NAME = "checkpoint.pt"
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state under a temporary name, then give it its name.
+    """Write a state, whole or not at all.
 
     :raises StoreError: it cannot be written.
     """
-    temporary = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{NAME}.")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(folder / NAME) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / NAME)
-        temporary = None
     except OSError as error:
         raise StoreError(f"{folder}: expected to write a checkpoint; {error}. Make room, or choose another.") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def read_checkpoint(folder: Path, of: str) -> dict[str, Any] | None:

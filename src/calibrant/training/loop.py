@@ -1,6 +1,6 @@
 """The loop around the steps of a long training: progress, checkpoints, Ctrl-C, and trouble told in words.
 
-Every step draws from generators seeded by the seed and its number (:mod:`calibrant.training.seeds`), so a training that
+Every step draws from generators seeded by the seed and its number (:mod:`calibrant._random`), so a training that
 was stopped and goes on from its checkpoint ends, on a CPU, with bit-identical weights.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
+from calibrant._random import reproducible
 from calibrant._shapes import Tensor
 from calibrant.errors import FitError
 from calibrant.training.checkpoint import read_checkpoint, write_checkpoint
 from calibrant.training.devices import Devices, SingleDevice
-from calibrant.training.seeds import reproducible
 
 log = logging.getLogger("calibrant")
 

@@ -1,12 +1,12 @@
 """Labelled pixels with what lies around them: drawn from predictions, and judged."""
 
 import logging
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.correctness.features import NAMES, context_of
@@ -99,7 +99,7 @@ def draw(predictions: Predictions, base: Calibrator, per_image: int | None, seed
         labelled = torch.nonzero(flat != IGNORE).squeeze(1)
         if len(labelled) == 0:
             continue
-        generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), seed))
+        generator = generator_for(seed, prediction.key)
         chosen = labelled[torch.randperm(len(labelled), generator=generator)[:count].to(labelled.device)]
         image = None if prediction.image is None else prediction.image[None]
         logits = base(prediction.logits[None], image)

@@ -14,13 +14,13 @@ carries what the oracle flags as their image.
 torch.Size([1, 3, 12, 16])
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Tensor
 from calibrant.calibrators.selective.selector import Selector
 from calibrant.errors import InputError
@@ -86,7 +86,7 @@ class OraclePredictions:
         labels = prediction.labels
         labelled = (labels != IGNORE).any(0)
         right = (prediction.logits.argmax(0) == labels).any(0)
-        generator = torch.Generator().manual_seed(zlib.crc32(prediction.key.encode(), self.seed))
+        generator = generator_for(self.seed, prediction.key)
         order = torch.rand(labelled.shape, generator=generator).to(labels.device)
         flags = torch.zeros_like(order)
         for among, rate in ((labelled & ~right, self.detection_rate), (labelled & right, self.false_alarm_rate)):

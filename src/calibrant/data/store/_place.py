@@ -7,6 +7,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from calibrant._files import remove_leftovers, replacing
 from calibrant.errors import StoreError
 
 
@@ -74,26 +75,16 @@ class Place:
         return self._fs.cat_file(self._path(file), start=start, end=end)
 
     def write(self, file: str, content: bytes) -> None:
-        """Write a file whole or not at all: under another name first, then renamed; in a bucket in one go.
+        """Write a file whole or not at all: on a disk by renaming, in a bucket by a single request.
 
         :raises OSError: the disk is full, or may not be written to; nothing is left behind.
         """
-        self._fs.makedirs(self._root, exist_ok=True)
-        if not self.is_local:
+        if self.is_local:
+            with replacing(self.local_path(file)) as temporary:
+                temporary.write_bytes(content)
+        else:
+            self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(self._path(file), content)
-            return
-        path = self.local_path(file)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())  # so that not even a power cut leaves a name without its content
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
 
     def remove(self, file: str) -> None:
         """Remove a file; nothing happens if there is none."""
@@ -103,8 +94,7 @@ class Place:
     def sweep(self) -> None:
         """Remove the temporary files of a write that was killed."""
         if self.is_local:
-            for path in Path(self._root).glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+            remove_leftovers(self._root)
 
     def _path(self, file: str) -> str:
         return f"{self._root.rstrip('/')}/{file}"

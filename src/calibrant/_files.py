@@ -1,6 +1,7 @@
 """Writing a file whole or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Generator
@@ -56,10 +57,15 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 def _fsync_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, where the system can: Windows opens no folder, and some file systems refuse."""
-    with contextlib.suppress(OSError):
+    """Bring a renaming to the disk. Windows opens no folder, and some file systems cannot do it for folders."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

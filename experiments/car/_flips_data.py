@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calibrant.data import CAMVID_FLIPS, ClassFlips, FlippedExamples, StreetScenes, camvid
+from calibrant.data import CAMVID_FLIPS, ClassFlips, StreetScenes, camvid, with_class_flips
 from calibrant.models import ModelPredictions, train_segmenter
 from calibrant.networks import SmallUNet
 from calibrant.predictions import Example, Prediction, from_probabilities
@@ -99,7 +99,7 @@ class Scenes:
         :param num_draws: flipped label maps as labels; 0 for the clean one.
         """
         examples = self.examples(split, every)
-        drawn = FlippedExamples(examples, self.flips, num_draws=num_draws, seed=self.seed) if num_draws else examples
+        drawn = with_class_flips(examples, self.flips, num_draws=num_draws, seed=self.seed) if num_draws else examples
         if source == "trained":
             box = ModelPredictions(self.black_box(folder), examples, batch_size=8)
             logits = [self._widened(p.logits) for p in box]

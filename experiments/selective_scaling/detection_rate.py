@@ -17,12 +17,12 @@ from matplotlib.axes import Axes
 from calibrant.calibrators import (
     Calibrator,
     Identity,
-    OraclePredictions,
     OracleSelector,
     SelectiveScaling,
     SelectorQuality,
     TemperatureScaling,
     calibrated,
+    oracle_predictions,
 )
 from calibrant.evaluation import tally
 from calibrant.metrics import CalibrationBins, expected_calibration_error
@@ -58,7 +58,7 @@ class Config(Study):
 
 def error(predictions: Predictions, rate: float, false_alarm_rate: float = 0.0) -> float:
     """Return the image-wise ECE where an oracle makes a share of the pixels uniform."""
-    flagged = OraclePredictions(predictions, rate, false_alarm_rate)
+    flagged = oracle_predictions(predictions, rate, false_alarm_rate)
     scaling = SelectiveScaling(OracleSelector(), TemperatureScaling(1e10), Identity())
     return float(expected_calibration_error(tally(CalibrationBins.of, flagged, scaling)).mean())
 

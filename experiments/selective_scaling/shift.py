@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calibrant.data import Corrupted
+from calibrant.data import corrupted
 from calibrant.data.sets.camvid import DUSK, drive
 from calibrant.evaluation import Comparison
 from calibrant.metrics import SCORES
@@ -57,7 +57,7 @@ def sources(config: Config) -> Iterator[Source]:
         IN_PLACE: day,
         "dusk": frames(config.recipe, "lighting_dusk_all")[:: config.every],
         **{
-            f"{name} {strength}": Corrupted(day, name, strength=strength, seed=0)
+            f"{name} {strength}": corrupted(day, name, strength=strength, seed=0)
             for name, strength in config.corruptions.items()
         },
         "KITTI": kitti_frames(config.recipe, config.kitti, 2 * config.every),

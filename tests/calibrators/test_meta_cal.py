@@ -9,13 +9,13 @@ from sklearn.isotonic import IsotonicRegression
 from calibrant.calibrators import (
     EntropyAbove,
     MetaCal,
-    OraclePredictions,
     OracleSelector,
     SelectiveScaling,
     SelectorQuality,
     TemperatureScaling,
     VectorScaling,
     load,
+    oracle_predictions,
     save,
 )
 from calibrant.calibrators.pixels import Pixels
@@ -116,7 +116,7 @@ def test_what_cannot_be_learnt():
 
 def quality(detection_rate, false_alarm_rate=0.0, num_annotators=1):
     predictions = toy_predictions(num_images=3, size=(20, 30), num_annotators=num_annotators)
-    oracle = OraclePredictions(predictions, detection_rate, false_alarm_rate)
+    oracle = oracle_predictions(predictions, detection_rate, false_alarm_rate)
     return SelectorQuality.of(OracleSelector(), oracle)
 
 
@@ -133,12 +133,12 @@ def test_the_oracle_finds_what_it_is_told_to(rate):
 
 def test_what_is_found_at_a_low_rate_is_found_at_a_high_one():
     predictions = toy_predictions(num_images=2, num_annotators=2)
-    low, high = (OraclePredictions(predictions, rate, seed=4)[1].image for rate in (0.2, 0.7))
+    low, high = (oracle_predictions(predictions, rate, seed=4)[1].image for rate in (0.2, 0.7))
     assert bool((high >= low).all())
     assert float(high.sum()) > float(low.sum()) > 0
-    assert not torch.equal(low, OraclePredictions(predictions, 0.2, seed=5)[1].image)
+    assert not torch.equal(low, oracle_predictions(predictions, 0.2, seed=5)[1].image)
     void = (predictions[1].labels == IGNORE).all(0)
-    assert not bool(OraclePredictions(predictions, 1.0, 1.0)[1].image[0][void].any())
+    assert not bool(oracle_predictions(predictions, 1.0, 1.0)[1].image[0][void].any())
 
 
 def test_more_found_mistakes_are_better_calibrated():
@@ -147,7 +147,7 @@ def test_more_found_mistakes_are_better_calibrated():
     gaps = []
     for rate in (0.0, 0.5, 1.0):
         wrong_confidence = []
-        for p in OraclePredictions(predictions, rate):
+        for p in oracle_predictions(predictions, rate):
             confidence = scaling(p.logits[None], p.image[None]).softmax(1).amax(1)[0]
             wrong = (p.logits.argmax(0) != p.labels[0]) & (p.labels[0] != IGNORE)
             wrong_confidence.append(confidence[wrong])
@@ -156,10 +156,10 @@ def test_more_found_mistakes_are_better_calibrated():
 
 
 def test_an_oracle_needs_its_predictions():
-    with pytest.raises(InputError, match="OraclePredictions"):
+    with pytest.raises(InputError, match="oracle_predictions"):
         OracleSelector()(torch.zeros(1, 3, 4))
     with pytest.raises(InputError, match="between 0 and 1"):
-        OraclePredictions(toy_predictions(), 1.5)
+        oracle_predictions(toy_predictions(), 1.5)
 
 
 def test_entropy_selector_flags_the_uncertain():

@@ -19,8 +19,9 @@ from calibrant.calibrators import (
 from calibrant.calibrators import selective as module
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.learnt import _folded, _network, floored_log_softmax
+from calibrant.calibrators.selective.selective import LabelsWhere
 from calibrant.errors import FitError
-from calibrant.predictions import IGNORE, Prediction, split
+from calibrant.predictions import IGNORE, Mapped, Prediction, split
 from calibrant.testing import toy_predictions
 
 
@@ -137,7 +138,7 @@ def test_the_validated_fit_beats_its_base_where_mistakes_can_be_seen(fitted):
 
 def test_the_chosen_temperature_is_the_best_of_all(fitted):
     held = split(two_faced(), 2 / 3, seed=0)[1]
-    flagged = module.Flagged(held, fitted.selector, True)
+    flagged = Mapped(held, LabelsWhere(fitted.selector, True))
     for factor in (0.7, 1.5, 1e9):
         other = TemperatureScaling(fitted.mistaken.temperature * factor)
         assert mean_nll(fitted.mistaken, flagged) < mean_nll(other, flagged)
@@ -145,7 +146,7 @@ def test_the_chosen_temperature_is_the_best_of_all(fitted):
 
 def test_flagged_predictions_restrict_the_labels():
     predictions = toy_predictions()
-    on, off = (module.Flagged(predictions, ClassZero(), flag) for flag in (True, False))
+    on, off = (Mapped(predictions, LabelsWhere(ClassZero(), flag)) for flag in (True, False))
     for p, a, b in zip(predictions, on, off, strict=True):
         zero = (p.logits.argmax(0) == 0)[None]
         assert torch.equal(a.labels, torch.where(zero, p.labels, IGNORE))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from calibrant._shapes import IGNORE
-from calibrant.data import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, FlippedExamples
+from calibrant.data import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, with_class_flips
 from calibrant.errors import InputError, LabelError
 from calibrant.metrics import (
     FlipCounts,
@@ -85,15 +85,15 @@ def test_published_floor_of_a_perfect_sampler():
 
 def test_flipped_examples_depend_on_seed_and_key_alone():
     clean = [Example(key, torch.zeros(3, 12, 20), scene(i)[None]) for i, key in enumerate("abc")]
-    flipped = FlippedExamples(clean, CITYSCAPES_FLIPS, num_draws=8, seed=1)
-    again = FlippedExamples(clean[::-1], CITYSCAPES_FLIPS, num_draws=8, seed=1)
-    other = FlippedExamples(clean, CITYSCAPES_FLIPS, num_draws=8, seed=2)
+    flipped = with_class_flips(clean, CITYSCAPES_FLIPS, num_draws=8, seed=1)
+    again = with_class_flips(clean[::-1], CITYSCAPES_FLIPS, num_draws=8, seed=1)
+    other = with_class_flips(clean, CITYSCAPES_FLIPS, num_draws=8, seed=2)
     assert [example.key for example in flipped] == ["a", "b", "c"]
     assert torch.equal(flipped[0].labels, again[2].labels)
     assert not torch.equal(flipped[0].labels, other[0].labels)
     assert torch.equal(CITYSCAPES_FLIPS.undone(flipped[1].labels), clean[1].labels.expand(8, -1, -1))
     with pytest.raises(LabelError, match="one clean label map; got 8"):
-        FlippedExamples(flipped, CITYSCAPES_FLIPS, seed=0)[0]
+        with_class_flips(flipped, CITYSCAPES_FLIPS, seed=0)[0]
 
 
 def test_flips_that_cannot_be_are_told():

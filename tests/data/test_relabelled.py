@@ -12,7 +12,7 @@ from calibrant.data import (
     COCO_STUFF_TO_COMMON,
     SYNTHIA_TO_CITYSCAPES,
     LabelMap,
-    Relabelled,
+    relabelled,
 )
 from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.predictions import Example, Prediction, Predictions
@@ -62,22 +62,22 @@ def test_wrong_maps_and_logits_are_told():
     with pytest.raises(ShapeError, match=r"logits of 4 classes, a, …; got 3"):
         MAP.logits(logits(3))
     with pytest.raises(LabelError, match=r"expected a map .* got none"):
-        Relabelled([])
+        relabelled([])
     with pytest.raises(LabelError, match=r"into the same classes; got 11 classes .* and 19 classes"):
-        Relabelled([], labels=CITYSCAPES_TO_CAMVID, logits=SYNTHIA_TO_CITYSCAPES)
+        relabelled([], labels=CITYSCAPES_TO_CAMVID, logits=SYNTHIA_TO_CITYSCAPES)
 
 
 def test_a_source_is_relabelled_when_read():
     labels = torch.tensor([[[0, 1, 3]]])
-    predictions = Relabelled([Prediction("k", logits(4, (1, 3)), labels)], labels=MAP, logits=MAP)
+    predictions = relabelled([Prediction("k", logits(4, (1, 3)), labels)], labels=MAP, logits=MAP)
     assert isinstance(predictions, Predictions)
     assert (predictions.keys, predictions.class_names, predictions.num_classes) == (("k",), ("x", "y", "none"), 3)
     assert predictions[0].checked().labels.tolist() == [[[0, 1, IGNORE]]]
     examples = [Example("k", torch.zeros(3, 1, 3), labels)]
-    assert [e.labels.tolist() for e in Relabelled(examples, labels=MAP)] == [[[[0, 1, IGNORE]]]]
+    assert [e.labels.tolist() for e in relabelled(examples, labels=MAP)] == [[[[0, 1, IGNORE]]]]
     with pytest.raises(InputError, match=r"k: expected a prediction; got an example without logits"):
-        Relabelled(examples, logits=MAP)[0]
-    only = Relabelled([Prediction("k", logits(4, (1, 3)), labels)], logits=MAP)
+        relabelled(examples, logits=MAP)[0]
+    only = relabelled([Prediction("k", logits(4, (1, 3)), labels)], logits=MAP)
     assert torch.equal(only[0].labels, labels)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibrant.data import CORRUPTIONS, Corrupted, StreetScenes, corrupt, halves_in_time, split_by_group, split_by_image
+from calibrant.data import CORRUPTIONS, StreetScenes, corrupt, corrupted, halves_in_time, split_by_group, split_by_image
 from calibrant.errors import InputError, MethodError
 from calibrant.predictions import Example, Prediction
 
@@ -121,15 +121,15 @@ def test_brightness_and_saturation_against_colorsys():
 
 def test_corrupted_examples_depend_on_their_key_not_on_their_place():
     scenes = StreetScenes(3, size=(16, 24), seed=0)
-    corrupted = Corrupted(scenes, "gaussian_noise", strength=2, seed=5)
-    alone = Corrupted([scenes[2]], "gaussian_noise", strength=2, seed=5)
-    assert torch.equal(corrupted[2].image, alone[0].image)
-    assert torch.equal(corrupted[2].labels, scenes[2].labels)
-    assert corrupted.class_names == scenes.class_names
-    assert list(corrupted.keys) == list(scenes.keys)
-    noise = [corrupted[i].image - scenes[i].image for i in range(2)]
+    noisy = corrupted(scenes, "gaussian_noise", strength=2, seed=5)
+    alone = corrupted([scenes[2]], "gaussian_noise", strength=2, seed=5)
+    assert torch.equal(noisy[2].image, alone[0].image)
+    assert torch.equal(noisy[2].labels, scenes[2].labels)
+    assert noisy.class_names == scenes.class_names
+    assert list(noisy.keys) == list(scenes.keys)
+    noise = [noisy[i].image - scenes[i].image for i in range(2)]
     assert not torch.equal(*noise)
-    assert len(list(corrupted)) == 3
+    assert len(list(noisy)) == 3
 
 
 def test_what_cannot_be_corrupted_is_told():
@@ -137,6 +137,6 @@ def test_what_cannot_be_corrupted_is_told():
     with pytest.raises(MethodError, match=r"corruption of: .*; got 'gausian_noise'\. Did you mean 'gaussian_noise'"):
         corrupt(grey, "gausian_noise", strength=1, generator=rng)
     with pytest.raises(InputError, match="strength of 1, 2, 3, 4 or 5; got 6"):
-        Corrupted([Example("a", grey, torch.zeros(1, 8, 8).long())], "fog", strength=6, seed=0)
+        corrupted([Example("a", grey, torch.zeros(1, 8, 8).long())], "fog", strength=6, seed=0)
     with pytest.raises(InputError, match=r"image in \[0, 1\]"):
         corrupt(grey * 255, "fog", strength=1, generator=rng)

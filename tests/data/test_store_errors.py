@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from calibrant.data import Provenance, StoredPredictions, StridedPrediction, write_store
+from calibrant.data import Provenance, StoredPredictions, write_store
 from calibrant.errors import LogitsError, MethodError, StoreError
-from calibrant.predictions import Prediction
+from calibrant.predictions import Prediction, StridedPrediction
 
 
 def toy(key="a", classes=3):

@@ -6,10 +6,10 @@ import os
 import pytest
 import torch
 
-from calibrant.data import Provenance, StoredPredictions, StridedPrediction, write_store
+from calibrant.data import Provenance, StoredPredictions, write_store
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
-from calibrant.predictions import Prediction
+from calibrant.predictions import Prediction, StridedPrediction
 
 KEYS = tuple("abcde")
 

@@ -35,7 +35,7 @@ def test_the_batch_size_changes_nothing(batch_size):
     source = examples(*SIZES)
     one, many = ModelPredictions(model, source), ModelPredictions(model, source, batch_size=batch_size)
     assert isinstance(one, Predictions)
-    assert [p.key for p in many] == [p.key for p in one] == one.keys
+    assert [p.key for p in many] == [p.key for p in one] == list(one.keys)
     for i, (a, b) in enumerate(zip(one, many, strict=True)):
         torch.testing.assert_close(a.logits, b.logits, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(many[i].logits, b.logits, rtol=1e-5, atol=1e-5)
@@ -137,8 +137,8 @@ def test_nothing_runs_before_it_is_asked_for():
     scenes = StreetScenes(5, size=(16, 24), seed=0)
     predictions = ModelPredictions(lambda images: model(images.repeat(1, 3, 1, 1)), scenes)
     assert len(predictions) == 5
-    assert predictions.keys == scenes.keys
-    assert ModelPredictions(model, examples((4, 6))).keys == ["0"]
+    assert predictions.keys == tuple(scenes.keys)
+    assert ModelPredictions(model, examples((4, 6))).keys == ("0",)
     assert calls == []
     assert predictions[3].key == scenes.keys[3]
     next(iter(predictions))

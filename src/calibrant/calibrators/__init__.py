@@ -17,12 +17,12 @@ from calibrant.calibrators.selective import (
     LearntSelector,
     MetaCal,
     NoSelector,
-    OraclePredictions,
     OracleSelector,
     SelectiveScaling,
     Selector,
     SelectorQuality,
     Uniform,
+    oracle_predictions,
 )
 from calibrant.calibrators.storage import load, save
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -41,7 +41,6 @@ __all__ = [
     "LocalTemperatureScaling",
     "MetaCal",
     "NoSelector",
-    "OraclePredictions",
     "OracleSelector",
     "SelectiveScaling",
     "Selector",
@@ -52,5 +51,6 @@ __all__ = [
     "calibrated",
     "export_onnx",
     "load",
+    "oracle_predictions",
     "save",
 ]

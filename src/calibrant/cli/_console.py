@@ -2,9 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from calibrant._files import replacing
+from calibrant.predictions import Mapped
 
 console = Console(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
 aside = Console(stderr=True)
@@ -64,49 +64,33 @@ class _OnBar(logging.Handler):
             self.progress.update(task.id, description=f"{title} [dim]{record.getMessage()}[/]", title=title)
 
 
-@dataclass
-class WithProgress:
-    """Predictions that move a bar while they are read, in order or by number."""
+def with_progress(source: Any, progress: Progress, title: str) -> Mapped[Any]:
+    """Return a source that moves a bar while it is read, once for each pass over it.
 
-    predictions: Any
-    progress: Progress
-    title: str
-    _task: TaskID | None = None
+    :param source: predictions or examples.
+    :param progress: draws the bar, which is there at once and goes when all images have been read.
+    :param title: stands beside the bar.
+    """
+    return Mapped(source, _MoveBar(progress, title, len(source)))
 
-    def __len__(self) -> int:
-        return len(self.predictions)
 
-    def __iter__(self) -> Iterator[Any]:
-        self._done()
-        for prediction in self.predictions:
-            self._start()
-            yield prediction
-            self._advance()
-        self._done()
+class _MoveBar:
+    """Moves a bar by one for each image that passes, and takes it away after the last."""
 
-    def __getitem__(self, i: int, /) -> Any:
-        self._start()
-        item = self.predictions[i]
-        self._advance()
+    def __init__(self, progress: Progress, title: str, total: int) -> None:
+        self.progress, self.title, self.total = progress, title, total
+        self.done = 0
+        self.task: TaskID | None = progress.add_task(title, total=total)
+
+    def __call__(self, item: Any) -> Any:
+        if self.task is None:
+            self.task = self.progress.add_task(self.title, total=self.total)
+        self.done += 1
+        self.progress.update(self.task, completed=self.done)
+        if self.done == self.total:
+            self.progress.remove_task(self.task)
+            self.task, self.done = None, 0
         return item
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of the images."""
-        return tuple(self.predictions.keys)
-
-    def _start(self) -> None:
-        if self._task is None:
-            self._task = self.progress.add_task(self.title, total=len(self.predictions))
-
-    def _advance(self) -> None:
-        assert self._task is not None
-        self.progress.advance(self._task)
-
-    def _done(self) -> None:
-        if self._task is not None:
-            self.progress.remove_task(self._task)
-            self._task = None
 
 
 def write_json(value: Any, path: Path) -> None:

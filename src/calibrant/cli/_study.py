@@ -13,7 +13,7 @@ import torch
 
 from calibrant import __version__
 from calibrant.calibrators import Calibrator
-from calibrant.cli._console import WithProgress, aside, bars, console, write_json
+from calibrant.cli._console import aside, bars, console, with_progress, write_json
 from calibrant.cli.methods import Method, fit_method
 from calibrant.errors import DataError, InputError
 from calibrant.evaluation import Comparison, calibrated, compare, tally_all
@@ -147,13 +147,13 @@ def run_study(
         def fit(seed: int) -> dict[tuple[int, str], Calibrator]:
             found = {}
             for title, method in methods.items():
-                watched = WithProgress(fitted, progress, title)
+                watched = with_progress(fitted, progress, title)
                 with _heard(f"{title}, seed {seed}", notes):
                     found[seed, title] = fit_method(method, watched, pixels_per_image=pixels_per_image, seed=seed)
             return found
 
         def measure(number: int) -> None:
-            watched = WithProgress(parts[number], progress, f"measuring {len(methods)} methods")
+            watched = with_progress(parts[number], progress, f"measuring {len(methods)} methods")
             for (_, title), tally in tally_all(count, watched, calibrators).items():
                 measurements[number][title].append(tally)
 

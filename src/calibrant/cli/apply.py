@@ -1,9 +1,8 @@
 """``calibrant apply``: calibrate a store into another one."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,40 +18,18 @@ def apply(
     Interrupted, the same command goes on.
     """
     from calibrant.calibrators import load
-    from calibrant.cli._console import WithProgress, bars, console
+    from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions, write_store
     from calibrant.errors import InputError
+    from calibrant.evaluation import calibrated
+    from calibrant.predictions import Mapped, with_logits
 
     if Path(store).resolve() == Path(output).resolve():
         raise InputError(f"expected another place for the calibrated store; got {output} for both. Choose a new one.")
     loaded, stored = load(calibrator), StoredPredictions(store)
     provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {loaded}")
     with bars() as progress:
-        source = _Calibrated(WithProgress(stored, progress, "calibrating"), loaded)
+        watched = with_progress(stored, progress, "calibrating")
+        source = Mapped(watched, lambda prediction: with_logits(prediction, calibrated(prediction, loaded)))
         written = write_store(source, output, provenance=provenance, dtype=dtype)
     console.print(f"{len(written)} images → {output}", highlight=False)
-
-
-@dataclass(frozen=True)
-class _Calibrated:
-    predictions: Any
-    calibrator: Any
-
-    def __len__(self) -> int:
-        return len(self.predictions)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self._of(prediction) for prediction in self.predictions)
-
-    def __getitem__(self, i: int, /) -> Any:
-        return self._of(self.predictions[i])
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return self.predictions.keys
-
-    def _of(self, prediction: Any) -> Any:
-        from calibrant.evaluation import calibrated
-        from calibrant.predictions import with_logits
-
-        return with_logits(prediction, calibrated(prediction, self.calibrator))

@@ -22,7 +22,7 @@ def demo(
 
     import torch
 
-    from calibrant.cli._console import WithProgress, bars, console
+    from calibrant.cli._console import bars, console, with_progress
     from calibrant.cli._study import run_study
     from calibrant.cli.methods import parse_methods
     from calibrant.data import Provenance, StreetScenes, write_store
@@ -36,7 +36,7 @@ def demo(
     network = SmallUNet(3, train.num_classes, stride=2, generator=weights)
     network = network.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload] torch leaves it out
     with bars() as progress:
-        examples = list(WithProgress(train, progress, "making streets"))
+        examples = list(with_progress(train, progress, "making streets"))
         task = progress.add_task("training a small segmenter", total=num_steps)
 
         def step(done: int, _: int, loss: float) -> None:
@@ -51,7 +51,7 @@ def demo(
             class_names=train.class_names,
             ignore="the rim of the image and the bonnet of the camera's car count nowhere",
         )
-        source = WithProgress(ModelPredictions(network, test, batch_size=8), progress, "running the segmenter")
+        source = with_progress(ModelPredictions(network, test, batch_size=8), progress, "running the segmenter")
         stored = write_store(source, output / "store", provenance=provenance, overwrite=True)
     (study,) = run_study(
         stored,

@@ -19,13 +19,13 @@ def fit(
 ) -> None:
     """Fit a calibrator to STORE and save it."""
     from calibrant.calibrators import save
-    from calibrant.cli._console import WithProgress, bars, console
+    from calibrant.cli._console import bars, console, with_progress
     from calibrant.cli.methods import fit_method, parse_method
     from calibrant.data import StoredPredictions
 
     chosen = parse_method(f"{method}{';' if ':' in method else ':'}base={base}" if base else method)
     with bars() as progress:
-        predictions = WithProgress(StoredPredictions(store), progress, chosen.title)
+        predictions = with_progress(StoredPredictions(store), progress, chosen.title)
         calibrator = fit_method(chosen, predictions, pixels_per_image=pixels_per_image, seed=seed)
     save(calibrator, output)
     console.print(f"{calibrator} → {output}", highlight=False)

@@ -36,7 +36,7 @@ def import_(
     Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
     probability maps, and TIFF. Interrupted, the same command goes on.
     """
-    from calibrant.cli._console import WithProgress, bars, console
+    from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import Provenance, open_folder, write_store
 
     predictions = open_folder(
@@ -58,7 +58,7 @@ def import_(
     )
     with bars() as progress:
         stored = write_store(
-            WithProgress(predictions, progress, "reading"),
+            with_progress(predictions, progress, "reading"),
             store,
             provenance=provenance,
             dtype=dtype,

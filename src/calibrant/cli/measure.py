@@ -27,7 +27,7 @@ def measure(
     from functools import partial
 
     from calibrant.calibrators import load
-    from calibrant.cli._console import WithProgress, bars
+    from calibrant.cli._console import bars, with_progress
     from calibrant.cli._study import Study
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import tally_all
@@ -37,7 +37,7 @@ def measure(
     through = {"uncalibrated": None} | {path.name: load(path) for path in calibrator or ()}
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
     with bars() as progress:
-        found = tally_all(count, WithProgress(stored, progress, "measuring"), through)
+        found = tally_all(count, with_progress(stored, progress, "measuring"), through)
     study = Study.of(
         {name: [tally] for name, tally in found.items()},
         stored,

@@ -1,6 +1,5 @@
 """``calibrant predict``: run a black box over images and store its logits."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,7 +57,7 @@ def predict(
     from calibrant.cli.import_ import names_in
     from calibrant.data import Provenance, write_store
     from calibrant.models import BlockPredictions, InViews, open_model
-    from calibrant.predictions import Subset
+    from calibrant.predictions import Mapped, Subset
 
     def read(names: tuple[str, ...]) -> Any:
         return open_examples(dataset, data, split=split, class_names=names, ignore_index=ignore_index)
@@ -86,38 +85,19 @@ def predict(
     )
     with bars() as progress:
         task = progress.add_task("predicting", total=len(source))
-        watched = _Watched(source, lambda done: progress.update(task, completed=done), model, examples.class_names)
+
+        def answer(number: int) -> Any:
+            strided = source.strided(number)
+            if strided.logits.shape[0] != len(examples.class_names):
+                raise _unlike(model, strided.logits.shape[0], (), examples.class_names)
+            progress.update(task, completed=number + 1)
+            return strided
+
+        watched = Mapped(range(len(source)), answer, names=source.keys)
         stored = write_store(
             watched, store, provenance=provenance, dtype=dtype, with_images=images, overwrite=overwrite
         )
     console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
-
-
-class _Watched:
-    """A source that moves a bar as it is read, and looks at the number of classes first."""
-
-    def __init__(self, source: Any, move: Any, model: str, class_names: tuple[str, ...]):
-        self.source, self.move, self.model, self.class_names = source, move, model, class_names
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return self.source.keys
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: int, /) -> Any:
-        return self.strided(i)
-
-    def strided(self, i: int) -> Any:
-        answer = self.source.strided(i)
-        if answer.logits.shape[0] != len(self.class_names):
-            raise _unlike(self.model, answer.logits.shape[0], (), self.class_names)
-        self.move(i + 1)
-        return answer
 
 
 def _check_classes(model: str, opened: Any, examples: Any) -> str:

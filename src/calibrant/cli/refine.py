@@ -32,7 +32,7 @@ def refine(
 
     from calibrant._check import check_choice
     from calibrant.calibrators import load
-    from calibrant.cli._console import WithProgress, bars, console
+    from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.networks import Discriminator, RefinementUNet
     from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, save_sampler
@@ -44,7 +44,7 @@ def refine(
     with bars() as progress:
         if method == "copula":
             chosen = [int(number) for number in classes.split(",")] if classes else None
-            watched = WithProgress(stored, progress, "copula")
+            watched = with_progress(stored, progress, "copula")
             sampler = CopulaSampler.fit(watched, front, classes=chosen, num_samples=num_samples or 24, seed=seed)
         else:
             channels, num_classes, dims = _sizes(stored[0])

@@ -24,7 +24,7 @@ def sample(
     import torch
 
     from calibrant.calibrators import load
-    from calibrant.cli._console import WithProgress, bars, console
+    from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import draw_hypotheses
     from calibrant.metrics import HypothesisDistances
@@ -38,7 +38,7 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     rows = []
     with bars() as progress:
-        watched = WithProgress(stored, progress, "sampling")
+        watched = with_progress(stored, progress, "sampling")
         for prediction, maps in draw_hypotheses(chosen, watched, front, num_samples=num_samples, generator=generator):
             _write(output, prediction.key, maps, entropy_map(prediction.logits[None])[0])
             if bool((prediction.labels >= 0).any()):

@@ -1,6 +1,7 @@
 """Where images, labels and stored predictions come from."""
 
-from calibrant.data.corruptions import CORRUPTIONS, Corrupted, corrupt
+from calibrant.data.corruptions import CORRUPTIONS, corrupt, corrupted
+from calibrant.data.flips import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, with_class_flips
 from calibrant.data.folder import FolderPredictions, open_folder
 from calibrant.data.label_maps import (
     ADE20K_TO_COMMON,
@@ -8,7 +9,7 @@ from calibrant.data.label_maps import (
     COCO_STUFF_TO_COMMON,
     SYNTHIA_TO_CITYSCAPES,
 )
-from calibrant.data.relabel import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, FlippedExamples, LabelMap, Relabelled
+from calibrant.data.relabel import LabelMap, relabelled
 from calibrant.data.sets import (
     FileExamples,
     LidcExamples,
@@ -32,7 +33,6 @@ from calibrant.data.sets import (
 )
 from calibrant.data.splits import CALIBRATOR_COUNTS, halves_in_time, split_by_group, split_by_image
 from calibrant.data.store import Provenance, StoredPredictions, write_store
-from calibrant.data.strided import StridedPrediction
 from calibrant.data.synthetic import REGRESSION_SETTINGS, BimodalRegression, BlobAnnotators, StreetScenes
 
 __all__ = [
@@ -48,17 +48,13 @@ __all__ = [
     "BimodalRegression",
     "BlobAnnotators",
     "ClassFlips",
-    "Corrupted",
     "FileExamples",
-    "FlippedExamples",
     "FolderPredictions",
     "LabelMap",
     "LidcExamples",
     "Provenance",
-    "Relabelled",
     "StoredPredictions",
     "StreetScenes",
-    "StridedPrediction",
     "ade20k",
     "aerial",
     "bdd100k",
@@ -67,6 +63,7 @@ __all__ = [
     "cityscapes",
     "coco_stuff",
     "corrupt",
+    "corrupted",
     "davis",
     "halves_in_time",
     "huggingface_examples",
@@ -77,9 +74,11 @@ __all__ = [
     "lidc_folder",
     "lidc_pickle",
     "open_folder",
+    "relabelled",
     "spacenet7",
     "split_by_group",
     "split_by_image",
     "synthia",
+    "with_class_flips",
     "write_store",
 ]

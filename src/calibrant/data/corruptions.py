@@ -17,8 +17,8 @@ transform, and motion blur is a straight trace with Gaussian weights.
 
 import io
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from scipy import ndimage
 from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError, ShapeError
-from calibrant.predictions import Example, Examples
+from calibrant.predictions import Example, Examples, Mapped
 
 Change = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]
 
@@ -42,6 +42,7 @@ def corrupt(
     :param image: red, green, blue in [0, 1].
     :param name: one of ``CORRUPTIONS``.
     :param strength: from 1 to 5.
+    :param generator: draws the noise.
     :raises MethodError: no corruption of that name.
     :raises InputError: another strength, or an image outside [0, 1].
     :raises ShapeError: not three channels.
@@ -50,9 +51,7 @@ def corrupt(
     >>> corrupt(grey, "brightness", strength=1, generator=np.random.default_rng(0))[0, 0, 0]
     tensor(0.6000)
     """
-    check_choice(name, CORRUPTIONS, "corruption")
-    if strength not in range(1, 6):
-        raise InputError(f"expected a strength of 1, 2, 3, 4 or 5; got {strength}.")
+    _check_corruption(name, strength)
     if image.ndim != 3 or image.shape[0] != 3:
         raise ShapeError(f"expected an image (3, h, w), channels first; got {tuple(image.shape)}.")
     if image.min() < 0 or image.max() > 1:
@@ -62,45 +61,40 @@ def corrupt(
     return torch.from_numpy(np.clip(changed, 0, 1)).to(image.dtype)
 
 
-@dataclass(frozen=True)
-class Corrupted:
-    """Examples with corrupted images; what is drawn for one depends on the seed, its key and the corruption alone.
+def corrupted(examples: Examples, name: str, *, strength: int, seed: int) -> Mapped[Example]:
+    """Return examples with corrupted images; what is drawn for one depends on the seed, its key and ``name`` alone.
 
+    :param examples: with images (3, h, w) in [0, 1].
+    :param name: the corruption, one of ``CORRUPTIONS``.
+    :param strength: from 1 to 5.
+    :param seed: of the noise and whatever else is drawn.
     :raises MethodError: no corruption of that name.
     :raises InputError: a strength other than 1 to 5.
-    """
 
-    examples: Examples
-    corruption: str
-    _: KW_ONLY
+    >>> grey = Example("a", torch.full((3, 8, 8), 0.5), torch.zeros(1, 8, 8, dtype=torch.long))
+    >>> corrupted([grey], "brightness", strength=1, seed=0)[0].image[0, 0, 0]
+    tensor(0.6000)
+    """
+    _check_corruption(name, strength)
+    return Mapped(examples, _Corrupt(name, strength, seed))
+
+
+@dataclass(frozen=True)
+class _Corrupt:
+    name: str
     strength: int
     seed: int
 
-    def __post_init__(self) -> None:
-        check_choice(self.corruption, CORRUPTIONS, "corruption")
-        if self.strength not in range(1, 6):
-            raise InputError(f"expected a strength of 1, 2, 3, 4 or 5; got {self.strength}.")
-
-    def __getattr__(self, name: str) -> Any:
-        """Pass on what the examples know of themselves: keys, class names."""
-        if name in ("keys", "class_names", "num_classes", "ignore"):
-            return getattr(self.examples, name)
-        raise AttributeError(name)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.examples)
-
-    def __iter__(self) -> Iterator[Example]:
-        """Read the images in order."""
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: int, /) -> Example:
-        """Read one image and corrupt it."""
-        example = self.examples[i]
-        generator = np.random.default_rng([self.seed, zlib.crc32(f"{self.corruption}\n{example.key}".encode())])
-        image = corrupt(example.image, self.corruption, strength=self.strength, generator=generator)
+    def __call__(self, example: Example) -> Example:
+        generator = np.random.default_rng([self.seed, zlib.crc32(f"{self.name}\n{example.key}".encode())])
+        image = corrupt(example.image, self.name, strength=self.strength, generator=generator)
         return replace(example, image=image)
+
+
+def _check_corruption(name: str, strength: int) -> None:
+    check_choice(name, CORRUPTIONS, "corruption")
+    if strength not in range(1, 6):
+        raise InputError(f"expected a strength of 1, 2, 3, 4 or 5; got {strength}.")
 
 
 def _gaussian_noise(x: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:

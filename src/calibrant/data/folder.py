@@ -28,9 +28,8 @@ from calibrant._check import check_scores_shape
 from calibrant._shapes import Tensor
 from calibrant.data._layouts import Files, match, score_folder
 from calibrant.data._reading import NIFTI, PROBABILITIES, read_labels, read_picture, read_scores, split_name
-from calibrant.data.strided import StridedPrediction
 from calibrant.errors import DataError, InputError, ShapeError
-from calibrant.predictions import Prediction, from_probabilities, prediction_from
+from calibrant.predictions import Prediction, StridedPrediction, from_probabilities, prediction_from
 
 
 def open_folder(

@@ -1,152 +1,19 @@
-"""Label spaces changed: classes that flip with known probabilities, and classes merged into others.
+"""Label spaces changed: classes merged into others, or left out, in labels and in logits.
 
-:class:`LabelMap` and :class:`Relabelled` merge; the maps between published data sets are in
-:mod:`calibrant.data.label_maps`. The rest is about flips.
-
-Kohl et al. (2018) and Kassapis et al. (2021) add to Cityscapes a second sidewalk, person, car, vegetation and road. In
-each label map every class turns into its second, all of its pixels at once, with a probability of its own and
-independently of the other classes. So the law of the label given the image is known exactly: 32 maps with known
-weights.
+The maps between published data sets are in :mod:`calibrant.data.label_maps`.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from calibrant._check import check_labels
-from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
-from calibrant.predictions import Example, Examples
-
-
-@dataclass(frozen=True)
-class ClassFlips:
-    """Classes that turn into others, with what probability.
-
-    :param flips: by class, the class it turns into and the probability.
-    :param num_classes: of the label set with the new classes.
-    :raises LabelError: a class out of range, or one that is both turned and turned into.
-    :raises InputError: a probability outside 0 and 1.
-
-    >>> flips = ClassFlips({0: (2, 0.25)}, num_classes=3)
-    >>> maps, weights = flips.modes(torch.tensor([0, 1]))
-    >>> maps.tolist(), weights.tolist()
-    ([[0, 1], [2, 1]], [0.75, 0.25])
-    """
-
-    flips: Mapping[int, tuple[int, float]]
-    _: KW_ONLY
-    num_classes: int
-
-    def __post_init__(self):
-        classes = self.classes
-        if len(set(classes)) < len(classes) or not set(classes) <= set(range(self.num_classes)):
-            raise LabelError(
-                f"expected flips between different classes of 0..{self.num_classes - 1}, each in one flip; "
-                f"got {self.pairs}. Give every new class a number of its own."
-            )
-        if not all(0 <= p <= 1 for p in self.probabilities):
-            raise InputError(f"expected probabilities from 0 to 1; got {self.probabilities}.")
-
-    @property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Each class and what it turns into."""
-        return tuple((k, new) for k, (new, _) in self.flips.items())
-
-    @property
-    def probabilities(self) -> tuple[float, ...]:
-        """The probability of each flip."""
-        return tuple(p for _, p in self.flips.values())
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """All classes that are turned or turned into: those that published scores count."""
-        return tuple(k for k, _ in self.pairs) + tuple(new for _, new in self.pairs)
-
-    def draw(self, labels: Int[Tensor, "*s"], num_draws: int = 1, *, generator: torch.Generator) -> Int[Tensor, "r *s"]:
-        """Return draws of one clean label map; each class flips as a whole, independently in each draw."""
-        chances = torch.tensor(self.probabilities, dtype=torch.float64)
-        turned = torch.rand(num_draws, len(chances), generator=generator, dtype=torch.float64) < chances
-        return self._turned(labels, turned)
-
-    def modes(self, labels: Int[Tensor, "*s"]) -> tuple[Int[Tensor, "r *s"], Float[Tensor, " r"]]:
-        """Return all 2^k maps that a clean label map can turn into, and their probabilities.
-
-        Classes that the map does not show leave some of them alike; their weights still add up to one.
-        """
-        turned = torch.tensor(list(itertools.product([False, True], repeat=len(self.flips))))
-        chances = torch.tensor(self.probabilities, dtype=torch.float64)
-        return self._turned(labels, turned), torch.where(turned, chances, 1 - chances).prod(1)
-
-    def marginals(self, labels: Int[Tensor, "*s"]) -> Float[Tensor, "c *s"]:
-        """Return the probability of every class in every pixel, given the clean label map; alike where unlabelled."""
-        probs = torch.stack([(labels == k) for k in range(self.num_classes)]).float()
-        for k, (new, p) in self.flips.items():
-            probs[new] += p * probs[k]
-            probs[k] *= 1 - p
-        return torch.where(labels == IGNORE, 1 / self.num_classes, probs)
-
-    def undone(self, labels: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-        """Return the maps with every new class turned back."""
-        clean = labels.clone()
-        for k, new in self.pairs:
-            clean[labels == new] = k
-        return clean
-
-    def _turned(self, labels: Tensor, turned: Tensor) -> Tensor:
-        maps = labels.expand(len(turned), *labels.shape).clone()
-        for number, (k, new) in enumerate(self.pairs):
-            here = turned[:, number].view(-1, *[1] * labels.ndim).to(labels.device)
-            maps[here & (labels == k)] = new
-        return maps
-
-
-CITYSCAPES_FLIPS = ClassFlips(
-    {1: (19, 8 / 17), 11: (20, 7 / 17), 13: (21, 6 / 17), 8: (22, 5 / 17), 0: (23, 4 / 17)}, num_classes=24
-)
-"""Sidewalk, person, car, vegetation and road of the 19 training classes (Kassapis et al. 2021, Section 4.2.2)."""
-
-CAMVID_FLIPS = ClassFlips(
-    {4: (11, 8 / 17), 9: (12, 7 / 17), 8: (13, 6 / 17), 5: (14, 5 / 17), 3: (15, 4 / 17)}, num_classes=16
-)
-"""The same five of CamVid's 11 classes: pavement, pedestrian, car, tree and road."""
-
-
-@dataclass(frozen=True)
-class FlippedExamples:
-    """Examples whose one clean label map is replaced by draws; those of an image depend on the seed and its key alone.
-
-    :param num_draws: label maps an image: annotators.
-    :raises LabelError: an example has more than one label map.
-    """
-
-    examples: Examples
-    flips: ClassFlips
-    _: KW_ONLY
-    num_draws: int = 1
-    seed: int
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.examples)
-
-    def __iter__(self) -> Iterator[Example]:
-        """Read the images in order."""
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: int, /) -> Example:
-        """Read one image and draw its labels."""
-        example = self.examples[i]
-        if len(example.labels) != 1:
-            raise LabelError(f"{example.key}: expected one clean label map; got {len(example.labels)}.")
-        generator = generator_for(self.seed, example.key)
-        drawn = self.flips.draw(example.labels[0], self.num_draws, generator=generator)
-        return Example(example.key, example.image, drawn)
+from calibrant.predictions import Mapped
 
 
 @dataclass(frozen=True)
@@ -226,60 +93,41 @@ class LabelMap:
         return torch.stack([scores[m].logsumexp(0) if m else none for m in members])
 
 
-@dataclass(frozen=True)
-class Relabelled:
-    """Examples, or predictions, in another label space.
+def relabelled(source: Any, *, labels: LabelMap | None = None, logits: LabelMap | None = None) -> Mapped[Any]:
+    """Return examples, or predictions, in another label space.
 
     A model is often judged on labels of a third space, so labels and logits may need maps of their own: of a model of
-    ADE20K on COCO-Stuff, ``Relabelled(examples, labels=COCO_STUFF_TO_COMMON)`` is what it is run on, and
-    ``Relabelled(predictions, logits=ADE20K_TO_COMMON)`` what it is judged by.
+    ADE20K on COCO-Stuff, ``relabelled(examples, labels=COCO_STUFF_TO_COMMON)`` is what it is run on, and
+    ``relabelled(predictions, logits=ADE20K_TO_COMMON)`` what it is judged by.
 
+    Reading raises ``InputError`` where logits are to be mapped and there are none, as in examples.
+
+    :param source: examples or predictions.
     :param labels: the map for labels; None leaves them.
     :param logits: the map for logits of predictions; None leaves them.
-    :raises LabelError: both are None, or lead to different classes.
+    :raises LabelError: both maps are None, or lead to different classes.
+
+    >>> from calibrant.predictions import Example
+    >>> merged = LabelMap.of(["car", "van"], ["vehicle"], {"vehicle": ["car", "van"]})
+    >>> examples = relabelled([Example("a", torch.zeros(3, 1, 2), torch.tensor([[[0, 1]]]))], labels=merged)
+    >>> examples.class_names, examples[0].labels
+    (('vehicle',), tensor([[[0, 0]]]))
     """
+    spaces = {m.class_names for m in (labels, logits) if m is not None}
+    if len(spaces) != 1:
+        given = (
+            "none" if not spaces else " and ".join(f"{len(names)} classes ({names[0]}, …)" for names in sorted(spaces))
+        )
+        raise LabelError(f"expected a map of labels, of logits, or both into the same classes; got {given}.")
+    return Mapped(source, _Relabel(labels, logits), class_names=spaces.pop())
 
-    source: Any
-    _: KW_ONLY
-    labels: LabelMap | None = None
-    logits: LabelMap | None = None
 
-    def __post_init__(self) -> None:
-        names = {m.class_names for m in (self.labels, self.logits) if m is not None}
-        if len(names) != 1:
-            found = "none" if not names else " and ".join(f"{len(n)} classes ({n[0]}, …)" for n in sorted(names))
-            raise LabelError(f"expected a map of labels, of logits, or both into the same classes; got {found}.")
+@dataclass(frozen=True)
+class _Relabel:
+    labels: LabelMap | None
+    logits: LabelMap | None
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes that the map leads to."""
-        return (self.logits or self.labels).class_names  # ty: ignore
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return len(self.class_names)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of the images, without reading any if the source has ``keys``."""
-        keys = getattr(self.source, "keys", None)
-        return tuple(item.key for item in self) if keys is None else tuple(keys)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.source)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Read the images in order."""
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: int, /) -> Any:
-        """Read one image, its labels and logits in the new space.
-
-        :raises InputError: logits of an example, which has none.
-        """
-        item = self.source[i]
+    def __call__(self, item: Any) -> Any:
         changed: dict[str, Tensor] = {}
         if self.labels is not None:
             changed["labels"] = self.labels.labels(item.labels)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from calibrant.errors import InputError
-from calibrant.predictions import Subset
+from calibrant.predictions import Subset, keys_of
 
 CALIBRATOR_COUNTS = {"ADE20K": (100, 100, 1800), "COCO-164K": (250, 250, 4500), "BDD100K": (50, 50, 900)}
 """Images of the validation set for the calibrator's training, validation and test (Wang et al., CVPR 2023)."""
@@ -104,12 +104,6 @@ def halves_in_time(source: Any, *, group: Callable[[str], str]) -> tuple[Any, An
 def take(source: Any, numbers: Sequence[int]) -> Any:
     """Return some images of a source, by number; a data set stays a data set, with its class names."""
     return source.take(numbers) if hasattr(source, "take") else Subset(source, tuple(numbers))
-
-
-def keys_of(source: Any) -> Sequence[str]:
-    """Return the names of the images, without reading any if the source has ``keys``."""
-    keys = getattr(source, "keys", None)
-    return [source[i].key for i in range(len(source))] if keys is None else keys
 
 
 def _shuffled(items: Sequence[Any], seed: int) -> list[Any]:

@@ -1,17 +1,14 @@
-"""What a model answers: finding the logits in it, looking at their shape, and making them as large as the image."""
+"""What a model answers: finding the logits in it, and checking their shape."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.nn import functional as F
 
 from calibrant._check import shape_of
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import LogitsError, ShapeError
-
-MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def answer_of(
@@ -29,13 +26,6 @@ def answer_of(
         answer = getattr(output, "logits", output)
     _check(answer, images, name)
     return answer
-
-
-def resized(scores: Float[Tensor, "n c *t"], space: tuple[int, ...]) -> Float[Tensor, "n c *s"]:
-    """Return scores over another space, linearly between the middles of pixels; in float32 if they had to change."""
-    if scores.shape[2:] == tuple(space):
-        return scores
-    return F.interpolate(scores.float(), tuple(space), mode=MODES[len(space)])
 
 
 @contextmanager

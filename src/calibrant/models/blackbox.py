@@ -11,8 +11,8 @@ from torch import nn
 from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
-from calibrant.models._answer import answer_of, evaluating, resized
-from calibrant.predictions import Example, Examples, Prediction, prediction_from
+from calibrant.models._answer import answer_of, evaluating
+from calibrant.predictions import Example, Examples, Prediction, keys_of, prediction_from, resized
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """What a network's layers are computed in, if not in the precision of its weights."""
@@ -38,7 +38,7 @@ class ModelPredictions:
     >>> examples = [Example("a", torch.rand(3, 4, 6), torch.zeros(1, 4, 6, dtype=torch.long))]
     >>> predictions = ModelPredictions(nn.Conv2d(3, 5, 1, stride=2), examples)
     >>> predictions[0].logits.shape, predictions.keys
-    (torch.Size([5, 4, 6]), ['a'])
+    (torch.Size([5, 4, 6]), ('a',))
     """
 
     model: Callable[[Tensor], Any]
@@ -54,10 +54,9 @@ class ModelPredictions:
             raise InputError(f"expected a batch of one image or more; got batch_size={self.batch_size}.")
 
     @property
-    def keys(self) -> list[str]:
+    def keys(self) -> tuple[str, ...]:
         """The names of the images, without running the model (nor reading images, if the examples have ``keys``)."""
-        keys = getattr(self.examples, "keys", None)
-        return [self.examples[i].key for i in range(len(self))] if keys is None else list(keys)
+        return keys_of(self.examples)
 
     def __len__(self) -> int:
         """Return the number of images."""

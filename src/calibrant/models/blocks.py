@@ -1,29 +1,17 @@
 """A model run over fixed blocks of images, so that where a run was interrupted leaves no trace in its numbers."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import torch
 
 from calibrant._check import check_choice
-from calibrant._shapes import IGNORE, Float, Int, Tensor
-from calibrant.models._answer import resized
+from calibrant._shapes import IGNORE, Tensor
 from calibrant.models.blackbox import ModelPredictions
-from calibrant.predictions import Example, Examples, Prediction, prediction_from
+from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, prediction_from, resized
 
 RESOLUTIONS = ("network", "label")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said of one image, at its own resolution: logits over ``*t``, labels over ``*s``."""
-
-    key: str
-    logits: Float[Tensor, "c *t"]
-    labels: Int[Tensor, "a *s"]
-    image: Float[Tensor, "k *s"]
 
 
 class BlockPredictions:
@@ -58,8 +46,8 @@ class BlockPredictions:
         check_choice(resolution, RESOLUTIONS, "resolution")
         self.resolution = resolution
         self._source = ModelPredictions(model, examples, batch_size=batch_size, device=device, precision=precision)
-        self._keys = tuple(self._source.keys)
-        self._block, self._answers = -1, list[Answer]()
+        self._keys = self._source.keys
+        self._block, self._answers = -1, list[StridedPrediction]()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -80,11 +68,11 @@ class BlockPredictions:
         logits = resized(answer.logits[None], tuple(answer.labels.shape[1:]))[0]
         return prediction_from(answer.key, logits, answer.labels, image=answer.image, ignore_index=None)
 
-    def strided(self, i: int) -> Answer | Prediction:
+    def strided(self, i: int) -> StridedPrediction | Prediction:
         """Return one image's prediction with logits at the ``resolution``: what a store keeps."""
         return self._answer(i) if self.resolution == "network" else self[i]
 
-    def _answer(self, i: int) -> Answer:
+    def _answer(self, i: int) -> StridedPrediction:
         number = range(len(self))[i]
         size = self._source.batch_size
         if number // size != self._block:
@@ -95,9 +83,9 @@ class BlockPredictions:
             self._block = number // size
         return self._answers[number % size]
 
-    def _run(self, batch: list[Example]) -> Iterator[Answer]:
+    def _run(self, batch: list[Example]) -> Iterator[StridedPrediction]:
         for example, logits in zip(batch, self._source.answers(batch), strict=True):
             # Checked here, as a smaller map: labels of another size are looked at when they are stored.
             unlabelled = torch.full(logits.shape[1:], IGNORE)
             scores = prediction_from(example.key, logits.cpu(), unlabelled, ignore_index=None).logits
-            yield Answer(example.key, scores, example.labels, example.image)
+            yield StridedPrediction(example.key, scores, example.labels, example.image)

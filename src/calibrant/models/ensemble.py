@@ -10,7 +10,7 @@ import torch
 from calibrant._check import check_finite, shape_of
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
-from calibrant.predictions import Prediction, Predictions
+from calibrant.predictions import Prediction, Predictions, known_keys
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class EnsemblePredictions:
                 f"expected sources of the same images; got {', '.join(map(str, counts))} images. "
                 "Leave images out of all sources alike."
             )
-        known = [(number, keys) for number, keys in enumerate(map(_keys, self.sources)) if keys is not None]
+        known = [(number, keys) for number, keys in enumerate(map(known_keys, self.sources)) if keys is not None]
         for number, keys in known[1:]:
             for mine, theirs in zip(known[0][1], keys, strict=True):
                 _check_key(mine, theirs, known[0][0], number)
@@ -60,7 +60,7 @@ class EnsemblePredictions:
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of the images, without reading any if a source has ``keys``."""
-        known = (keys for keys in map(_keys, self.sources) if keys is not None)
+        known = (keys for keys in map(known_keys, self.sources) if keys is not None)
         return next(known, None) or tuple(prediction.key for prediction in self.sources[0])
 
     def __len__(self) -> int:
@@ -82,11 +82,6 @@ class EnsemblePredictions:
         # logaddexp is exact where the likeliest member is: no class of tiny probability is lost on the way.
         logits = reduce(torch.logaddexp, map(_log_probabilities, members))
         return replace(first, logits=logits - math.log(len(members)))
-
-
-def _keys(source: Predictions) -> tuple[str, ...] | None:
-    keys = getattr(source, "keys", None)
-    return None if keys is None else tuple(keys)
 
 
 def _log_probabilities(member: Prediction) -> Float[Tensor, "c *s"]:

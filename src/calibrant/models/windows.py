@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
-from calibrant.models._answer import answer_of, resized
+from calibrant.models._answer import answer_of
+from calibrant.predictions import resized
 
 Model = Callable[[Tensor], Any]
 """Images ``n k *s`` to logits ``n c *t``, or to what is known to hold them."""

@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from calibrant._shapes import Float, Int, Tensor
+from calibrant.predictions import resized
 from calibrant.samplers.sampler import gaussian
 
 Level = str | int
@@ -82,8 +83,7 @@ def smooth_field(
     """
     grid = [max(2, math.ceil(size / cell) + 1) if size > 1 else 1 for size in space]
     coarse = gaussian((math.prod(leading), 1, *grid), generator, device)
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(space)]
-    field = F.interpolate(coarse, size=space, mode=mode, align_corners=True)
+    field = resized(coarse, tuple(space), align_corners=True)
     for axis, (points, size) in enumerate(zip(grid, space, strict=True)):
         weights = F.interpolate(torch.eye(points, device=device)[None], size=size, mode="linear", align_corners=True)
         spread = weights[0].square().sum(0).rsqrt()

@@ -1,6 +1,5 @@
 """Calibrated adversarial refinement behind any black box and any calibrator (Kassapis et al., ICCV 2021)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.networks import Discriminator, RefinementUNet
-from calibrant.predictions import Prediction, Predictions, with_logits
+from calibrant.predictions import Mapped, Prediction, Predictions, with_logits
 from calibrant.samplers._fields import largest
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.sampler import Sampler, check_request, gaussian
@@ -125,7 +124,7 @@ class RefinementSampler(Sampler):
                 f"expected a network of {channels} channels (classes and image) and {first.num_classes} classes; got "
                 f"{network.in_channels} and {network.num_classes}. RefinementUNet({channels}, {first.num_classes})."
             )
-        seen = CalibratedInputs(predictions, calibrator, standardise)
+        seen = Mapped(predictions, _AsInput(calibrator, standardise))
         batches = Batches(seen, recipe.batch, recipe.augmentation, seed)
         training = RefinementTraining(network, discriminator, batches, recipe, seed=seed, devices=devices)
         train(
@@ -141,24 +140,13 @@ class RefinementSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class CalibratedInputs:
-    """Predictions as the networks see them: calibrated in inference mode, without gradients; images standardised."""
+class _AsInput:
+    """Turns a prediction into what the networks see: calibrated without gradients, its image standardised."""
 
-    predictions: Predictions
     calibrator: Calibrator | None
     standardise: Standardise | None
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.predictions)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        """Read the images in order."""
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: int, /) -> Prediction:
-        """Read one image."""
-        prediction = self.predictions[i]
+    def __call__(self, prediction: Prediction) -> Prediction:
         image = None
         if self.standardise is not None and prediction.image is not None:
             image = self.standardise(prediction.image[None])[0]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from calibrant._check import shape_of
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import FitError, ShapeError
-from calibrant.predictions import Example, Examples
+from calibrant.predictions import Example, Examples, resized
 
 
 def train_segmenter(
@@ -58,9 +58,7 @@ def train_segmenter(
         layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
         logits = network(images.to(device, memory_format=layout))
         labels = labels.to(device)
-        if logits.shape[2:] != labels.shape[1:]:
-            mode = "bilinear" if images.ndim == 4 else "trilinear"
-            logits = F.interpolate(logits, labels.shape[1:], mode=mode)
+        logits = resized(logits, tuple(labels.shape[1:]))
         # A crop may hold no labelled pixel; the mean of none is no number.
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum") / (labels != IGNORE).sum().clamp(1)
         optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 from calibrant.calibrators.selective.learnt import LearntSelector
 from calibrant.calibrators.selective.meta_cal import EntropyAbove, MetaCal, Uniform
-from calibrant.calibrators.selective.oracle import OraclePredictions, OracleSelector
+from calibrant.calibrators.selective.oracle import OracleSelector, oracle_predictions
 from calibrant.calibrators.selective.selective import SelectiveScaling
 from calibrant.calibrators.selective.selector import NoSelector, Selector, SelectorQuality
 
@@ -11,10 +11,10 @@ __all__ = [
     "LearntSelector",
     "MetaCal",
     "NoSelector",
-    "OraclePredictions",
     "OracleSelector",
     "SelectiveScaling",
     "Selector",
     "SelectorQuality",
     "Uniform",
+    "oracle_predictions",
 ]

@@ -1,12 +1,12 @@
 """A selector that knows: how good could selective scaling be, if it found so many of the mistakes?
 
 Fig. 4 of Wang et al. (CVPR 2023) plots the calibration error against the share of mistakes found. No calibrator may see
-labels, so they go in where everyone can see them: :class:`OraclePredictions` takes the place of the predictions, and
+labels, so they go in where everyone can see them: :func:`oracle_predictions` takes the place of the predictions, and
 carries what the oracle flags as their image.
 
 >>> from calibrant.testing import toy_predictions
 >>> from calibrant.calibrators import SelectiveScaling, SelectorQuality, TemperatureScaling
->>> half = OraclePredictions(toy_predictions(), detection_rate=0.5)
+>>> half = oracle_predictions(toy_predictions(), detection_rate=0.5)
 >>> SelectorQuality.of(OracleSelector(), half).recall
 0.5
 >>> scaling = SelectiveScaling(OracleSelector(), TemperatureScaling(1e10), TemperatureScaling(2.0))
@@ -14,7 +14,6 @@ carries what the oracle flags as their image.
 torch.Size([1, 3, 12, 16])
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,23 +23,23 @@ from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Tensor
 from calibrant.calibrators.selective.selector import Selector
 from calibrant.errors import InputError
-from calibrant.predictions import Prediction, Predictions
+from calibrant.predictions import Mapped, Prediction, Predictions
 
 
 class OracleSelector(Selector):
-    """Flag what the first channel of the image says; see :class:`OraclePredictions`."""
+    """Flag what the first channel of the image says; see :func:`oracle_predictions`."""
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:
         """Return true where the image is positive.
 
-        :raises InputError: there is no image, so these are no :class:`OraclePredictions`.
+        :raises InputError: there is no image, so these are no :func:`oracle_predictions`.
         """
         if image is None:
             raise InputError(
                 "expected what the oracle flags in place of the image; got no image. Pass the predictions through "
-                "OraclePredictions(predictions, detection_rate=…)."
+                "oracle_predictions(predictions, detection_rate)."
             )
         return image[:, 0] > 0
 
@@ -49,40 +48,33 @@ class OracleSelector(Selector):
         return {"quality": self.quality}
 
 
-@dataclass(frozen=True)
-class OraclePredictions:
-    """Predictions whose image is a map of flagged pixels: a share of the mistakes, and none or some of the right ones.
+def oracle_predictions(
+    predictions: Predictions, detection_rate: float, false_alarm_rate: float = 0.0, *, seed: int = 0
+) -> Mapped[Prediction]:
+    """Return predictions whose image is a map of flagged pixels: a share of the mistakes, and none or some others.
 
     The share is exact in every image (rounded), and what is flagged at a lower rate is flagged at a higher one, too.
     Unlabelled pixels are not flagged. A pixel is a mistake if no annotator agrees with it. Calibrators that look at the
     image itself cannot be used with it.
 
-    :param detection_rate: the share of mistakes to be flagged.
-    :param false_alarm_rate: the share of right pixels to be flagged.
+    :param predictions: with labels, which the oracle looks at.
+    :param detection_rate: the share of mistakes to be flagged, from 0 to 1.
+    :param false_alarm_rate: the share of correct pixels to be flagged, from 0 to 1.
+    :param seed: decides which pixels, together with the key of each image.
+    :raises InputError: a rate below 0 or above 1.
     """
+    if not (0 <= detection_rate <= 1 and 0 <= false_alarm_rate <= 1):
+        raise InputError(f"expected rates between 0 and 1; got {detection_rate} and {false_alarm_rate}.")
+    return Mapped(predictions, _Oracle(detection_rate, false_alarm_rate, seed))
 
-    predictions: Predictions
+
+@dataclass(frozen=True)
+class _Oracle:
     detection_rate: float
-    false_alarm_rate: float = 0.0
-    seed: int = 0
+    false_alarm_rate: float
+    seed: int
 
-    def __post_init__(self) -> None:
-        if not (0 <= self.detection_rate <= 1 and 0 <= self.false_alarm_rate <= 1):
-            raise InputError(f"expected rates between 0 and 1; got {self.detection_rate} and {self.false_alarm_rate}.")
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.predictions)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        """Read the images in order."""
-        return map(self._flagged, self.predictions)
-
-    def __getitem__(self, i: int, /) -> Prediction:
-        """Read one image."""
-        return self._flagged(self.predictions[i])
-
-    def _flagged(self, prediction: Prediction) -> Prediction:
+    def __call__(self, prediction: Prediction) -> Prediction:
         labels = prediction.labels
         labelled = (labels != IGNORE).any(0)
         right = (prediction.logits.argmax(0) == labels).any(0)

@@ -5,7 +5,6 @@ Wang, Dongdong et al., "On Calibrating Semantic Segmentation Models: Analyses an
 
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from calibrant.calibrators.selective.learnt import LearntSelector
 from calibrant.calibrators.selective.selector import NoSelector, Selector, SelectorQuality, select
 from calibrant.calibrators.temperature import TemperatureScaling, mean_nll, minimum_over_temperatures
 from calibrant.errors import FitError
-from calibrant.predictions import Prediction, Predictions, split
+from calibrant.predictions import Mapped, Prediction, Predictions, split
 
 log = logging.getLogger("calibrant")
 
@@ -119,7 +118,7 @@ class SelectiveScaling(Calibrator):
         if quality.flagged_share in (0.0, 1.0):
             return _base_alone(whole, quality, "the selector flags all pixels of the held-out images or none.")
 
-        suspects = Flagged(held, selector, True)
+        suspects = Mapped(held, LabelsWhere(selector, True))
         if mistaken is None:
             temperature, chosen = _choose_temperature(suspects, pixels_per_image, seed)
             branch: Calibrator = TemperatureScaling(temperature)
@@ -129,7 +128,7 @@ class SelectiveScaling(Calibrator):
             temperature = branch.temperature if isinstance(branch, TemperatureScaling) else 1.0
         either = (
             whole if others is None else others(predictions),
-            (others or base)(Flagged(predictions, selector, False)),
+            (others or base)(Mapped(predictions, LabelsWhere(selector, False))),
         )
         candidates = [cls(selector, branch, rest) for rest in either]
         alone = cls(NoSelector(), whole, whole)
@@ -193,31 +192,19 @@ class SelectiveScaling(Calibrator):
 
 
 @dataclass(frozen=True)
-class Flagged:
-    """Predictions whose labels count only where a selector flags them, or only where it does not."""
+class LabelsWhere:
+    """Keeps the labels only where a selector flags pixels, or only where it does not; the rest become ``IGNORE``."""
 
-    predictions: Predictions
     selector: Selector
     flagged: bool
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.predictions)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        """Read the images in order."""
-        return map(self._restricted, self.predictions)
-
-    def __getitem__(self, i: int, /) -> Prediction:
-        """Read one image."""
-        return self._restricted(self.predictions[i])
-
-    def _restricted(self, prediction: Prediction) -> Prediction:
+    def __call__(self, prediction: Prediction) -> Prediction:
+        """Return the prediction with fewer labels."""
         counted = select(self.selector, prediction.logits, prediction.image) == self.flagged
         return replace(prediction, labels=torch.where(counted, prediction.labels, IGNORE))
 
 
-def _choose_temperature(flagged: Flagged, pixels_per_image: int | None, seed: int) -> tuple[float, str]:
+def _choose_temperature(flagged: Predictions, pixels_per_image: int | None, seed: int) -> tuple[float, str]:
     pixels = Pixels.draw(flagged, per_image=pixels_per_image, seed=seed)
     optimum = 1 / float(minimum_over_temperatures(pixels, seed=seed).point)
     scores = {temperature: mean_nll(pixels, temperature) for temperature in (optimum, 1.0, 2.0, UNIFORM)}

@@ -19,8 +19,8 @@ from safetensors.torch import load, save
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
 from calibrant.data.store._manifest import VERSION, Entry, Settings
 from calibrant.data.store._place import Place
-from calibrant.data.strided import StridedPrediction
 from calibrant.errors import LogitsError, StoreError
+from calibrant.predictions import StridedPrediction
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 SUFFIX = ".safetensors"

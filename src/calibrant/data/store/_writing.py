@@ -9,14 +9,14 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
 from calibrant.data.store._manifest import FORMAT, MANIFEST, PARTIAL, VERSION, Entry, Manifest, Settings, read_json
 from calibrant.data.store._place import Place
-from calibrant.data.strided import StridedPrediction
 from calibrant.errors import StoreError
+from calibrant.predictions import StridedPrediction, known_keys
 
 ELSEWHERE = "Write to another folder, or pass overwrite=True (command line: --overwrite)."
 
@@ -41,14 +41,6 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
             if not writer.skip(key):
                 writer.put(StridedPrediction.of(read(i)), expected=key)
     writer.finish()
-
-
-def known_keys(predictions: Any) -> tuple[str, ...] | None:
-    """Return the names of a source's images if it tells them without reading any, else None."""
-    keys = getattr(predictions, "keys", None)
-    if not isinstance(keys, Sequence) or not hasattr(predictions, "__getitem__"):
-        return None
-    return tuple(keys)
 
 
 class _Writer:

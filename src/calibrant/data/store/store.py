@@ -18,9 +18,8 @@ from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decod
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
 from calibrant.data.store._place import Place
 from calibrant.data.store._writing import write
-from calibrant.data.strided import StridedPrediction
 from calibrant.errors import ShapeError, StoreError
-from calibrant.predictions import Prediction
+from calibrant.predictions import Prediction, StridedPrediction
 
 __all__ = ["Provenance", "StoredPredictions", "write_store"]
 

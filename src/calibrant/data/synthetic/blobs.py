@@ -62,9 +62,9 @@ class BlobAnnotators:
         return 2
 
     @property
-    def keys(self) -> list[str]:
+    def keys(self) -> tuple[str, ...]:
         """The names of the images."""
-        return [self._key(i) for i in range(self.num_images)]
+        return tuple(self._key(i) for i in range(self.num_images))
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -1,0 +1,35 @@
+"""What a model said about images: the one currency of the library.
+
+Conventions
+-----------
+* The class axis of logits comes first, ``(c, *s)``, and is never guessed. ``*s`` is ``h w`` or ``d h w``.
+* Labels keep their annotators, ``(a, *s)``; usually a = 1. Unlabelled pixels hold ``IGNORE``.
+* Logits are the currency. Probabilities and one-channel sigmoid scores are turned into logits here, by name, and
+  never detected from their values.
+* A source of predictions is anything with a length that can be read more than once: a list will do.
+"""
+
+from calibrant._shapes import IGNORE
+from calibrant.predictions.arrays import from_arrays, from_probabilities, from_sigmoid, prediction_from
+from calibrant.predictions.prediction import Example, Prediction, StridedPrediction, resized, with_logits
+from calibrant.predictions.sources import Examples, Mapped, Predictions, Subset, keys_of, known_keys, split
+
+__all__ = [
+    "IGNORE",
+    "Example",
+    "Examples",
+    "Mapped",
+    "Prediction",
+    "Predictions",
+    "StridedPrediction",
+    "Subset",
+    "from_arrays",
+    "from_probabilities",
+    "from_sigmoid",
+    "keys_of",
+    "known_keys",
+    "prediction_from",
+    "resized",
+    "split",
+    "with_logits",
+]

@@ -12,9 +12,9 @@ import torch
 from scipy.optimize import isotonic_regression
 
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators._left_out import best_temperature, mean_nll, num_classes, sample
 from calibrant.calibrators._newton import Blocks
 from calibrant.calibrators._solve import COLDEST, log_odds, recalibrated, winner
+from calibrant.calibrators._strength import best_temperature, mean_nll, num_classes, sample
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError

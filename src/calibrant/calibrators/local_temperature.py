@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators._descend import descend
-from calibrant.calibrators._left_out import best_temperature
 from calibrant.calibrators._projections import keep_labels
+from calibrant.calibrators._strength import best_temperature
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, ShapeError

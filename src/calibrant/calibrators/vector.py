@@ -7,9 +7,9 @@ import torch
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
-from calibrant.calibrators._left_out import best_temperature, choose, fallen_back, num_classes
 from calibrant.calibrators._newton import Taylor
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
+from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, remark
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError

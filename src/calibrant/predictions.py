@@ -26,6 +26,21 @@ from calibrant._check import (
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import FitError, LabelError, LogitsError, ShapeError
 
+__all__ = [
+    "IGNORE",
+    "Example",
+    "Examples",
+    "Prediction",
+    "Predictions",
+    "Subset",
+    "from_arrays",
+    "from_probabilities",
+    "from_sigmoid",
+    "prediction_from",
+    "split",
+    "with_logits",
+]
+
 
 @dataclass(frozen=True)
 class Example:

@@ -1,4 +1,4 @@
-"""Axis letters, tensor types and the one constant for unlabelled pixels.
+"""Axis letters, tensor types and, from the root, the one constant for unlabelled pixels.
 
 =====  ==========================================================================
 axis   meaning
@@ -20,7 +20,6 @@ r      resamples of a bootstrap
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-IGNORE = -100
-"""The label of a pixel that counts nowhere. Doors turn ``ignore_index=255`` into it."""
+from calibrant import IGNORE
 
 __all__ = ["IGNORE", "Bool", "Float", "Int", "Shaped", "Tensor"]

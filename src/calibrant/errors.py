@@ -15,6 +15,18 @@
 Every message says what was expected, what came, and what to do. The command line prints it and exits with 2.
 """
 
+__all__ = [
+    "CalibrantError",
+    "DataError",
+    "FitError",
+    "InputError",
+    "LabelError",
+    "LogitsError",
+    "MethodError",
+    "ShapeError",
+    "StoreError",
+]
+
 
 class CalibrantError(Exception):
     """The root: catch this to catch all of them."""

@@ -19,6 +19,17 @@ from calibrant.metrics import SCORES, Interval, Resamples, Score, Tally, interva
 from calibrant.predictions import Prediction, Predictions, with_logits
 from calibrant.samplers import Sampler
 
+__all__ = [
+    "Comparison",
+    "Count",
+    "CountHypotheses",
+    "compare",
+    "draw_hypotheses",
+    "tally",
+    "tally_all",
+    "tally_hypotheses",
+]
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Tally)
 Count = Callable[[Tensor, Tensor], T]

@@ -15,6 +15,13 @@ from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Prediction, Predictions
 from calibrant.samplers import Sampler
 
+__all__ = [
+    "check_calibrator",
+    "check_sampler",
+    "tied_logits",
+    "toy_predictions",
+]
+
 
 def toy_predictions(
     *,

@@ -3,6 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
+# Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
+export CALIBRANT_DATA ?= $(wildcard ../shared/data)
+
 .PHONY: setup demo format check test shapes page-check bench lock clean
 
 setup: $(VENV)/.stamp

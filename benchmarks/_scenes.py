@@ -8,8 +8,7 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from calibrant._shapes import IGNORE
-from calibrant.predictions import Prediction
+from calibrant.predictions import IGNORE, Prediction
 
 
 @dataclass(frozen=True)

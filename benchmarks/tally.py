@@ -22,11 +22,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks._memory import forget_peak, peak_megabytes
-from calibrant._shapes import IGNORE
 from calibrant.cli import app
 from calibrant.data import write_store
 from calibrant.metrics import CalibrationBins, Measurement
-from calibrant.predictions import Prediction
+from calibrant.predictions import IGNORE, Prediction
 
 SHAPES = {"city": (20, 19, 256, 512), "ade": (4, 150, 512, 512)}
 TARGETS = {"top-label bins": 0.4, "everything": 3.0}

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError, LabelError, LogitsError, ShapeError
 from calibrant.evaluation import _ranks, calibrated, compare, tally, tally_all
 from calibrant.metrics import CalibrationBins, Measurement, Score, confidence_gap, expected_calibration_error
-from calibrant.predictions import Prediction
+from calibrant.predictions import IGNORE, Prediction
 
 
 class Divide(Calibrator):

@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.calibrators import TemperatureScaling
 from calibrant.errors import InputError, LabelError
 from calibrant.evaluation import draw_hypotheses, tally_hypotheses
 from calibrant.metrics import HypothesisDistances, generalised_energy_distance
+from calibrant.predictions import IGNORE
 from calibrant.samplers import CopulaSampler, IndependentSampler
 from calibrant.testing import toy_predictions
 

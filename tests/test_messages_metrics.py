@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.errors import InputError, LabelError, LogitsError, ShapeError
 from calibrant.metrics import (
     CalibrationBins,
@@ -13,6 +12,7 @@ from calibrant.metrics import (
     boundary,
     expected_calibration_error,
 )
+from calibrant.predictions import IGNORE
 
 LOGITS, LABELS = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 4, 5).long()
 

@@ -9,11 +9,12 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calibrant.data import CAMVID_FLIPS, ClassFlips, StreetScenes, camvid, with_class_flips
+from calibrant.data import CAMVID_FLIPS, ClassFlips, StreetScenes, with_class_flips
 from calibrant.models import ModelPredictions, train_segmenter
 from calibrant.networks import SmallUNet
 from calibrant.predictions import Example, Prediction, from_probabilities
 from calibrant.samplers import Sampler
+from experiments._data import camvid, place
 
 STREET_FLIPS = ClassFlips({1: (9, 8 / 17), 5: (10, 6 / 17), 2: (11, 4 / 17)}, num_classes=12)
 """Of the synthetic street scenes, so that everything can be tried without data."""
@@ -26,13 +27,13 @@ SOURCES = ("trained", "labels", "truth")
 class Scenes:
     """Where the images come from, and the black box that is trained on them.
 
-    :param folder: of CamVid; empty for synthetic street scenes, few and small.
-    :param shrink: one pixel for so many each way: means of the image, every so manieth label.
+    :param folder: the folder of CamVid among the data; empty for synthetic street scenes, few and small.
+    :param shrink: rows and columns that become one: the mean of the image, one of the labels.
     :param num_draws: label maps of a training image, flipped anew; the published code draws without end.
     :param box_steps: of the black box, a U-Net of ``box_width`` channels that scores every other pixel.
     """
 
-    folder: str = "../shared/data/camvid"
+    folder: str = "camvid"
     shrink: int = 5
     num_draws: int = 16
     box_steps: int = 4000
@@ -48,7 +49,7 @@ class Scenes:
     @property
     def names(self) -> list[str]:
         """The names of the classes that flip."""
-        first = camvid(self.folder, "test") if self.folder else StreetScenes(1, size=(16, 16), seed=0)
+        first = camvid(place(self.folder), "test") if self.folder else StreetScenes(1, size=(16, 16), seed=0)
         return [first.class_names[k] for k, _ in self.flips.pairs]
 
     @property
@@ -60,7 +61,7 @@ class Scenes:
         """Return images and clean labels of the standard split, shrunk; one frame in so many."""
         if not self.folder:
             return list(StreetScenes(8, size=(32, 48), seed=len(split)))[::every]
-        frames, first, step = camvid(self.folder, split), self.shrink // 2, self.shrink
+        frames, first, step = camvid(place(self.folder), split), self.shrink // 2, self.shrink
         return [
             Example(e.key, F.avg_pool2d(e.image, step), e.labels[:, first::step, first::step].clone())
             for e in frames.take(range(0, len(frames), every))

@@ -128,4 +128,7 @@ def main(wanted: Sequence[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figures", nargs="*", help="toy, flips, samples")
-    main(parser.parse_args().figures or ["toy", "flips", "samples"])
+    add_option(parser)
+    given = parser.parse_args()
+    use(given.data)
+    main(given.figures or ["toy", "flips", "samples"])

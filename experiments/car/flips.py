@@ -24,6 +24,7 @@ from calibrant.networks import CalibrationHead, Discriminator, RefinementUNet
 from calibrant.predictions import Prediction
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementRecipe, RefinementSampler, Sampler
 from calibrant.training import Augmentation
+from experiments._data import add_option, use
 from experiments._record import record
 from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
 from experiments.car._flips_scores import Counted, calibration, overlap
@@ -35,7 +36,7 @@ class Config:
 
     :param crop: pixels of a training window.
     :param head: sizes of F; ``refinement`` and ``discriminator`` of G and D.
-    :param test_every: scores every so manieth frame of the test part; they are a second apart.
+    :param test_every: the step between frames of the test part that are scored; frames are a second apart.
     """
 
     scenes: Scenes = field(default_factory=Scenes)
@@ -247,7 +248,9 @@ if __name__ == "__main__":
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--smoke", action="store_true", help="synthetic street scenes, in seconds")
     how.add_argument("--published", action="store_true", help="the paper's sizes; for a GPU")
+    add_option(parser)
     given = parser.parse_args()
+    use(given.data)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     chosen = Config.smoke() if given.smoke else Config.published() if given.published else Config()
     if given.job:

@@ -22,6 +22,7 @@ import torch
 from calibrant.evaluation import draw_hypotheses
 from calibrant.metrics import Interval
 from calibrant.samplers import CopulaSampler, IndependentSampler, Sampler
+from experiments._data import add_option, use
 from experiments._record import RESULTS, record
 from experiments.car.lidc_config import LONGER, Config, arms
 from experiments.car.lidc_jobs import (
@@ -210,12 +211,14 @@ def train_alone(config: Config, jobs: Sequence[tuple[str, int]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="a few steps of each part on made data, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of each part on synthetic data, in seconds")
     parser.add_argument("--published", action="store_true", help="the paper's networks; wants a GPU")
     parser.add_argument("--finished", action="store_true", help="score what is trained, train nothing")
     parser.add_argument("--scored", action="store_true", help="train and score nothing, show what is there")
     parser.add_argument("--train", nargs=2, action="append", metavar=("NAME", "SEED"), help="train this alone")
+    add_option(parser)
     given = parser.parse_args()
+    use(given.data)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     if given.smoke:

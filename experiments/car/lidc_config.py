@@ -15,7 +15,7 @@ LONGER = ", four times as long"
 class Config:
     """What is run; sizes for two cores by default.
 
-    :param folder: of the crops; none for made blobs.
+    :param folder: the folder of the crops among the data; empty for synthetic blobs.
     :param runs: where trainings are kept.
     :param crop: pixels a side, taken in the middle.
     :param window: pixels a side that F is trained on, drawn at random: a smaller one is less work.
@@ -30,7 +30,7 @@ class Config:
     """
 
     preset: str = "small, for two cores"
-    folder: str = "../shared/data/lidc_crops"
+    folder: str = "lidc_crops"
     runs: str = "runs/lidc"
     seeds: tuple[int, ...] = (0, 1, 2)
     crop: int = 64
@@ -51,7 +51,7 @@ class Config:
 
     @classmethod
     def smoke(cls, runs: str) -> "Config":
-        """Return a few steps of each part, on made data."""
+        """Return a few steps of each part, on synthetic data."""
         recipe = RefinementRecipe.small(steps=4, batch=2, num_samples=2, judged_samples=1)
         return cls(
             "smoke",

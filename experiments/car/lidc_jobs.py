@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from calibrant.calibrators import CalibrationNetwork, CorrectnessScaling, TemperatureScaling, calibrated
-from calibrant.data import BlobAnnotators, lidc_crops
+from calibrant.data import BlobAnnotators, split_groups
+from calibrant.data.sets.lidc import patient
 from calibrant.networks import Discriminator, RefinementUNet, SegNet, SmallUNet
 from calibrant.predictions import Example, Prediction, with_logits
 from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, load_sampler, save_sampler
 from calibrant.training import Augmentation, reproducible
+from experiments._data import lidc_crops, place
 from experiments.car.lidc_config import Config, arms
 
 log = logging.getLogger("calibrant")
@@ -38,8 +40,8 @@ class Images:
         if not config.folder:
             made = [_without_black_box(each) for each in BlobAnnotators(24, seed=0)]
             return cls(made[:12], made[12:18], made[18:])
-        known, test = (lidc_crops(config.folder, split, crop=config.crop) for split in ("train", "val"))
-        train, held_out = known.split([1 - config.held_out, config.held_out], seed=0)
+        known, test = (lidc_crops(place(config.folder), split, crop=config.crop) for split in ("train", "val"))
+        train, held_out = split_groups(known, (1 - config.held_out, config.held_out), group=patient, seed=0)
         return cls(*([_without_black_box(each) for each in part] for part in (train, held_out, test)))
 
     def behind(self, logits: Sequence[torch.Tensor]) -> "Images":

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from calibrant._shapes import Float, Int, Tensor
 from calibrant.metrics import (
     AreaSamples,
     HypothesisDistances,

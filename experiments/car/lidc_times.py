@@ -1,7 +1,7 @@
 """What the number of samples in the calibration loss costs, beside what it buys: the times of the LIDC ablation.
 
-``python -m experiments.car.lidc_times [--smoke]`` trains G a few steps at each m, in turn, all in one process, after
-``experiments.car.lidc`` has trained F; quality is what that has recorded.
+``python -m experiments.car.lidc_times [--data FOLDER | --smoke]`` trains G a few steps at each m, in turn, all in one
+process, after ``experiments.car.lidc`` has trained F; quality is what that has recorded.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from experiments._data import add_option, use
 from experiments._record import RESULTS, record
 from experiments.car import lidc_config
 from experiments.car.lidc_jobs import Images, behind_calibration_network, train_refinement
@@ -33,7 +34,7 @@ class Config:
 
     @classmethod
     def smoke(cls, runs: str) -> "Config":
-        """Return what runs in seconds, on made data."""
+        """Return what runs in seconds, on synthetic data."""
         return cls(lidc_config.Config.smoke(runs), steps=2, rounds=1)
 
 
@@ -79,9 +80,12 @@ def main(config: Config) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="synthetic data, in seconds")
+    add_option(parser)
+    given = parser.parse_args()
+    use(given.data)
     torch.set_num_threads(1)
-    if parser.parse_args().smoke:
+    if given.smoke:
         with tempfile.TemporaryDirectory() as temporary:
             main(Config.smoke(temporary))
     else:

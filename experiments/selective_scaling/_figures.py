@@ -25,7 +25,7 @@ def drawn(
 ) -> Iterator[list[Axes]]:
     """Hand out panels side by side and write ``<name>.svg`` at the end: the same bytes for the same numbers.
 
-    :param folder: where it goes; None, on made data, draws it and throws it away.
+    :param folder: where it goes; None, on synthetic data, draws it and throws it away.
     """
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=size, layout="constrained")

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 import calibrant
-from calibrant._shapes import Tensor
 from calibrant.calibrators import Calibrator, SelectiveScaling, load, save
 from calibrant.data import StoredPredictions, open_folder
 from calibrant.predictions import Prediction, Predictions, Subset, split
 from calibrant.testing import toy_predictions
+from experiments._data import add_option, place, use
 from experiments._record import RESULTS
 from experiments.selective_scaling import _methods
 from experiments.selective_scaling._methods import COMBINED, METHODS, OURS
@@ -36,25 +37,25 @@ QUICK: dict[str, dict[str, Any]] = {
     OURS: {"epochs": 1, "num_networks": 2, "keep_order": True},
     "Meta-Cal*, accuracy 0.95": {"accuracy": 0.85},
 }
-"""Options for made data, in seconds."""
+"""Options for synthetic data, in seconds."""
 
 
 @dataclass(frozen=True)
 class Study:
     """What all studies share; the defaults are what ``experiments/results`` holds.
 
-    :param folder: logits and labels; empty for made predictions.
-    :param images: what local temperature scaling looks at besides.
+    :param folder: the folder of logits and labels among the data; empty for synthetic predictions.
+    :param images: the folder of images among the data, which local temperature scaling looks at besides.
     :param store: predictions to look at instead, as ``calibrant predict`` and ``import`` store them.
-    :param stride: of a store, every so-manieth row and column is looked at.
+    :param stride: the step between the rows and columns of a store that are looked at.
     :param output: where figures go; empty for ``experiments/results``.
     :param methods: the first is compared with all others.
     :param options: further arguments of a method's fit.
     :param cache: where fits are kept; empty for nowhere.
     """
 
-    folder: str = "../shared/data/camvid_espnet_logits"
-    images: str = "../shared/data/camvid/images"
+    folder: str = "camvid_espnet_logits"
+    images: str = "camvid/images"
     store: str = ""
     stride: int = 4
     output: str = ""
@@ -66,7 +67,7 @@ class Study:
 
     @classmethod
     def smoke(cls: type[S], **changes: Any) -> S:
-        """Return what runs in seconds, on made data."""
+        """Return what runs in seconds, on synthetic data."""
         few = {"folder": "", "seeds": (0,), "options": QUICK, "num_resamples": 20, "cache": ""}
         return cls(**(few | changes))
 
@@ -81,11 +82,15 @@ class Study:
 def asked(config: type[S], doc: str | None) -> S:
     """Return the study that the command line asks for: what is recorded, made data, or the user's own store."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="synthetic data, in seconds")
     parser.add_argument("--store", help="your own predictions instead, as calibrant predict or import stored them")
-    parser.add_argument("--stride", type=int, default=4, help="of a store, take every so-manieth row and column")
+    parser.add_argument(
+        "--stride", type=int, default=4, help="of a store, the step between rows and columns that are taken"
+    )
     parser.add_argument("--output", "-o", default="runs/studies", help="where the figures of your store go")
+    add_option(parser)
     given = parser.parse_args()
+    use(given.data)
     if given.smoke:
         return config.smoke()
     if given.store:
@@ -109,11 +114,11 @@ class Fitted:
 
 
 def predictions_of(study: Study) -> list[Prediction]:
-    """Return the predictions of a study in memory: the store's, the folder's, or made ones if there is neither."""
+    """Return the predictions of a study in memory: the store's, the folder's, or synthetic ones if there is neither."""
     if study.store:
         return opened(study.store, study.stride)
     if study.folder:
-        return list(open_folder(study.folder, images=study.images))
+        return list(open_folder(place(study.folder), images=place(study.images)))
     made = toy_predictions(num_images=8, num_classes=4, size=(3, 4))
     return [replace(p, **{part: _blocks(getattr(p, part)) for part in ("logits", "labels", "image")}) for p in made]
 
@@ -122,8 +127,8 @@ def opened(stores: str, stride: int, every: int = 1) -> list[Prediction]:
     """Return stored predictions in memory.
 
     :param stores: one, or several with commas between.
-    :param stride: take every so-manieth row and column of logits at the labels' size.
-    :param every: take every so-manieth image.
+    :param stride: the step between rows and columns that are taken of logits at the labels' size.
+    :param every: the step between images that are taken.
     """
     sources = [StoredPredictions(url) for url in stores.split(",")]
     return [_thinned(source[i], stride) for source in sources for i in range(0, len(source), every)]

@@ -16,11 +16,11 @@ from torch.nn.functional import interpolate
 
 import calibrant.networks.unet
 import calibrant.training.segmenter
-from calibrant.data import camvid, kitti
 from calibrant.models import ModelPredictions
 from calibrant.networks import SmallUNet
 from calibrant.predictions import Example, Examples, Prediction
 from calibrant.training import train_segmenter
+from experiments._data import camvid, kitti, place
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class Recipe:
     :param scale: of the published frames, 360 x 480.
     """
 
-    camvid: str = "../shared/data/camvid"
     split: str = "lighting_day_train"
     scale: float = 1 / 3
     width: int = 16
@@ -51,15 +50,15 @@ def reduced(example: Example, scale: float) -> Example:
 
 def frames(recipe: Recipe, split: str) -> list[Example]:
     """Return the frames of a split of CamVid, in memory."""
-    return [reduced(example, recipe.scale) for example in _each(camvid(recipe.camvid, split))]
+    return [reduced(example, recipe.scale) for example in _each(camvid(place("camvid"), split))]
 
 
-def kitti_frames(recipe: Recipe, folder: str, every: int) -> list[Example]:
-    """Return every so-manieth frame of KITTI with CamVid's classes, things as large as in CamVid.
+def kitti_frames(recipe: Recipe, every: int) -> list[Example]:
+    """Return one of ``every`` frames of KITTI with CamVid's classes, things as large as in CamVid.
 
     The frames are kept at half of their size.
     """
-    source = kitti(folder, classes="camvid11")
+    source = kitti(place("kitti_semantic"), "camvid11")
     return [reduced(source[i], 2 * recipe.scale) for i in range(0, len(source), every)]
 
 

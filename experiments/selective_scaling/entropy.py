@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from calibrant._shapes import Float, Int, Tensor
 from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import LikelihoodSums, Score, Tally, mean_entropy, mistaken, negative_log_likelihood
 from experiments._record import record

@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from calibrant._shapes import Tensor
 from calibrant.evaluation import Comparison, compare, tally
 from calibrant.metrics import SCORES, CalibrationBins, Interval, Measurement, Score, expected_calibration_error
 from calibrant.predictions import Prediction, with_logits
@@ -89,7 +89,7 @@ class Config(Study):
 
     @classmethod
     def smoke(cls, **changes: object) -> "Config":
-        """Return what runs in seconds, on made data."""
+        """Return what runs in seconds, on synthetic data."""
         return super().smoke(**({"stores": {}} | changes))
 
     @property
@@ -265,10 +265,10 @@ def stores_in(texts: Sequence[str], parser: argparse.ArgumentParser) -> dict[str
 def asked() -> Config:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="synthetic data, in seconds")
     for factor, (what, _) in FACTORS.items():
         parser.add_argument(f"--{factor}", action="append", metavar="SERIES[:SETTING]=STORE", help=what)
-    parser.add_argument("--stride", type=int, default=4, help="take every so-manieth row and column")
+    parser.add_argument("--stride", type=int, default=4, help="the step between rows and columns that are taken")
     parser.add_argument("--output", "-o", default="runs/studies", help="where the figures of your stores go")
     given = parser.parse_args()
     if given.smoke:

@@ -58,7 +58,7 @@ class Config(Study):
 
     @classmethod
     def smoke(cls, **changes: Any) -> "Config":
-        """Return what runs in seconds, on made data."""
+        """Return what runs in seconds, on synthetic data."""
         return super().smoke(**({"shares": (0.5, 0.25), "few_seeds": (0,)} | changes))
 
 

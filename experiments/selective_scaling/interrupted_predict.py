@@ -1,6 +1,6 @@
 """Is a run over 200 images that was interrupted again and again the same to the byte as one that was not?
 
-    python -m experiments.selective_scaling.interrupted_predict [--smoke]
+    python -m experiments.selective_scaling.interrupted_predict [--data FOLDER | --smoke]
 
 A small SegFormer with random weights predicts 200 frames of CamVid, by the command line, in processes of their own.
 They are stopped after so many images as a seed draws, by Ctrl-C and by SIGKILL in turn, and started again. Then every
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from calibrant.data import StreetScenes, camvid
+from calibrant.data import StreetScenes
+from experiments._data import add_option, camvid, use
 from experiments._record import record
 
 STOPS = (signal.SIGINT, signal.SIGKILL)
@@ -29,11 +30,11 @@ STOPS = (signal.SIGINT, signal.SIGKILL)
 class Config:
     """What is run.
 
-    :param folder: CamVid, or nothing for made pictures.
+    :param folder: the folder of CamVid among the data; empty for synthetic pictures.
     :param stops: how often the run is interrupted.
     """
 
-    folder: str = "../shared/data/camvid"
+    folder: str = "camvid"
     num_images: int = 200
     stops: int = 6
     batch: int = 3
@@ -41,7 +42,7 @@ class Config:
 
     @classmethod
     def smoke(cls) -> "Config":
-        """A minute, on made pictures."""
+        """A minute, on synthetic pictures."""
         return cls("", num_images=10, stops=2, batch=3)
 
 
@@ -96,8 +97,10 @@ def main(config: Config) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         if config.folder:
-            data, num_classes = config.folder, len(camvid(config.folder, "all").class_names)
-            options = ["--dataset", "camvid", "--split", "all", "--limit", str(config.num_images)]
+            data = str(place(config.folder))
+            num_classes = len(camvid(data, "all").class_names)
+            options = ["--dataset", "experiments._data:camvid", "--split", "all", "--trust"]
+            options += ["--limit", str(config.num_images)]
         else:
             names = save_pictures(place / "data", config.num_images)
             data, num_classes, options = str(place / "data"), len(names), ["--class-names", ",".join(names)]
@@ -125,5 +128,8 @@ def main(config: Config) -> dict[str, object]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="ten made pictures")
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    parser.add_argument("--smoke", action="store_true", help="ten synthetic pictures")
+    add_option(parser)
+    given = parser.parse_args()
+    use(given.data)
+    main(Config.smoke() if given.smoke else Config())

@@ -1,6 +1,6 @@
 """Run ``calibrant predict`` for each model of ``train_black_boxes`` on all that it is fitted to and tested on.
 
-    python -m experiments.selective_scaling.predict_black_boxes [MODEL …]
+    python -m experiments.selective_scaling.predict_black_boxes [--data FOLDER] [MODEL …]
 
 The stores are what ``tables`` and ``factors`` read if no others are named. Each line that is printed is the command as
 it would be typed; what is there already is not run again.
@@ -11,17 +11,19 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from experiments._data import add_option, place, use
+
 MODELS = Path("runs/black_boxes")
 STORES = MODELS / "stores"
 
 Options = tuple[str, ...]
-"""The data set, and how its images are shown to the model."""
+"""The folder of the data set, how it is read, and how its images are shown to the model."""
 
 
-def of(folder: str, dataset: str, side: int, split: str = "", *views: str) -> Options:
+def of(folder: str, reader: str, side: int, split: str, *views: str) -> Options:
     """Return the options for a part of a data set, with images of this shorter side."""
-    part = ("--split", split) if split else ()
-    return (f"../shared/data/{folder}", "--dataset", dataset, *part, "--shorter-side", str(side), *views)
+    how = ("--dataset", f"experiments._data:{reader}", "--split", split, "--trust")
+    return (folder, *how, "--shorter-side", str(side), *views)
 
 
 def camvid(split: str, *views: str) -> Options:
@@ -33,7 +35,7 @@ DAY = {
     "fit": camvid("lighting_day_val"),
     "day": camvid("lighting_day_test"),
     "dusk": camvid("lighting_dusk_test"),
-    "kitti": of("kitti_semantic", "kitti-camvid11", 180),
+    "kitti": of("kitti_semantic", "kitti", 180, "camvid11"),
 }
 SLIM = ("--dtype", "float16", "--no-images")
 VIEWS = {
@@ -69,8 +71,9 @@ def store_of(model: str, part: str) -> str:
 
 def commands(model: str) -> Iterable[list[str]]:
     """Yield the arguments of ``calibrant`` for all parts of a model."""
-    for part, options in PARTS[model].items():
-        yield ["predict", str(MODELS / model), *options, "--batch", "4", "-o", store_of(model, part)]
+    for part, (folder, *options) in PARTS[model].items():
+        data = str(place(folder))
+        yield ["predict", str(MODELS / model), data, *options, "--batch", "4", "-o", store_of(model, part)]
 
 
 def main(models: Iterable[str]) -> None:
@@ -86,5 +89,7 @@ def main(models: Iterable[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(PARTS)}; all that are trained if none")
-    given = parser.parse_args().models
-    main(given or [model for model in PARTS if (MODELS / model / "config.json").exists()])
+    add_option(parser)
+    given = parser.parse_args()
+    use(given.data)
+    main(given.models or [model for model in PARTS if (MODELS / model / "config.json").exists()])

@@ -1,8 +1,8 @@
 """Table 2 of the paper in small: calibrators fitted in-domain and tested after a shift.
 
-``python -m experiments.selective_scaling.shift [--smoke]``: the third party's stored logits are of CamVid alone, so
-they are shifted from day to dusk. Stronger shifts are those of a small model of our own, trained by day: the dusk
-drive, common corruptions, and KITTI's other city, camera and country.
+``python -m experiments.selective_scaling.shift [--data FOLDER | --smoke]``: the third party's stored logits are of
+CamVid alone, so they are shifted from day to dusk. Stronger shifts are those of a small model of our own, trained by
+day: the dusk drive, common corruptions, and KITTI's other city, camera and country.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from calibrant.data.sets.camvid import DUSK, drive
 from calibrant.evaluation import Comparison
 from calibrant.metrics import SCORES
 from calibrant.predictions import with_logits
+from experiments._data import add_option, use
 from experiments._record import record
 from experiments.selective_scaling._fits import predictions_of
 from experiments.selective_scaling._methods import OURS
@@ -31,13 +32,12 @@ class Config(Shifted):
     """What is run; the defaults are what ``experiments/results`` holds.
 
     :param corruptions: by name, their strength of five.
-    :param every: of the images of our own model's test sets, each so-manieth is used.
+    :param every: of the images of our own model's test sets, one in so many is used.
     :param recipe: of our own model; None leaves it out.
     """
 
     corruptions: Mapping[str, int] = field(default_factory=lambda: {"gaussian_noise": 3, "motion_blur": 3, "fog": 3})
     every: int = 3
-    kitti: str = "../shared/data/kitti_semantic"
     recipe: Recipe | None = field(default_factory=Recipe)
 
 
@@ -60,7 +60,7 @@ def sources(config: Config) -> Iterator[Source]:
             f"{name} {strength}": corrupted(day, name, strength=strength, seed=0)
             for name, strength in config.corruptions.items()
         },
-        "KITTI": kitti_frames(config.recipe, config.kitti, 2 * config.every),
+        "KITTI": kitti_frames(config.recipe, 2 * config.every),
     }
     yield Source(
         "own U-Net",
@@ -117,5 +117,8 @@ def main(config: Config) -> dict[str, Comparison]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    parser.add_argument("--smoke", action="store_true", help="synthetic data, in seconds")
+    add_option(parser)
+    given = parser.parse_args()
+    use(given.data)
+    main(Config.smoke() if given.smoke else Config())

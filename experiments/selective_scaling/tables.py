@@ -87,7 +87,7 @@ class Config(Shifted):
 
     @classmethod
     def smoke(cls, **changes: object) -> "Config":
-        """Return what runs in seconds, on made data."""
+        """Return what runs in seconds, on synthetic data."""
         return super().smoke(**({"fitted": {}, "tests": {}, "members": {}} | changes))
 
     @property
@@ -230,12 +230,12 @@ def named(texts: Sequence[str], parser: argparse.ArgumentParser) -> dict[str, st
 def asked() -> Config:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="made data, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="synthetic data, in seconds")
     parser.add_argument("--fit", action="append", default=[], metavar="NAME=STORE", help="predictions to fit to")
     parser.add_argument("--test", action="append", default=[], metavar="NAME[:SHIFT]=STORE", help="… and to test on")
     parser.add_argument("--member", action="append", default=[], metavar="NAME[:SHIFT]=STORE", help="of an ensemble")
     parser.add_argument("--only", nargs="+", choices=OWN, help="of the recorded models these, which is not recorded")
-    parser.add_argument("--stride", type=int, default=4, help="take every so-manieth row and column")
+    parser.add_argument("--stride", type=int, default=4, help="the step between rows and columns that are taken")
     parser.add_argument("--most", type=int, default=36, help="images of a test set, evenly spaced")
     parser.add_argument("--seeds", type=int, default=3, help="draws of the images to fit to")
     parser.add_argument("--output", "-o", default="runs/studies", help="where the figures of your stores go")

@@ -1,7 +1,7 @@
 """Train a segmenter of Hugging Face's from scratch on real images; ``calibrant predict`` opens the folder it saves.
 
-    python -m experiments.selective_scaling.train_black_boxes [--data camvid] [--family segformer-b0] [-o runs/b0]
-    calibrant predict runs/b0 ../shared/data/camvid --dataset camvid --shorter-side 180 -o runs/b0-test
+    python -m experiments.selective_scaling.train_black_boxes [--dataset camvid] [--family segformer-b0] [-o runs/b0]
+    calibrant predict runs/b0 data/CamVid --dataset camvid --shorter-side 180 -o runs/b0-test
 
 Stopped by Ctrl-C or otherwise, the same command goes on from the last checkpoint, and ends with the same weights.
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calibrant._shapes import IGNORE, Tensor
-from calibrant.data import StreetScenes, aerial, camvid, davis
-from calibrant.predictions import Example, Examples, Prediction
+from calibrant.data import StreetScenes
+from calibrant.predictions import IGNORE, Example, Examples, Prediction
 from calibrant.training import Augmentation, Batches, Devices, SingleDevice, open_fabric, train
+from experiments._data import add_option, aerial, camvid, davis, place, use
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -36,7 +36,6 @@ class Config:
     """
 
     data: str = "camvid"
-    folder: str = "../shared/data/camvid"
     split: str = "lighting_day_train"
     family: str = "segformer-b0"
     size: tuple[int, int] = (180, 240)
@@ -58,21 +57,26 @@ class Config:
     def smoke(cls, family: str = "segformer-tiny") -> "Config":
         """Seconds, on synthetic street scenes."""
         return cls(
-            *("", "", "", family), size=(32, 48), crop=(32, 32), steps=6, batch=2, rate=3e-3, warm_up=1,
+            *("", "", family), size=(32, 48), crop=(32, 32), steps=6, batch=2, rate=3e-3, warm_up=1,
             checkpoint_every=2,
         )  # fmt: skip
 
 
-DATA: Mapping[str, Callable[[str, str], Any]] = {"camvid": camvid, "davis": davis, "aerial": aerial}
+DATA: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "camvid": ("camvid", camvid),
+    "davis": ("davis2016_val", davis),
+    "aerial": ("dubai_aerial", aerial),
+}
+"""By name, the folder of a data set among the data and its reader."""
 
 USUAL: Mapping[str, Config] = {
     "camvid": Config(),
     "davis": Config(
-        "davis", "../shared/data/davis2016_val", "temporal_first_half_train", "segformer-quarter",
+        "davis", "temporal_first_half_train", "segformer-quarter",
         size=(120, 216), crop=(96, 160), steps=1000,
     ),
     "aerial": Config(
-        "aerial", "../shared/data/dubai_aerial", "spatial_source_train", "segformer-quarter",
+        "aerial", "spatial_source_train", "segformer-quarter",
         size=(192, 224), crop=(128, 160), steps=600,
     ),
 }  # fmt: skip
@@ -178,8 +182,9 @@ class Segmentation:
 def examples_of(config: Config) -> tuple[Examples, tuple[str, ...]]:
     """Return the images to train on and the names of their classes; synthetic street scenes if no data set is named."""
     if config.data:
-        found = DATA[config.data](config.folder, config.split)
-        return found, found.class_names
+        folder, read = DATA[config.data]
+        examples = read(place(folder), config.split)
+        return examples, examples.class_names
     scenes = StreetScenes(4, size=config.size, seed=config.seed)
     return scenes, tuple(scenes.class_names)
 
@@ -225,8 +230,8 @@ def main(config: Config, output: Path, *, device: str = "cpu", precision: str = 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=DATA, default="camvid")
-    parser.add_argument("--folder", help="where it lies")
+    parser.add_argument("--dataset", choices=DATA, default="camvid")
+    add_option(parser)
     parser.add_argument("--split", help="a part of the data set, or a list in its splits/")
     parser.add_argument("--family", choices=FAMILIES)
     parser.add_argument("--steps", type=int, help="of training")
@@ -236,8 +241,9 @@ if __name__ == "__main__":
     parser.add_argument("--output", "-o", type=Path, help="runs/FAMILY if not said")
     parser.add_argument("--smoke", action="store_true", help="synthetic street scenes, in seconds")
     given = parser.parse_args()
-    chosen = Config.smoke() if given.smoke else USUAL[given.data]
+    use(given.data)
+    chosen = Config.smoke() if given.smoke else USUAL[given.dataset]
     chosen = chosen.full_size() if given.full_size else chosen
-    said = {name: getattr(given, name) for name in ("folder", "split", "family", "steps")}
+    said = {name: getattr(given, name) for name in ("split", "family", "steps")}
     chosen = replace(chosen, **{name: value for name, value in said.items() if value is not None})
     main(chosen, given.output or Path("runs") / chosen.family, device=given.device, precision=given.precision)

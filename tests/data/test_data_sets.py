@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -11,7 +12,6 @@ import torch
 from PIL import Image
 from trees import ids, picture, png16
 
-from calibrant._shapes import IGNORE
 from calibrant.data import (
     FileExamples,
     ade20k,
@@ -28,6 +28,7 @@ from calibrant.data import (
     synthia,
 )
 from calibrant.errors import DataError, InputError, LabelError, MethodError
+from calibrant.predictions import IGNORE
 
 FRANKFURT = "frankfurt/frankfurt_000000_000294"
 PLACE = "L15-0331E-1257N_1327_3160_13"
@@ -242,6 +243,31 @@ def test_images_and_labels_of_unlike_size(tmp_path):
     picture(tmp_path / "images/a/street.jpg", size=(5, 6))
     with pytest.raises(DataError, match=r"as large as its labels, 4 x 6 \(rows x columns\); got 5 x 6"):
         image_folder(tmp_path, class_names="xy")[0]
+
+
+def test_a_folder_with_lists_of_names_for_splits(tmp_path):
+    for name in ("b", "a/c", "d"):
+        picture(tmp_path / f"images/{name}.png")
+        ids(tmp_path / f"labels/{name}.png", [255, 0, 1])
+    read = partial(image_folder, tmp_path, class_names="xy")
+    with pytest.raises(DataError, match=r"splits: expected lists of names \(\*\.txt\), one of them val\.txt,"):
+        read("val")
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "val.txt").write_text("d\na/c\n")
+    assert read("val").keys == ("d", "a/c")
+    assert read("val").name == f"{tmp_path.name} val"
+    assert read().keys == ("a/c", "b", "d")
+    with pytest.raises(MethodError, match=r"expected a split of .*: val; got 'vla'\. Did you mean 'val'"):
+        read("vla")
+    (tmp_path / "splits" / "val.txt").write_text("d\nd\n")
+    with pytest.raises(DataError, match="every image once; got 'd' twice"):
+        read("val")
+    (tmp_path / "splits" / "val.txt").write_text("d\nmissing\n")
+    with pytest.raises(DataError, match=r"missing: expected this image .*, which splits/val\.txt lists; there is none"):
+        read("val")
+    picture(tmp_path / "images/missing.png")
+    with pytest.raises(DataError, match=r"image 'missing' of .*: expected labels at .*labels/missing\.png"):
+        read("val")
 
 
 def test_labels_without_an_image_and_how_many_are_missing(tmp_path):

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.numpy import save_file
 
-from calibrant._shapes import IGNORE
 from calibrant.data import open_folder, write_store
-from calibrant.predictions import Predictions
+from calibrant.predictions import IGNORE, Predictions
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
 KEYS = ("a.1", "b")

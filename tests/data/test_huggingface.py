@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from calibrant._shapes import IGNORE
 from calibrant.data import huggingface_examples
 from calibrant.errors import DataError, LabelError
+from calibrant.predictions import IGNORE
 
 
 def rows():

@@ -1,14 +1,13 @@
 """Class flips against their known law."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from experiments._data import find
 from PIL import Image
 
-from calibrant._shapes import IGNORE
 from calibrant.data import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, with_class_flips
 from calibrant.errors import InputError, LabelError
 from calibrant.metrics import (
@@ -19,9 +18,9 @@ from calibrant.metrics import (
     ged_floor,
     generalised_energy_distance,
 )
-from calibrant.predictions import Example
+from calibrant.predictions import IGNORE, Example
 
-CAMVID = Path(__file__).parents[2] / "../shared/data/camvid"
+CAMVID = find("camvid")
 
 
 def scene(seed=0):
@@ -106,7 +105,7 @@ def test_flips_that_cannot_be_are_told():
         ClassFlips({0: (1, 8.0)}, num_classes=2)
 
 
-@pytest.mark.skipif(not CAMVID.exists(), reason="CamVid is not here")
+@pytest.mark.skipif(CAMVID is None, reason="CamVid is not here")
 def test_the_five_classes_of_camvid_are_the_same():
     import json
 

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.data import (
     ADE20K_TO_COMMON,
     CITYSCAPES_TO_CAMVID,
@@ -15,7 +14,7 @@ from calibrant.data import (
     relabelled,
 )
 from calibrant.errors import InputError, LabelError, ShapeError
-from calibrant.predictions import Example, Prediction, Predictions
+from calibrant.predictions import IGNORE, Example, Prediction, Predictions
 
 MAP = LabelMap.of(["a", "b", "c", "d"], ["x", "y", "none"], {"x": ["a", "c"], "y": ["b"]})
 

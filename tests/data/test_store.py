@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file
 
-from calibrant._shapes import IGNORE
 from calibrant.data import Provenance, StoredPredictions, write_store
-from calibrant.predictions import Prediction, Predictions, StridedPrediction
+from calibrant.predictions import IGNORE, Prediction, Predictions, StridedPrediction
 
 SPACES = {"2-D": (6, 7), "3-D": (3, 4, 5)}
 

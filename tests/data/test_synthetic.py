@@ -3,11 +3,10 @@ import pytest
 import torch
 from scipy import stats
 
-from calibrant._shapes import IGNORE
 from calibrant.data import StreetScenes
 from calibrant.data.synthetic._view import Thing, posterior
 from calibrant.errors import InputError, MethodError
-from calibrant.predictions import Examples
+from calibrant.predictions import IGNORE, Examples
 
 SMALL = (24, 40)
 

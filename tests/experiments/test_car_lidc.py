@@ -9,20 +9,22 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from experiments._data import find, lidc_crops
 from experiments._record import RESULTS
 from experiments.car import lidc, lidc_times
 from experiments.car.lidc_config import Config, arms
 from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients, argmax, columns, looking_at_masks
 
-from calibrant.data import lidc_crops
+from calibrant.data import split_groups
+from calibrant.data.sets.lidc import patient
 from calibrant.predictions import Prediction
 from calibrant.samplers.losses import calibration_loss
 
-CROPS = Path(__file__).parents[2] / "../shared/data/lidc_crops"
+CROPS = find("lidc_crops")
 
 
-@pytest.mark.skipif(not CROPS.exists(), reason="no LIDC crops here")
+@pytest.mark.skipif(CROPS is None, reason="no LIDC crops here")
 def test_known_marks_of_the_val_patients():
     """Metric and convention for empty masks: figures found before, by other code, on these patients."""
     examples = lidc_crops(CROPS, "val", ignore_other=False, crop=64)
@@ -65,11 +67,10 @@ def test_patients_are_drawn_again_with_all_their_images():
     assert (found.low, found.high) == pytest.approx((max(float(low), 0.0), float(high)))
 
 
+@pytest.mark.skipif(CROPS is None, reason="no LIDC crops here")
 def test_no_patient_is_in_two_parts():
-    if not CROPS.exists():
-        pytest.skip("no LIDC crops here")
     known, test = (lidc_crops(CROPS, split) for split in ("train", "val"))
-    parts = [set(each.patients) for each in (*known.split([0.85, 0.15], seed=0), test)]
+    parts = [set(map(patient, part.keys)) for part in (*split_groups(known, (0.85, 0.15), group=patient, seed=0), test)]
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments._data import find
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -18,14 +19,14 @@ from calibrant.metrics import SCORES, Measurement, image_mean
 from calibrant.predictions import prediction_from
 
 GOLDEN = Path(__file__).with_name("camvid_espnet.json")
-DATA = Path(__file__).resolve().parents[2] / "../shared/data/camvid_espnet_logits"
+DATA = find("camvid_espnet_logits")
 ORIGIN = (
     "ESPNet (Mehta et al., 2018; repository sacmehta/ESPNet, checkpoint espnet_p_2_q_8_camvid) on the first ten, by "
     "name, of the CamVid test images in camvid_espnet_logits: 11 classes, 120 x 160 pixels, float16 logits, void 255; "
     "15 bins, boundary width 2."
 )
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="camvid_espnet_logits is not here")
+pytestmark = pytest.mark.skipif(DATA is None, reason="camvid_espnet_logits is not here")
 
 
 def load():

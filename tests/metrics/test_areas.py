@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.errors import InputError, LabelError
 from calibrant.metrics import (
     AreaSamples,
@@ -18,6 +17,7 @@ from calibrant.metrics import (
     interval_coverage,
     interval_width,
 )
+from calibrant.predictions import IGNORE
 
 
 def areas(sampled, labelled, weights=None):

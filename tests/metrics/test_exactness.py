@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import calibrant.metrics as cm
-from calibrant._shapes import IGNORE
 from calibrant.metrics import CalibrationBins, ClassCounts, ClasswiseBins, ConfidenceRanks, LikelihoodSums, Measurement
+from calibrant.predictions import IGNORE
 
 KINDS = [CalibrationBins, ClasswiseBins, LikelihoodSums, ClassCounts, ConfidenceRanks, Measurement]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.metrics import (
     FlipCounts,
     SampleDivergence,
@@ -19,6 +18,7 @@ from calibrant.metrics import (
     flip_offsets,
     sample_divergence,
 )
+from calibrant.predictions import IGNORE
 
 
 def maps(*shape, num_classes=3, seed=0):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from calibrant._shapes import IGNORE
 from calibrant.errors import InputError, LabelError, MethodError, ShapeError
 from calibrant.metrics import (
     HypothesisDistances,
@@ -22,6 +21,7 @@ from calibrant.metrics import (
     resampled_scores,
     sample_diversity,
 )
+from calibrant.predictions import IGNORE
 
 ged = generalised_energy_distance
 

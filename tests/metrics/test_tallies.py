@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calibrant.metrics as cm
-from calibrant._shapes import IGNORE
 from calibrant.metrics import CalibrationBins, ClassCounts, ClasswiseBins, ConfidenceRanks, LikelihoodSums, Measurement
 from calibrant.metrics._blocks import Scratch, bin_of, first_zero
+from calibrant.predictions import IGNORE
 
 
 def measurement(num_images=6, num_classes=4, space=(11, 12), seed=0, **options):

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from calibrant._shapes import IGNORE
+from calibrant.predictions import IGNORE
 
 
 @dataclass(frozen=True)

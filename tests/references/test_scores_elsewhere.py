@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import brier_score_loss, f1_score, jaccard_score, log_loss, roc_auc_score
 
 import calibrant.metrics as cm
-from calibrant._shapes import IGNORE
 from calibrant.metrics import CalibrationBins, ClassCounts, ConfidenceRanks, LikelihoodSums
+from calibrant.predictions import IGNORE
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import torch
 from scipy.integrate import quad
 
 import calibrant.metrics as cm
-from calibrant._shapes import IGNORE
 from calibrant.metrics import CalibrationBins, ClassCounts, ClasswiseBins, ConfidenceRanks, LikelihoodSums, Measurement
+from calibrant.predictions import IGNORE
 
 
 def batch(space=(7, 9), annotators=1, num_images=3, num_classes=4, seed=0):

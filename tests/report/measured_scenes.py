@@ -2,10 +2,9 @@
 
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import SCORES, Measurement
-from calibrant.predictions import Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.report import Case, case_of
 
 NAMES = ["road", "sky", "tree", "never seen"]

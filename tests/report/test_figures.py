@@ -9,9 +9,8 @@ import torch
 from measured_scenes import NAMES, images, measure
 from PIL import Image
 
-from calibrant._shapes import IGNORE
 from calibrant.metrics import SCORES, CalibrationBins, ConfidenceRanks
-from calibrant.predictions import Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.report import case_of, worst_images
 from calibrant.report.cases import color_key, pictures
 from calibrant.report.curves import RiskCoverageLine, draws, reliability, risk_coverage

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from calibrant._shapes import IGNORE
 from calibrant.errors import FitError, InputError, ShapeError
-from calibrant.predictions import Prediction
+from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import toy_predictions
 from calibrant.training import Augmentation, Batches, Standardise, annotator_cross_entropy, chosen_annotator, seeded
 

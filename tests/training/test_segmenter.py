@@ -3,11 +3,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._shapes import IGNORE
 from calibrant.data import StreetScenes
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import SmallUNet
-from calibrant.predictions import Example
+from calibrant.predictions import IGNORE, Example
 from calibrant.training import train_segmenter
 
 SEED = torch.Generator().manual_seed(0)

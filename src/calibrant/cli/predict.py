@@ -13,9 +13,10 @@ def predict(
     data: Annotated[Path, typer.Argument(help="The folder of the data set.")],
     store: Annotated[str, typer.Option("--output", "-o", help="Where the store goes: a path or an fsspec URL.")],
     dataset: Annotated[
-        str, typer.Option(help="folder (images/ and labels/), huggingface, ade20k, camvid, cityscapes, davis, …")
+        str,
+        typer.Option(help="folder (images/, labels/, splits/), huggingface, ade20k, camvid, …, or module:function."),
     ] = "folder",
-    split: Annotated[str | None, typer.Option(help="Which part of the data set, such as val.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split of the data set, such as val.")] = None,
     class_names: Annotated[
         str, typer.Option(help="folder, huggingface: names with commas between, or a text file with one a line.")
     ] = "",
@@ -45,7 +46,9 @@ def predict(
     images: Annotated[bool, typer.Option(help="Keep the images in the store, for reports and image-wise methods.")] = (
         True
     ),
-    trust: Annotated[bool, typer.Option("--trust", help="Let code that comes with the model run.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let code run that comes with the model, or is named by module:function.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
     """Run MODEL over DATA and store its logits, before any softmax.
@@ -60,7 +63,7 @@ def predict(
     from calibrant.predictions import Mapped, Subset
 
     def read(names: tuple[str, ...]) -> Any:
-        return open_examples(dataset, data, split=split, class_names=names, ignore_index=ignore_index)
+        return open_examples(dataset, data, split=split, class_names=names, ignore_index=ignore_index, trust=trust)
 
     # The cheaper of the two first, so that a wrong path is told at once.
     published = None if dataset in OWN and not class_names else read(names_in(class_names))

@@ -11,8 +11,9 @@ from calibrant.data.label_maps import (
 )
 from calibrant.data.relabel import LabelMap, relabelled
 from calibrant.data.sets import (
+    DATA_SETS,
+    DataSet,
     FileExamples,
-    LidcExamples,
     ade20k,
     aerial,
     bdd100k,
@@ -24,14 +25,13 @@ from calibrant.data.sets import (
     huggingface_examples,
     image_folder,
     kitti,
-    lidc_contours,
-    lidc_crops,
     lidc_folder,
     lidc_pickle,
+    same_ids,
     spacenet7,
     synthia,
 )
-from calibrant.data.splits import CALIBRATOR_COUNTS, halves_in_time, split_by_group, split_by_image
+from calibrant.data.splits import CALIBRATOR_COUNTS, halves_in_time, split_by_group, split_by_image, split_groups
 from calibrant.data.store import Provenance, StoredPredictions, write_store
 from calibrant.data.synthetic import REGRESSION_SETTINGS, BimodalRegression, BlobAnnotators, StreetScenes
 
@@ -43,15 +43,16 @@ __all__ = [
     "CITYSCAPES_TO_CAMVID",
     "COCO_STUFF_TO_COMMON",
     "CORRUPTIONS",
+    "DATA_SETS",
     "REGRESSION_SETTINGS",
     "SYNTHIA_TO_CITYSCAPES",
     "BimodalRegression",
     "BlobAnnotators",
     "ClassFlips",
+    "DataSet",
     "FileExamples",
     "FolderPredictions",
     "LabelMap",
-    "LidcExamples",
     "Provenance",
     "StoredPredictions",
     "StreetScenes",
@@ -69,15 +70,15 @@ __all__ = [
     "huggingface_examples",
     "image_folder",
     "kitti",
-    "lidc_contours",
-    "lidc_crops",
     "lidc_folder",
     "lidc_pickle",
     "open_folder",
     "relabelled",
+    "same_ids",
     "spacenet7",
     "split_by_group",
     "split_by_image",
+    "split_groups",
     "synthia",
     "with_class_flips",
     "write_store",

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibrant.data._reading import LABELS, NIFTI, PICTURES, PROBABILITIES, SCORES, split_name
+from calibrant.data._reading import (
+    LABEL_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PICTURE_SUFFIXES,
+    PROBABILITIES,
+    SCORE_SUFFIXES,
+    split_name,
+)
 from calibrant.errors import DataError
 
 SCORE_FOLDERS = ("logits", *PROBABILITIES)
@@ -56,7 +63,7 @@ def match(
     if not scores:
         names = sorted(p.name for p in folder.iterdir())
         inside = ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "an empty folder"
-        raise DataError(f"{folder}: expected files of scores ({', '.join(SCORES)}); got {inside}. {KNOWN}.")
+        raise DataError(f"{folder}: expected files of scores ({', '.join(SCORE_SUFFIXES)}); got {inside}. {KNOWN}.")
     if not label_folder.is_dir():
         raise DataError(
             f"{label_folder}: expected the folder of labels; there is none. "
@@ -71,16 +78,17 @@ def match(
         where = label_folder if len(annotators) == 1 else _subfolders(label_folder)[lacking]
         raise DataError(
             f"image {missing[0]!r}: expected its labels at {where / missing[0]}{'.png'} (or another of "
-            f"{', '.join(LABELS[1:])}); there are none{some}. Labels must be named as the scores are."
+            f"{', '.join(LABEL_SUFFIXES[1:])}); there are none{some}. Labels must be named as the scores are."
         )
     pictures = None
     if images is not None or image_folder.is_dir():
-        pictures = _unique(_files(image_folder, PICTURES), PICTURES)
+        pictures = _unique(_files(image_folder, PICTURE_SUFFIXES), PICTURE_SUFFIXES)
         without = [key for key in groups if key not in pictures]
         if without:
             raise DataError(
-                f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or {', '.join(PICTURES[1:])}); "
-                f"it is missing, as are {len(without) - 1} more. Images must be named as the scores are."
+                f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or "
+                f"{', '.join(PICTURE_SUFFIXES[1:])}); it is missing, as are {len(without) - 1} more. "
+                "Images must be named as the scores are."
             )
     files = [
         Files(key, groups[key], tuple(there[key] for there in annotators), pictures[key] if pictures else None)
@@ -93,7 +101,7 @@ def _one_kind(folder: Path) -> dict[str, Path]:
     """Return the score files of the one kind that is there; beside nnU-Net's .npz lie its label maps, which are not."""
     kinds = {}
     for file in sorted(folder.iterdir()):
-        found = split_name(file, SCORES)
+        found = split_name(file, SCORE_SUFFIXES)
         if found and file.is_file():
             kind = {".nii": ".nii.gz", ".tiff": ".tif"}.get(found[1], found[1])
             kinds.setdefault(kind, []).append(file)
@@ -104,7 +112,7 @@ def _one_kind(folder: Path) -> dict[str, Path]:
             f"{folder}: expected scores of one kind; got {' and '.join(sorted(kinds))} files. Put those that are not "
             "scores into another folder, labels into one named labels."
         )
-    return _unique(next(iter(kinds.values()), []), SCORES)
+    return _unique(next(iter(kinds.values()), []), SCORE_SUFFIXES)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -113,14 +121,16 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _annotators(folder: Path, scores: Set[Path]) -> list[dict[str, Path]]:
     """Return the label files of each annotator: of the folder itself, or of each folder in it."""
-    here = _unique([p for p in _files(folder, LABELS) if p not in scores], LABELS)
-    several = [there for there in (_unique(_files(p, LABELS), LABELS) for p in _subfolders(folder)) if there]
+    here = _unique([p for p in _files(folder, LABEL_SUFFIXES) if p not in scores], LABEL_SUFFIXES)
+    several = [
+        there for there in (_unique(_files(p, LABEL_SUFFIXES), LABEL_SUFFIXES) for p in _subfolders(folder)) if there
+    ]
     if here and several:
         raise DataError(
             f"{folder}: expected label files, or one folder of them for each annotator; got both. Move one of them."
         )
     if not here and not several:
-        raise DataError(f"{folder}: expected label files ({', '.join(LABELS)}); there are none. {KNOWN}.")
+        raise DataError(f"{folder}: expected label files ({', '.join(LABEL_SUFFIXES)}); there are none. {KNOWN}.")
     return several or [here]
 
 
@@ -133,7 +143,7 @@ def _classes(scores: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str
             groups[stem] = (file,)
             continue
         there = groups.setdefault(name, ())
-        if int(number) != len(there) or split_name(file, NIFTI) is None:
+        if int(number) != len(there) or split_name(file, NIFTI_SUFFIXES) is None:
             raise DataError(
                 f"{file}: expected the class maps of {name!r} as NIfTI files numbered from _0000 without a gap; "
                 f"got _{number} as number {len(there)}. Add the missing one, or name the labels as the scores are."

@@ -16,10 +16,10 @@ from PIL import Image
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError, LabelError
 
-SCORES = (".npz", ".npy", ".safetensors", ".nii.gz", ".nii", ".tiff", ".tif")
-LABELS = (".png", ".npy", ".npz", ".nii.gz", ".nii", ".tiff", ".tif")
-PICTURES = (".png", ".jpg", ".jpeg")
-NIFTI = (".nii.gz", ".nii")
+SCORE_SUFFIXES = (".npz", ".npy", ".safetensors", ".nii.gz", ".nii", ".tiff", ".tif")
+LABEL_SUFFIXES = (".png", ".npy", ".npz", ".nii.gz", ".nii", ".tiff", ".tif")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
 PROBABILITIES = ("probabilities", "softmax", "probs")
 """Names, of folders and of arrays in files, that say that the numbers are probabilities."""
 _NAMES = ("logits", *PROBABILITIES, "arr_0")
@@ -38,7 +38,7 @@ def read_scores(path: Path) -> tuple[np.ndarray | Tensor, str]:
 
     NIfTI comes with its axes turned round, (c, z, y, x), which is how nnU-Net and PyTorch have them.
     """
-    suffix = (split_name(path, SCORES) or ("", ""))[1]
+    suffix = (split_name(path, SCORE_SUFFIXES) or ("", ""))[1]
     with reading(path):
         if suffix == ".npz":
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -52,14 +52,14 @@ def read_scores(path: Path) -> tuple[np.ndarray | Tensor, str]:
             with safe_open(path, framework="pt") as file:
                 name = _pick(path, {name: None for name in file.keys()})  # noqa: SIM118
                 return file.get_tensor(name), name
-        if suffix in NIFTI:
+        if suffix in NIFTI_SUFFIXES:
             return _read_nifti(path), ""
         return _read_tiff(path), ""
 
 
 def read_labels(path: Path) -> np.ndarray:
     """Return a label map as integers."""
-    suffix = (split_name(path, LABELS) or ("", ""))[1]
+    suffix = (split_name(path, LABEL_SUFFIXES) or ("", ""))[1]
     with reading(path):
         if suffix == ".png":
             with Image.open(path) as image:
@@ -69,8 +69,8 @@ def read_labels(path: Path) -> np.ndarray:
                         "holds colours. Turn the colours into class numbers first."
                     )
                 return _native(np.array(image)).astype(np.int64)
-        if suffix in NIFTI or suffix in (".tif", ".tiff"):
-            labels = _read_nifti(path) if suffix in NIFTI else _read_tiff(path)
+        if suffix in NIFTI_SUFFIXES or suffix in (".tif", ".tiff"):
+            labels = _read_nifti(path) if suffix in NIFTI_SUFFIXES else _read_tiff(path)
         else:
             labels, _ = read_scores(path)
             labels = np.asarray(labels)

@@ -27,7 +27,7 @@ import torch
 from calibrant._check import check_scores_shape
 from calibrant._shapes import Tensor
 from calibrant.data._layouts import Files, match, score_folder
-from calibrant.data._reading import NIFTI, PROBABILITIES, read_labels, read_picture, read_scores, split_name
+from calibrant.data._reading import NIFTI_SUFFIXES, PROBABILITIES, read_labels, read_picture, read_scores, split_name
 from calibrant.errors import DataError, InputError, ShapeError
 from calibrant.predictions import Prediction, StridedPrediction, from_probabilities, prediction_from
 
@@ -146,7 +146,7 @@ class FolderPredictions:
                     f"{', '.join(sorted({str(tuple(part.shape)) for part in parts}))} in {_names(files.scores)}."
                 )
             return torch.stack(parts)
-        if split_name(files.scores[0], NIFTI):
+        if split_name(files.scores[0], NIFTI_SUFFIXES):
             # A fifth axis of NIfTI is that of vectors; the fourth, time, is then one long.
             return parts[0].squeeze(1) if parts[0].ndim == 5 else parts[0]
         if not -parts[0].ndim <= self.class_axis < parts[0].ndim:

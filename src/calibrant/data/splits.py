@@ -22,6 +22,7 @@ not said.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from calibrant.errors import InputError
@@ -36,6 +37,9 @@ def split_by_image(source: Any, counts: Sequence[int], *, seed: int) -> tuple[An
 
     The draw depends on the seed and on the keys alone, not on their order.
 
+    :param source: whose images are split: a data set, predictions or a list.
+    :param counts: the number of images of each part.
+    :param seed: decides which images go where.
     :raises InputError: there are fewer images, or a part would be empty.
 
     >>> from calibrant.data import StreetScenes
@@ -54,19 +58,25 @@ def split_by_image(source: Any, counts: Sequence[int], *, seed: int) -> tuple[An
     return tuple(take(source, sorted(order[end - n : end])) for n, end in zip(counts, ends, strict=True))
 
 
-def split_by_group(
-    source: Any, counts: Sequence[float | int], *, group: Callable[[str], str], seed: int
-) -> tuple[Any, ...]:
+def split_by_group(source: Any, counts: Sequence[int], *, group: Callable[[str], str], seed: int) -> tuple[Any, ...]:
     """Split into parts of about these sizes, each group of images (a place, a patient, a drive) whole in one of them.
 
-    :param counts: sizes or shares; only their ratios count, and all images are used.
-    :param group: names an image's group, given its key.
+    The groups come in random order, and each goes to the part in which its middle image falls.
+
+    :param source: whose images are split: a data set, predictions or a list.
+    :param counts: the numbers of images wanted; all images are used, so only the ratios of the counts matter.
+    :param group: returns the group of an image, given its key.
+    :param seed: decides the order of the groups.
     :raises InputError: there are too few groups, or they are too large: a part would be empty.
+
+    >>> from calibrant.predictions import keys_of
+    >>> from calibrant.testing import toy_predictions
+    >>> parts = split_by_group(toy_predictions(num_images=6), (4, 2), group=lambda key: key, seed=0)
+    >>> [len(part) for part in parts]
+    [4, 2]
     """
     keys = keys_of(source)
-    members: dict[str, list[int]] = {}
-    for i, key in enumerate(keys):
-        members.setdefault(group(key), []).append(i)
+    members = _members(keys, group)
     if min(counts, default=0) <= 0:
         raise InputError(f"expected parts larger than 0; got {tuple(counts)}.")
     ends = [sum(counts[: i + 1]) / sum(counts) * len(keys) for i in range(len(counts))]
@@ -85,25 +95,68 @@ def split_by_group(
     return tuple(take(source, sorted(part)) for part in parts)
 
 
+def split_groups(source: Any, shares: Sequence[float], *, group: Callable[[str], str], seed: int) -> tuple[Any, ...]:
+    """Split the groups of images (patients, say) at random, each part with a share of the groups, whatever their sizes.
+
+    :param source: whose images are split: a data set, predictions or a list.
+    :param shares: the share of the groups in each part, such as ``(0.6, 0.2, 0.2)``; together 1.
+    :param group: returns the group of an image, given its key.
+    :param seed: decides which groups go where.
+    :raises InputError: the shares do not add up to 1, or leave a part without a group.
+
+    >>> from calibrant.testing import toy_predictions
+    >>> parts = split_groups(toy_predictions(num_images=6), (0.5, 0.5), group=lambda key: key, seed=0)
+    >>> [len(part) for part in parts]
+    [3, 3]
+    """
+    members = _members(keys_of(source), group)
+    names = sorted(members)
+    ends = [round(end) for end in np.cumsum(shares) * len(names)]
+    if abs(sum(shares) - 1) > 1e-9 or any(a >= b for a, b in zip([0, *ends], ends, strict=False)):
+        raise InputError(
+            f"expected shares that add up to 1 and leave each part a group; got {list(shares)} of {len(names)} groups."
+        )
+    order = _shuffled(names, seed)
+    parts = (order[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    return tuple(take(source, sorted(i for name in part for i in members[name])) for part in parts)
+
+
 def halves_in_time(source: Any, *, group: Callable[[str], str]) -> tuple[Any, Any]:
     """Cut every group of images in the middle by key: the first halves, and the second.
 
     Keys of a group must sort in time. Of an odd number the second half has one more.
 
-    :param group: names an image's video or place, given its key.
+    :param source: whose images are split: a data set, predictions or a list.
+    :param group: returns the video or the place of an image, given its key.
+
+    >>> from calibrant.data import StreetScenes
+    >>> first, second = halves_in_time(StreetScenes(5, size=(16, 16), seed=0), group=lambda key: "one drive")
+    >>> len(first), len(second)
+    (2, 3)
     """
     keys = keys_of(source)
-    members: dict[str, list[int]] = {}
-    for i in sorted(range(len(keys)), key=lambda i: keys[i]):
-        members.setdefault(group(keys[i]), []).append(i)
-    first = [i for whole in members.values() for i in whole[: len(whole) // 2]]
-    second = [i for whole in members.values() for i in whole[len(whole) // 2 :]]
+    in_time = sorted(range(len(keys)), key=keys.__getitem__)
+    groups = _members([keys[i] for i in in_time], group).values()
+    first = [in_time[n] for whole in groups for n in whole[: len(whole) // 2]]
+    second = [in_time[n] for whole in groups for n in whole[len(whole) // 2 :]]
     return take(source, first), take(source, second)
 
 
 def take(source: Any, numbers: Sequence[int]) -> Any:
-    """Return some images of a source, by number; a data set stays a data set, with its class names."""
+    """Return some images of a source, by number; a data set stays a data set, with its class names.
+
+    :param source: a data set, predictions or a list.
+    :param numbers: which images, in the order in which they are to be read.
+    """
     return source.take(numbers) if hasattr(source, "take") else Subset(source, tuple(numbers))
+
+
+def _members(keys: Sequence[str], group: Callable[[str], str]) -> dict[str, list[int]]:
+    """Return the numbers of the images of each group."""
+    members: dict[str, list[int]] = {}
+    for i, key in enumerate(keys):
+        members.setdefault(group(key), []).append(i)
+    return members
 
 
 def _shuffled(items: Sequence[Any], seed: int) -> list[Any]:

@@ -1,6 +1,7 @@
 """One file for each data set: where its files lie, what its label ids mean, where to get it."""
 
-from calibrant.data.sets._dataset import FileExamples
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples, same_ids
 from calibrant.data.sets.ade20k import ade20k
 from calibrant.data.sets.aerial import aerial
 from calibrant.data.sets.bdd100k import bdd100k
@@ -12,13 +13,16 @@ from calibrant.data.sets.davis import davis
 from calibrant.data.sets.huggingface import huggingface_examples
 from calibrant.data.sets.images import image_folder
 from calibrant.data.sets.kitti import kitti
-from calibrant.data.sets.lidc import LidcExamples, lidc_contours, lidc_crops, lidc_folder, lidc_pickle
+from calibrant.data.sets.lidc import lidc_folder, lidc_pickle
+from calibrant.data.sets.published import DATA_SETS, Published
 from calibrant.data.sets.spacenet7 import spacenet7
 from calibrant.data.sets.synthia import synthia
 
 __all__ = [
+    "DATA_SETS",
+    "DataSet",
     "FileExamples",
-    "LidcExamples",
+    "Published",
     "ade20k",
     "aerial",
     "bdd100k",
@@ -30,10 +34,9 @@ __all__ = [
     "huggingface_examples",
     "image_folder",
     "kitti",
-    "lidc_contours",
-    "lidc_crops",
     "lidc_folder",
     "lidc_pickle",
+    "same_ids",
     "spacenet7",
     "synthia",
 ]

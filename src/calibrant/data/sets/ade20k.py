@@ -5,11 +5,10 @@ Zero counts nowhere, as in the challenge's evaluation; classes are numbered from
 """
 
 import os
-from pathlib import Path
 
-from calibrant._check import check_choice
 from calibrant._shapes import IGNORE
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples
 
 _LIST = """
     wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door,
@@ -27,14 +26,19 @@ _LIST = """
 CLASSES = tuple(" ".join(name.split()) for name in _LIST.split(","))
 """The first of each class's official names."""
 
-SPLITS = {"train": "training", "val": "validation"}
-SOURCE = Source(
+ADE20K = DataSet(
     "ADE20K",
     "the MIT scene parsing challenge page (sceneparsing.csail.mit.edu), file ADEChallengeData2016.zip",
     """ADEChallengeData2016/
        ├── images/{training,validation}/ADE_val_00000001.jpg
        └── annotations/{training,validation}/ADE_val_00000001.png""",
-    "ADEChallengeData2016",
+    images="images/{}/*.jpg",
+    labels="annotations/{}/*.png",
+    class_names=CLASSES,
+    table={0: IGNORE} | {k + 1: k for k in range(len(CLASSES))},
+    ignore="0, outside the 150 classes",
+    splits={"train": ("training",), "val": ("validation",)},
+    folder="ADEChallengeData2016",
 )
 
 
@@ -46,11 +50,4 @@ def ade20k(path: str | os.PathLike[str], split: str = "val") -> FileExamples:
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
     """
-    check_choice(split, SPLITS, "split of ADE20K")
-    root = SOURCE.root(Path(path))
-    images, annotations = root / "images" / SPLITS[split], root / "annotations" / SPLITS[split]
-    pairs = SOURCE.paired(
-        SOURCE.files(images, ".jpg", "images"), SOURCE.files(annotations, ".png", "annotations"), annotations, ".png"
-    )
-    table = {0: IGNORE} | {k + 1: k for k in range(len(CLASSES))}
-    return examples_of(SOURCE, split, pairs, CLASSES, "0, outside the 150 classes", PictureAndIds("ADE20K", table))
+    return ADE20K.examples(path, split)

@@ -4,20 +4,27 @@ Label files hold Cityscapes' training ids, and 255 where nothing counts.
 """
 
 import os
-from pathlib import Path
+from dataclasses import replace
 
-from calibrant._check import check_choice
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of, same_ids
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples, same_ids
 from calibrant.data.sets.cityscapes import CLASSES
 
-SOURCE = Source(
+BDD100K = DataSet(
     "BDD100K",
     "the BDD100K page (bdd-data.berkeley.edu): '10K Images' and 'Semantic Segmentation' labels",
     """bdd100k/
        ├── images/10k/{train,val}/7d06fefd-f7be05a6.jpg
        └── labels/sem_seg/masks/{train,val}/7d06fefd-f7be05a6.png""",
-    "bdd100k",
+    images="images/10k/{}/*.jpg",
+    labels="labels/sem_seg/masks/{}/*.png",
+    class_names=CLASSES,
+    table=same_ids(19, 255),
+    ignore="255, void",
+    splits={"train": ("train",), "val": ("val",)},
+    folder="bdd100k",
 )
+FIRST_RELEASE = replace(BDD100K, images="seg/images/{}/*.jpg", labels="seg/labels/{}/*_train_id.png")
 
 
 def bdd100k(path: str | os.PathLike[str], split: str = "val") -> FileExamples:
@@ -30,13 +37,5 @@ def bdd100k(path: str | os.PathLike[str], split: str = "val") -> FileExamples:
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
     """
-    check_choice(split, ("train", "val"), "split of BDD100K")
-    root = SOURCE.root(Path(path))
-    if (root / "seg").is_dir():
-        images, masks, ending = root / "seg" / "images" / split, root / "seg" / "labels" / split, "_train_id.png"
-    else:
-        images, masks, ending = root / "images/10k" / split, root / "labels/sem_seg/masks" / split, ".png"
-    pairs = SOURCE.paired(
-        SOURCE.files(images, ".jpg", "images"), SOURCE.files(masks, ending, "label masks"), masks, ending
-    )
-    return examples_of(SOURCE, split, pairs, CLASSES, "255, void", PictureAndIds(SOURCE.name, same_ids(19, 255)))
+    first = (BDD100K.root(path) / "seg").is_dir()
+    return (FIRST_RELEASE if first else BDD100K).examples(path, split)

@@ -14,19 +14,23 @@ import torch
 from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.data._reading import read_nifti_layer
-from calibrant.data.sets._dataset import FileExamples, Source, classes_of, examples_of
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples, classes_of
 from calibrant.errors import DataError, InputError
 
 CLASSES = ("background", "necrotic and non-enhancing core", "oedema", "enhancing tumour")
 FROM_LABEL_IDS = {0: 0, 1: 1, 2: 2, 4: 3}
 MODALITIES = ("flair", "t1", "t1ce", "t2")
-SOURCE = Source(
+BRATS = DataSet(
     "BraTS 2017",
     "the BraTS page (www.med.upenn.edu/sbia/brats2017/data.html), after registration",
     """Brats17TrainingData/{HGG,LGG}/Brats17_TCIA_105_1/
        ├── Brats17_TCIA_105_1_{flair,t1,t1ce,t2}.nii.gz
        └── Brats17_TCIA_105_1_seg.nii.gz""",
-    "Brats17TrainingData",
+    class_names=CLASSES,
+    table=FROM_LABEL_IDS,
+    ignore="nothing",
+    folder="Brats17TrainingData",
 )
 
 
@@ -49,18 +53,18 @@ def brats(
         check_choice(modality, MODALITIES, "modality of BraTS 2017")
     if not layers or min(layers) < 1:
         raise InputError(f"expected layers numbered from 1, at least one; got {list(layers)}.")
-    root = SOURCE.root(Path(path))
+    root = BRATS.root(path)
     ending = next((e for e in (".nii.gz", ".nii") if any(root.rglob(f"*_seg{e}"))), ".nii.gz")
-    found = SOURCE.files(root, f"_seg{ending}", "segmentations")
+    found = BRATS.files(root, f"*_seg{ending}", "segmentations")
     pairs = []
     for labels in found.values():
         patient = labels.name.removesuffix(f"_seg{ending}")
         volumes = tuple(labels.with_name(f"{patient}_{modality}{ending}") for modality in modalities)
         for volume in volumes:
             if not volume.is_file():
-                raise SOURCE.missing(volume, f"a volume of patient {patient}")
+                raise BRATS.missing(volume, f"a volume of patient {patient}")
         pairs += [(f"{patient}/{layer:03d}", (volumes, labels, layer)) for layer in layers]
-    return examples_of(SOURCE, "", tuple(sorted(pairs)), CLASSES, "nothing", read_layer)
+    return BRATS.of(tuple(sorted(pairs)), read=read_layer)
 
 
 def read_layer(files: tuple[tuple[Path, ...], Path, int]) -> tuple[Float[Tensor, "k h w"], np.ndarray]:
@@ -72,7 +76,7 @@ def read_layer(files: tuple[tuple[Path, ...], Path, int]) -> tuple[Float[Tensor,
         raise DataError(
             f"{label_file}: expected labels as large as the volumes, {channels.shape[1:]}; got {labels.shape}."
         )
-    classes = classes_of(labels.astype(np.int64), FROM_LABEL_IDS, label_file, SOURCE.name)
+    classes = classes_of(labels.astype(np.int64), FROM_LABEL_IDS, label_file, BRATS.name)
     return torch.from_numpy(channels), classes
 
 

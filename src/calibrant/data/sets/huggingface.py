@@ -2,18 +2,17 @@
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from calibrant._shapes import IGNORE
-from calibrant.data.sets._dataset import classes_of, same_ids
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.data.sets._examples import FileExamples, classes_of, same_ids
 from calibrant.errors import DataError, LabelError
-from calibrant.predictions import Example
 
 
 @runtime_checkable
@@ -30,43 +29,19 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class HuggingFaceExamples:
-    """The rows of a data set as images and label maps; see :func:`huggingface_examples`.
-
-    :param keys: the numbers of the rows, or what the column ``key`` holds.
-    :param table: the class of each label id, or ``IGNORE``.
-    """
+class _DecodeRow:
+    """Decodes an image and its labels, given a row's number and its key."""
 
     rows: Rows
-    keys: tuple[str, ...]
-    class_names: tuple[str, ...]
-    _: KW_ONLY
     image: str
     labels: str
     table: Mapping[int, int]
 
-    @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return len(self.class_names)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.keys)
-
-    def __iter__(self) -> Iterator[Example]:
-        """Decode the images in order."""
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, i: int, /) -> Example:
-        """Decode one image and its labels.
-
-        :raises LabelError: labels are colours, of another size than the image, or not in the table.
-        """
-        key = self.keys[i]
-        row = self.rows[i % len(self) if -len(self) <= i < 0 else i]
-        ids = np.asarray(row[self.labels])
-        picture = row[self.image]
+    def __call__(self, row: tuple[int, str]) -> tuple[Float[Tensor, "3 h w"], np.ndarray]:
+        number, key = row
+        columns = self.rows[number]
+        ids = np.asarray(columns[self.labels])
+        picture = columns[self.image]
         image = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
         if image.ndim != 3 or image.shape[2] != 3 or ids.shape != image.shape[:2]:
             raise LabelError(
@@ -76,8 +51,7 @@ class HuggingFaceExamples:
             )
         scale = 255 if image.dtype == np.uint8 else 1
         classes = classes_of(ids.astype(np.int64), self.table, Path(key), f"column {self.labels!r}")
-        picture = torch.from_numpy(image.copy()).movedim(2, 0).float() / scale
-        return Example(key, picture, torch.from_numpy(classes)[None])
+        return torch.from_numpy(image.copy()).movedim(2, 0).float() / scale, classes
 
 
 def huggingface_examples(
@@ -90,14 +64,16 @@ def huggingface_examples(
     key: str | None = None,
     ignore_index: int | None = 255,
     reduce_zero_label: bool = False,
-) -> HuggingFaceExamples:
+) -> FileExamples:
     """Return rows as images and labels; nothing is ever downloaded.
 
     :param dataset: a ``datasets.Dataset``, a list of dictionaries, or a folder written by ``save_to_disk``.
-    :param class_names: in the order of their numbers.
+    :param class_names: one name a class, in the order of their numbers.
     :param split: which part of a saved folder that holds several.
-    :param image: the column of images; ``labels``: that of label maps, numbers and not colours.
-    :param key: a column of names; by default rows are numbered 00000, 00001, …
+    :param image: the name of the column of images.
+    :param labels: the name of the column of label maps, numbers and not colours.
+    :param key: the name of a column of names; by default rows are numbered 00000, 00001, …
+    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
     :param reduce_zero_label: 0 is unlabelled, and label k is class k - 1, as in ADE20K.
     :raises DataError: the folder, the part or a column is missing, or the package ``datasets`` is not installed.
 
@@ -120,7 +96,15 @@ def huggingface_examples(
     keys = [f"{i:05d}" for i in range(len(rows))] if key is None else [str(k) for k in _column(rows, key)]
     if len(set(keys)) < len(keys):
         raise DataError(f"expected names that differ in the column {key!r}; got {len(set(keys))} of {len(keys)} rows.")
-    return HuggingFaceExamples(rows, tuple(keys), tuple(class_names), image=image, labels=labels, table=table)
+    unlabelled = [number for number, k in table.items() if k == IGNORE]
+    return FileExamples(
+        "" if rows is dataset else " ".join(filter(None, (str(dataset), split))),
+        tuple(keys),
+        tuple(class_names),
+        f"{', '.join(map(str, sorted(unlabelled)))} in the labels" if unlabelled else "nothing",
+        files=tuple(enumerate(keys)),
+        read=_DecodeRow(rows, image, labels, table),
+    )
 
 
 def _column(rows: Any, name: str) -> Sequence[Any]:

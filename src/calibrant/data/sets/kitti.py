@@ -4,11 +4,12 @@ KITTI gives no split, and the labels of its 200 test frames are not published.
 """
 
 import os
-from pathlib import Path
+from dataclasses import replace
 
 from calibrant._check import check_choice
 from calibrant._shapes import IGNORE
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of, same_ids
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples
 from calibrant.data.sets.camvid import CLASSES as CAMVID_CLASSES
 from calibrant.data.sets.cityscapes import CLASSES, FROM_LABEL_IDS, IGNORED
 
@@ -30,40 +31,34 @@ TO_CAMVID = dict.fromkeys(range(34), IGNORE) | {
 }
 """The class of CamVid, or ``IGNORE``, for each label id: terrain, walls, motorcycles and the like have none."""
 
-SOURCE = Source(
+KITTI = DataSet(
     "KITTI semantic segmentation",
     "the KITTI page (www.cvlibs.net/datasets/kitti/eval_semseg.php), file data_semantics.zip",
     """data_semantics/training/
        ├── image_2/000000_10.png
        └── semantic/000000_10.png""",
-    "data_semantics",
+    images="training/image_2/*.png",
+    labels="training/semantic/*.png",
+    class_names=CLASSES,
+    table=FROM_LABEL_IDS,
+    ignore=IGNORED,
+    folder="data_semantics",
 )
+SPACES = {
+    "cityscapes19": KITTI,
+    "camvid11": replace(KITTI, class_names=CAMVID_CLASSES, table=TO_CAMVID, ignore="what CamVid has no class for"),
+}
+"""KITTI in terms of other data sets' classes."""
 
 
 def kitti(path: str | os.PathLike[str], *, classes: str = "cityscapes19") -> FileExamples:
     """Return the 200 frames.
-
-    Also read: ``images/NAME.jpg`` with ``labels_cityscapes19/NAME.png`` and ``labels_camvid11/NAME.png``, of which 255
-    is void.
 
     :param path: ``data_semantics``, or the folder that holds it.
     :param classes: ``cityscapes19``, or ``camvid11``: merged into CamVid's, terrain, walls and so on left out.
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no classes of that name.
     """
-    tables = {
-        "cityscapes19": (CLASSES, FROM_LABEL_IDS, IGNORED),
-        "camvid11": (CAMVID_CLASSES, TO_CAMVID, "what CamVid has no class for"),
-    }
-    check_choice(classes, tables, "set of classes for KITTI")
-    root = SOURCE.root(Path(path))
-    names, table, ignore = tables[classes]
-    if (root / "images").is_dir():
-        images, labels, ending = root / "images", root / f"labels_{classes}", ".jpg"
-        table = same_ids(len(names), 255)
-    else:
-        images, labels, ending = root / "training" / "image_2", root / "training" / "semantic", ".png"
-    pairs = SOURCE.paired(
-        SOURCE.files(images, ending, "images"), SOURCE.files(labels, ".png", "labels"), labels, ".png"
-    )
-    return examples_of(SOURCE, classes, pairs, names, ignore, PictureAndIds("KITTI", table))
+    check_choice(classes, SPACES, "set of classes for KITTI")
+    chosen = SPACES[classes]
+    return chosen.of(chosen.pairs(chosen.root(path)), classes)

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +18,24 @@ from PIL import Image
 
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._reading import reading
-from calibrant.data.sets._dataset import FileExamples, Source, examples_of
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples
 from calibrant.errors import DataError
 
 CLASSES = ("background", "building")
 Polygon = Sequence[Sequence[Sequence[float | int]]]
 """An outline and its holes, each a ring of points (x, y)."""
-SOURCE = Source(
+SPACENET7 = DataSet(
     "SpaceNet 7",
     "the SpaceNet page (spacenet.ai/sn7-challenge), file SN7_buildings_train",
     """train/L15-0331E-1257N_1327_3160_13/
        ├── images_masked/global_monthly_2018_01_mosaic_L15-0331E-1257N_1327_3160_13.tif
        └── labels_match_pix/global_monthly_2018_01_mosaic_L15-0331E-1257N_1327_3160_13_Buildings.geojson""",
-    "train",
+    class_names=CLASSES,
+    ignore="no data",
+    folder="train",
 )
+BUILDINGS = replace(SPACENET7, ignore="no data, and background")
 
 
 def spacenet7(path: str | os.PathLike[str], *, without_background: bool = False) -> FileExamples:
@@ -43,15 +47,14 @@ def spacenet7(path: str | os.PathLike[str], *, without_background: bool = False)
     :param without_background: only buildings count, as in the paper's error; ``IGNORE`` elsewhere.
     :raises DataError: files are missing or misplaced.
     """
-    root = SOURCE.root(Path(path))
-    images = _by_month(SOURCE.files(root, ".tif", "images"), "images_masked")
-    labels = _by_month(SOURCE.files(root, "_Buildings.geojson", "footprints"), "labels_match_pix")
+    root = SPACENET7.root(path)
+    images = _by_month(SPACENET7.files(root, "*.tif", "images"), "images_masked")
+    labels = _by_month(SPACENET7.files(root, "*_Buildings.geojson", "footprints"), "labels_match_pix")
     if not images or not labels:
         what = "images_masked/*.tif" if not images else "labels_match_pix/*_Buildings.geojson, which are in pixels,"
-        raise SOURCE.missing(root, what)
-    pairs = SOURCE.paired(images, labels, root, " in labels_match_pix")
-    ignore = "no data, and background" if without_background else "no data"
-    return examples_of(SOURCE, "", pairs, CLASSES, ignore, Footprints(without_background))
+        raise SPACENET7.missing(root, what)
+    pairs = SPACENET7.paired(images, labels, root, "*/labels_match_pix/*_Buildings.geojson")
+    return (BUILDINGS if without_background else SPACENET7).of(pairs, read=Footprints(without_background))
 
 
 def place(key: str) -> str:

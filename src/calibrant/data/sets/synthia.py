@@ -13,7 +13,8 @@ from PIL import Image
 
 from calibrant._shapes import IGNORE
 from calibrant.data._reading import read_labels, reading
-from calibrant.data.sets._dataset import FileExamples, PictureAndIds, Source, examples_of
+from calibrant.data.sets._dataset import DataSet
+from calibrant.data.sets._examples import FileExamples
 from calibrant.errors import DataError
 
 CLASSES = (
@@ -21,29 +22,6 @@ CLASSES = (
     *("bicycle", "motorcycle", "parking slot", "road work", "traffic light", "terrain", "rider", "truck", "bus"),
     *("train", "wall", "lane marking"),
 )
-SOURCE = Source(
-    "SYNTHIA-RAND-CITYSCAPES",
-    "the SYNTHIA page (synthia-dataset.net), file SYNTHIA_RAND_CITYSCAPES of CVPR 2016",
-    """RAND_CITYSCAPES/
-       ├── RGB/0000000.png
-       └── GT/LABELS/0000000.png""",
-    "RAND_CITYSCAPES",
-)
-
-
-def synthia(path: str | os.PathLike[str]) -> FileExamples:
-    """Return all images; the set has no split of its own (see :func:`calibrant.data.split_by_image`).
-
-    :param path: ``RAND_CITYSCAPES``, or the folder that holds it.
-    :raises DataError: files are missing or misplaced.
-    """
-    root = SOURCE.root(Path(path))
-    labels = root / "GT" / "LABELS"
-    pairs = SOURCE.paired(
-        SOURCE.files(root / "RGB", ".png", "images"), SOURCE.files(labels, ".png", "labels"), labels, ".png"
-    )
-    table = {0: IGNORE} | {k + 1: k for k in range(len(CLASSES))}
-    return examples_of(SOURCE, "", pairs, CLASSES, "0, void", PictureAndIds(SOURCE.name, table, first_channel))
 
 
 def first_channel(file: Path) -> np.ndarray:
@@ -68,3 +46,28 @@ def first_channel(file: Path) -> np.ndarray:
             "Give the files of GT/LABELS, not those of GT/COLOR."
         )
     return read_labels(file)
+
+
+SYNTHIA = DataSet(
+    "SYNTHIA-RAND-CITYSCAPES",
+    "the SYNTHIA page (synthia-dataset.net), file SYNTHIA_RAND_CITYSCAPES of CVPR 2016",
+    """RAND_CITYSCAPES/
+       ├── RGB/0000000.png
+       └── GT/LABELS/0000000.png""",
+    images="RGB/*.png",
+    labels="GT/LABELS/*.png",
+    class_names=CLASSES,
+    table={0: IGNORE} | {k + 1: k for k in range(len(CLASSES))},
+    ignore="0, void",
+    folder="RAND_CITYSCAPES",
+    ids=first_channel,
+)
+
+
+def synthia(path: str | os.PathLike[str]) -> FileExamples:
+    """Return all images; the set has no split of its own (see :func:`calibrant.data.split_by_image`).
+
+    :param path: ``RAND_CITYSCAPES``, or the folder that holds it.
+    :raises DataError: files are missing or misplaced.
+    """
+    return SYNTHIA.examples(path)

@@ -223,7 +223,7 @@ def test_what_is_wrong_is_told(predict, folder, model, tmp_path):
     assert "Get it from the SegNet tutorial" in refused("--trust", "--dataset", "camvid", data=tmp_path / "nowhere")
     assert "Did you mean 'camvid'" in refused("--trust", "--dataset", "camvids")
     assert "--class-names" in refused("--trust")
-    assert "as a folder has none" in refused(*trusted, "--split", "val")
+    assert "expected lists of names (*.txt), one of them val.txt" in refused(*trusted, "--split", "val")
     assert "as kitti has none" in refused("--trust", "--dataset", "kitti", "--split", "val")
     assert "rule of its own" in refused("--trust", "--dataset", "ade20k", "--ignore-index", 0)
     assert "layers such as 75" in refused("--trust", "--dataset", "brats", "--split", "all")
@@ -260,9 +260,10 @@ def test_an_image_without_labels_is_told_by_name(predict, model, tmp_path):
 
 
 def test_every_name_of_a_data_set_reads_one(tmp_path):
-    from calibrant.cli._datasets import PUBLISHED, open_examples
+    from calibrant.cli._datasets import open_examples
+    from calibrant.data import DATA_SETS
     from calibrant.errors import DataError
 
-    for kind in PUBLISHED:
+    for kind in DATA_SETS:
         with pytest.raises(DataError, match="expected"):
             open_examples(kind, tmp_path / "nowhere", split=None, class_names=(), ignore_index=None)

@@ -53,7 +53,7 @@ class CalibrationBins(Tally):
         :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
         """
         check_num_bins(num_bins)
-        return count_images(partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
+        return count_images(cls, partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(
@@ -207,7 +207,7 @@ class ClasswiseBins(Tally):
     ) -> "ClasswiseBins":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
         check_num_bins(num_bins)
-        return count_images(cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
+        return count_images(cls, cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ClasswiseBins":

@@ -76,8 +76,8 @@ def _map_set(hypotheses: Tensor, labels: Tensor, num_classes: int, weights: Tens
     drawn = _compact(hypotheses, num_classes, f"{name}hypotheses")
     given = _compact(labels, num_classes, f"{name}labels")
     labelled = given != IGNORE
-    share = torch.from_numpy(labelled.any(1)).double() if weights is None else weights
-    share = normalised(share, "annotators").numpy()
+    given_weights = torch.from_numpy(labelled.any(1)).double() if weights is None else weights
+    share = normalised(given_weights, "annotators").numpy()
     complete = labelled[share > 0].all(0) & (share.sum() > 0)
     if drawn.size and drawn.min() < 0 and (drawn[:, labelled[share > 0].any(0)] == IGNORE).any():
         raise LabelError(

@@ -214,8 +214,8 @@ class ClasswiseBins(Tally):
         """Return one row from pixels scored with ``classwise_bins``."""
         sums = pixels.classwise
         assert sums is not None, "score_pixels(…, classwise_bins=…) counts them"
-        counts = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
-        return cls(*counts, torch.from_numpy(sums.probability)[None])
+        count, positive = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
+        return cls(count, positive, torch.from_numpy(sums.probability)[None])
 
 
 def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:

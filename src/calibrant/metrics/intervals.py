@@ -6,7 +6,6 @@ methods are compared on the same images in each resample.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 
@@ -63,7 +62,7 @@ class Resamples:
         """
         if num_resamples < 1:
             raise InputError(f"expected at least one resample; got {num_resamples}. A thousand are usual.")
-        keys = tuple(sorted(reduce(set.union, (set(_row_names(tally)) for tally in tallies), set())))
+        keys = tuple(sorted({name for tally in tallies for name in _row_names(tally)}))
         weights = torch.zeros(num_resamples, len(keys), dtype=torch.int16)
         for some in weights.split(_AT_ONCE):
             drawn = torch.randint(len(keys), some.shape, generator=generator)

@@ -12,7 +12,7 @@ Conventions
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -60,7 +60,7 @@ class Tally:
 
         :param change: from a column, (n, …), to the column that takes its place.
         """
-        changed = {}
+        changed: dict[str, Any] = {}
         for column in fields(self):
             value = getattr(self, column.name)
             if isinstance(value, Tally):

@@ -12,6 +12,7 @@ from markupsafe import Markup
 import calibrant
 from calibrant._files import replacing
 from calibrant._check import check_choice
+from calibrant._shapes import Tensor
 from calibrant.errors import InputError
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Measurement
@@ -35,7 +36,7 @@ _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
 
 
 def write_page(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     comparison: Comparison,
     measurements: Mapping[str, Sequence[Measurement]] | None = None,
     *,
@@ -254,7 +255,7 @@ def _in_words(line: Reliability) -> str:
 
 
 def _bin_rows(line: Reliability) -> list[tuple[str, str, str, str]]:
-    def shown(values, i: int, digits: int = 1) -> str:
+    def shown(values: Tensor, i: int, digits: int = 1) -> str:
         return number(float(values[i]), digits, SHARE)
 
     return [

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from calibrant.calibrators import Calibrator
+from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import InputError, LabelError, LogitsError, ShapeError
-from calibrant.evaluation import _ranks, calibrated, compare, tally, tally_all
-from calibrant.metrics import CalibrationBins, Measurement, Score, confidence_gap, expected_calibration_error
+from calibrant.evaluation import compare, tally, tally_all
+from calibrant.evaluation.comparison import _ranks
+from calibrant.metrics import CalibrationBins, Measurement, Resampled, Score, confidence_gap, expected_calibration_error
 from calibrant.predictions import IGNORE, Prediction
 
 
@@ -146,10 +147,10 @@ def test_images_of_other_classes_cannot_share_a_tally():
 
 
 SCORES = {
-    "gap": Score("gap", confidence_gap, True, "lower"),
-    "ece": Score("ECE", expected_calibration_error, False, "lower"),
-    "sure": Score("confidence", lambda b: b.confidence.sum(-1) / b.count.sum(-1), True, "higher"),
-    "plain": Score("no direction", confidence_gap, True),
+    "gap": Score("gap", confidence_gap, pooled=True, better="lower"),
+    "ece": Score("ECE", expected_calibration_error, pooled=False, better="lower"),
+    "sure": Score("confidence", lambda b: b.confidence.sum(-1) / b.count.sum(-1), pooled=True, better="higher"),
+    "plain": Score("no direction", confidence_gap, pooled=True),
 }
 
 
@@ -218,7 +219,11 @@ def test_methods_must_be_counted_on_the_same_images():
 
 
 def test_a_score_that_is_not_defined_marks_nothing():
-    scores = {"odd": Score("odd", lambda b: torch.full((len(b),), torch.nan, dtype=torch.float64), True, "lower")}
+    scores = {
+        "odd": Score(
+            "odd", lambda b: torch.full((len(b),), torch.nan, dtype=torch.float64), pooled=True, better="lower"
+        )
+    }
     found = compare(
         {"a": [bins(noise())], "b": [bins(noise(seed=1))]}, generator=torch.Generator().manual_seed(0), scores=scores
     )
@@ -233,8 +238,8 @@ def test_ranks_and_leaders_are_those_of_a_slow_loop():
     drawn["twin"] = drawn["b"]
     drawn["unknown"] = (float("nan"), torch.full((40,), float("nan"), dtype=torch.float64))
     for better, sign in (("lower", 1), ("higher", -1)):
-        score = Score("", lambda tally: tally, False, better)
-        found = _ranks(drawn, score)
+        score = Score("any", lambda tally: tally, pooled=False, better=better)
+        found = _ranks({name: Resampled(*each) for name, each in drawn.items()}, score)
 
         def rank(values, name, sign=sign):
             known = {each: sign * v for each, v in values.items() if v == v}
@@ -257,8 +262,8 @@ def test_a_comparison_says_who_leads_and_how_far_the_others_are_behind():
         name: [tally(CalibrationBins.of, predictions(), Divide(t))] for name, t in {"a": 1, "b": 2, "c": 3}.items()
     }
     scores = {
-        "ece": Score("", expected_calibration_error, True, "lower"),
-        "gap": Score("", confidence_gap, True),
+        "ece": Score("ECE", expected_calibration_error, pooled=True, better="lower"),
+        "gap": Score("gap", confidence_gap, pooled=True),
     }
     found = compare(tallies, generator=torch.Generator().manual_seed(0), scores=scores, num_resamples=50)
     value = {name: row["ece"].value for name, row in found.values.items()}

@@ -11,6 +11,7 @@ from calibrant.metrics import (
     AreaSamples,
     HypothesisDistances,
     Interval,
+    Resampled,
     SampleDivergence,
     annotator_diversity,
     area_crps,
@@ -18,7 +19,6 @@ from calibrant.metrics import (
     ged_floor,
     generalised_energy_distance,
     hungarian_matched_iou,
-    interval,
     interval_coverage,
     interval_width,
     sample_divergence,
@@ -120,4 +120,4 @@ class Patients:
             torch.zeros(self.weights.shape[1], dtype=torch.float64).index_add(0, self.of, column)
             for column in (values.double().nan_to_num(), known.double())
         )
-        return interval(float(values.nanmean()), (self.weights @ sums) / (self.weights @ counts))
+        return Resampled(float(values.nanmean()), (self.weights @ sums) / (self.weights @ counts)).interval()

@@ -42,11 +42,13 @@ class Entropies(Tally):
 
 
 COLUMNS = {
-    "all pixels": Score("", lambda t: mean_entropy(t.every), True),
-    "mistaken": Score("", lambda t: mean_entropy(t.wrong), True),
-    "right": Score("", lambda t: mean_entropy(t.right), True),
-    "NLL": Score("", lambda t: negative_log_likelihood(t.every), True),
-    "entropy less NLL": Score("", lambda t: mean_entropy(t.every) - negative_log_likelihood(t.every), True),
+    "all pixels": Score("all pixels", lambda t: mean_entropy(t.every), pooled=True),
+    "mistaken": Score("mistaken", lambda t: mean_entropy(t.wrong), pooled=True),
+    "right": Score("right", lambda t: mean_entropy(t.right), pooled=True),
+    "NLL": Score("NLL", lambda t: negative_log_likelihood(t.every), pooled=True),
+    "entropy less NLL": Score(
+        "entropy less NLL", lambda t: mean_entropy(t.every) - negative_log_likelihood(t.every), pooled=True
+    ),
 }
 
 

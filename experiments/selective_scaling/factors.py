@@ -47,10 +47,10 @@ def _if_calibrated(bins: CalibrationBins) -> tuple[Tensor, Tensor]:
 
 COLUMNS: Mapping[str, Score] = {
     **{name: SCORES[name] for name in ("ece_images", "ece", "nll", "miou", "gap")},
-    "right": Score("ECE of right pixels", lambda m: expected_calibration_error(m.correct), False),
-    "wrong": Score("ECE of mistaken pixels", lambda m: expected_calibration_error(m.mistaken), False),
-    "right if calibrated": Score("", lambda m: _if_calibrated(m.bins)[0], False),
-    "wrong if calibrated": Score("", lambda m: _if_calibrated(m.bins)[1], False),
+    "right": Score("ECE of right pixels", lambda m: expected_calibration_error(m.correct), pooled=False),
+    "wrong": Score("ECE of mistaken pixels", lambda m: expected_calibration_error(m.mistaken), pooled=False),
+    "right if calibrated": Score("right if calibrated", lambda m: _if_calibrated(m.bins)[0], pooled=False),
+    "wrong if calibrated": Score("wrong if calibrated", lambda m: _if_calibrated(m.bins)[1], pooled=False),
 }
 FACTORS: Mapping[str, tuple[str, Series]] = {
     "capacity": (

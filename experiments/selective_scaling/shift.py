@@ -15,7 +15,6 @@ from pathlib import Path
 from calibrant.data import corrupted
 from calibrant.data.sets.camvid import DUSK, drive
 from calibrant.evaluation import Comparison
-from calibrant.metrics import SCORES
 from calibrant.predictions import with_logits
 from experiments._data import add_option, use
 from experiments._record import record
@@ -85,7 +84,7 @@ def claims(found: Comparison, kept: Mapping[str, bool]) -> dict[str, tuple[str, 
         lines[f"{name} is better than none: NLL ({-gap:+.4f})"] = ("–", gap > 0)
     rivals = [name for name, keeps in kept.items() if keeps and name != OURS]
     for score in ("ece_images", "nll", "brier", "auroc"):
-        sign = -1 if SCORES[score].better == "higher" else 1
+        sign = -1 if found.scores[score].better == "higher" else 1
         beaten = [r for r in rivals if sign * found.differences[r][score].value > 0]
         sure = [r for r in beaten if found.differences[r][score].excludes_zero()]
         line = f"{OURS} beats all {len(rivals)} that keep labels on {score} ({len(beaten)}, {len(sure)} of them surely)"

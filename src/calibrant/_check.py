@@ -21,6 +21,15 @@ def shape_of(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
 
 
+def about(name: str, sentence: str) -> str:
+    """Return a sentence, with the name of what it is about before it if there is one.
+
+    >>> about("image 'a'", "expected logits."), about("", "expected logits.")
+    ("image 'a': expected logits.", 'expected logits.')
+    """
+    return f"{name}: {sentence}" if name else sentence
+
+
 def check_scores_shape(scores: Tensor, labels: Tensor, name: str, what: str = "logits") -> None:
     """Raise unless scores are (c, *s) and labels (a, *s), with the class axis first.
 
@@ -65,10 +74,11 @@ def check_finite(scores: Tensor, name: str, what: str = "logits") -> None:
     if not bad.any():
         return
     nan = int(torch.isnan(scores).sum())
-    raise LogitsError(
-        f"{name}: expected finite {what}; got {nan} NaN and {int(bad.sum()) - nan} infinite of {bad.numel()} numbers. "
+    sentence = (
+        f"expected finite {what}; got {nan} NaN and {int(bad.sum()) - nan} infinite of {bad.numel()} numbers. "
         "Clamp infinite scores to a large finite value, and look for a division by zero or a float16 overflow."
     )
+    raise LogitsError(about(name, sentence))
 
 
 def check_are_logits(logits: Tensor, name: str) -> None:
@@ -113,7 +123,7 @@ def check_labels(labels: Tensor, num_classes: int, name: str) -> None:
     :raises LabelError: naming the values found, with the hint for 255.
     """
     if labels.is_floating_point() or labels.is_complex():
-        raise LabelError(f"{name}: expected integer labels; got {labels.dtype}. Convert them: labels.long().")
+        raise LabelError(about(name, f"expected integer labels; got {labels.dtype}. Convert them: labels.long()."))
     if labels.numel() == 0:
         return
     wrong = (labels != IGNORE) & ((labels < 0) | (labels >= num_classes))
@@ -126,10 +136,11 @@ def check_labels(labels: Tensor, num_classes: int, name: str) -> None:
         if 255 in values
         else " Check the number of classes, or name the unlabelled value: ignore_index (command line: --ignore-index)."
     )
-    raise LabelError(
-        f"{name}: expected labels in 0..{num_classes - 1}, or unlabelled; got {shown} "
+    sentence = (
+        f"expected labels in 0..{num_classes - 1}, or unlabelled; got {shown} "
         f"in {int(wrong.sum())} of {labels.numel()} pixels.{hint}"
     )
+    raise LabelError(about(name, sentence))
 
 
 def check_choice(value: str, choices: Iterable[str], what: str) -> None:

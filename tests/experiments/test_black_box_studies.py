@@ -148,6 +148,7 @@ def compared(**errors):
         {name: dict.fromkeys(("ece_images", "nll"), Interval(e, e, e)) for name, e in errors.items()},
         {name: {"ece_images": sure[name], "nll": sure[name]} for name in errors},
         {},
+        scores=SCORES,
     )
 
 

@@ -25,7 +25,7 @@ from experiments.selective_scaling import (
 
 from calibrant.calibrators import TemperatureScaling, correctness
 from calibrant.evaluation import Comparison
-from calibrant.metrics import Interval
+from calibrant.metrics import SCORES, Interval
 from calibrant.predictions import Example, Prediction
 from calibrant.testing import toy_predictions
 
@@ -62,6 +62,7 @@ def compared(**gaps):
         {n: {s: Interval(0.1, 0.09, 0.11) for s in in_domain.SHOWN} if n != names[0] else ours for n in names},
         {n: gap | gaps for n in names},
         {},
+        scores=SCORES,
     )
     keeps, may_change = TemperatureScaling(1.0), TemperatureScaling(1.0)
     may_change.keeps_labels = False

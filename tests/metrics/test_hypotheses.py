@@ -215,9 +215,9 @@ def test_rows_have_no_sum_but_intervals():
     within = bootstrap(ged, found, generator=torch.Generator().manual_seed(0), num_resamples=50)
     assert within.low < within.value < within.high
     resamples = Resamples.draw([found], generator=torch.Generator().manual_seed(0), num_resamples=5)
-    value, values = resampled_scores({"ged": Score("GED", ged, False)}, found, resamples)["ged"]
-    assert value == pytest.approx(float(ged(found).mean()))
-    torch.testing.assert_close(values, resamples.of(found) @ ged(found) / 6)
+    drawn = resampled_scores({"ged": Score("GED", ged, pooled=False)}, found, resamples)["ged"]
+    assert drawn.value == pytest.approx(float(ged(found).mean()))
+    torch.testing.assert_close(drawn.values, resamples.weights_of(found) @ ged(found) / 6)
 
 
 def test_rows_sort_by_key_and_can_be_taken():

@@ -7,12 +7,12 @@ from calibrant.errors import InputError
 from calibrant.metrics import (
     CalibrationBins,
     LikelihoodSums,
+    Resampled,
     Resamples,
     Score,
     bootstrap,
     confidence_gap,
     expected_calibration_error,
-    interval,
     paired_difference,
     resampled_scores,
 )
@@ -60,13 +60,13 @@ def test_resampled_values_are_those_of_the_rows_drawn():
     resamples = Resamples.draw([tally], generator=generator(), num_resamples=60)
     assert torch.all(resamples.weights.sum(1) == 7)
     assert torch.all(resamples.weights == resamples.weights.round())
-    scores = {"images": Score("", confidence_gap, False), "pixels": Score("", confidence_gap, True)}
+    scores = {name: Score("gap", confidence_gap, pooled=name == "pixels") for name in ("images", "pixels")}
     found = resampled_scores(scores, tally, resamples)
     for r, weights in enumerate(resamples.weights):
         drawn = tally.take([i for i, w in enumerate(weights.long().tolist()) for _ in range(w)])
-        assert found["images"][1][r].item() == pytest.approx(confidence_gap(drawn).mean().item(), abs=1e-12)
-        assert found["pixels"][1][r].item() == pytest.approx(confidence_gap(drawn.pooled()).item(), abs=1e-12)
-    assert found["pixels"][0] == confidence_gap(tally.pooled()).item()
+        assert found["images"].values[r].item() == pytest.approx(confidence_gap(drawn).mean().item(), abs=1e-12)
+        assert found["pixels"].values[r].item() == pytest.approx(confidence_gap(drawn.pooled()).item(), abs=1e-12)
+    assert found["pixels"].value == confidence_gap(tally.pooled()).item()
 
 
 def test_images_without_the_score_are_left_out_of_its_mean():
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_interval_and_a_level_widens_it():
 
 def test_quantiles_of_a_known_law():
     values = torch.arange(-500, 501, dtype=torch.float64)
-    found = interval(0.0, values, level=0.9)
+    found = Resampled(0.0, values).interval(level=0.9)
     assert (found.low, found.high) == pytest.approx((-450, 450))
 
 

@@ -163,6 +163,6 @@ def test_unlabelled_image_is_said_to_be_so():
 def test_worst_images_come_worst_first():
     rows = measure(3.0, seed=0)
     values = dict(zip(rows.keys, SCORES["ece_images"].of(rows).tolist(), strict=True))
-    assert worst_images(rows, count=3) == sorted(values, key=lambda key: -values[key])[:3]
+    assert worst_images(rows, SCORES["ece_images"], count=3) == sorted(values, key=lambda key: -values[key])[:3]
     accuracy = dict(zip(rows.keys, SCORES["accuracy"].of(rows).tolist(), strict=True))
-    assert worst_images(rows, score="accuracy", count=1) == [min(accuracy, key=lambda key: accuracy[key])]
+    assert worst_images(rows, SCORES["accuracy"], count=1) == [min(accuracy, key=lambda key: accuracy[key])]

@@ -183,9 +183,10 @@ def test_contrast_of_words_and_lines(colors, lines):
             assert contrast(line, colors[ground]) >= 4.5, (line, ground)
 
 
-def test_page_is_written_whole_from_measurements_alone(three, tmp_path):
-    measurements, _ = three
-    path = write_page(tmp_path / "report.html", {name: rows[0] for name, rows in measurements.items()})
+def test_page_is_written_whole(three, tmp_path):
+    measurements, comparison = three
+    path = write_page(tmp_path / "report.html", comparison, measurements)
+    assert path.read_text("utf-8") == render_page(comparison, measurements)
     assert path.read_text("utf-8").endswith("</html>")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
 
@@ -197,7 +198,7 @@ def test_nothing_is_left_where_writing_fails(three, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("full")
 
-    monkeypatch.setattr("calibrant.report.page.os.replace", fail)
+    monkeypatch.setattr("calibrant._files.os.replace", fail)
     with pytest.raises(OSError, match="full"):
         write_page(tmp_path / "report.html", comparison, measurements)
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
@@ -209,6 +210,22 @@ def test_names_and_measurements_must_fit(three):
         render_page(comparison, measurements, class_names=["a", "b"])
     with pytest.raises(InputError, match="without measurements: \\['good', 'middling'\\]"):
         render_page(comparison, {"uncalibrated": measurements["uncalibrated"]})
+    with pytest.raises(InputError, match=r"expected a Comparison; got dict\. Compare measurements first"):
+        render_page(measurements)
+    with pytest.raises(InputError, match=r"expected a score that was compared of: ece_images,.*Did you mean 'auroc'"):
+        render_page(comparison, measurements, scores=["aurocc"])
+    with pytest.raises(InputError, match="expected class_names with cases"):
+        render_page(comparison, cases=[small_case()])
+
+
+def test_without_measurements_the_page_has_scores_and_no_figures(three):
+    _, comparison = three
+    page = Page(render_page(comparison, class_names=NAMES, cases=[small_case()]))
+    headings = [page.text[i] for i, _ in page.all("h2")]
+    assert headings == ["In short", "Methods and scores", "The worst images", "Notes"]
+    targets = {attrs["href"][1:] for _, attrs in page.all("a")}
+    assert targets <= {attrs["id"] for _, attrs in page.elements if "id" in attrs}
+    assert not page.all("svg")
 
 
 def test_many_classes_fold_away(three, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from calibrant.evaluation import Comparison
-from calibrant.metrics import Interval
+from calibrant.metrics import SCORES, Interval
 from calibrant.report import as_json, terminal_table
 from calibrant.report.tables import changes, columns, number, other_scores, shown_scores, verdict
 
@@ -30,7 +30,8 @@ def small(best: str | None = None) -> Comparison:
         "uncalibrated": dict.fromkeys(values["uncalibrated"], zero),
         "other": {"ece_images": less, "ece_images_null": zero, "nll": Interval(-0.01, -0.03, 0.01)},
     }
-    return Comparison(values, differences, {"ece_images": best, "nll": None, "ece_images_null": None})
+    scores = {name: SCORES[name] for name in ("ece_images", "nll", "ece_images_null")}
+    return Comparison(values, differences, {"ece_images": best, "nll": None, "ece_images_null": None}, scores=scores)
 
 
 def test_shares_are_in_percent_and_the_rest_is_not():
@@ -88,7 +89,7 @@ def test_json_holds_every_figure_with_its_interval_and_is_json(three):
     ],
 )
 def test_verdicts_follow_the_interval_and_the_direction(score, interval, word):
-    assert verdict(score, interval) == word
+    assert verdict(SCORES[score], interval) == word
 
 
 def test_no_verdict_stands_on_rounded_zeros():
@@ -101,10 +102,10 @@ def test_no_verdict_stands_on_rounded_zeros():
 
 
 def test_numbers_keep_their_sign_and_zero_has_none():
-    assert number(-0.00001, 2, "nll") == "0.00"
-    assert number(-0.00001, 2, "nll", signed=True) == "0.00"
-    assert number(0.012, 2, "nll", signed=True) == "+0.01"
-    assert number(math.inf, 2, "nll") == "inf"
+    assert number(-0.00001, 2) == "0.00"
+    assert number(-0.00001, 2, signed=True) == "0.00"
+    assert number(0.012, 2, signed=True) == "+0.01"
+    assert number(math.inf, 2) == "inf"
 
 
 def test_every_compared_score_is_shown_first_or_among_the_others(three):

@@ -1,9 +1,9 @@
 import re
+from dataclasses import replace
 
 import pytest
 from measured_scenes import compared
 
-from calibrant.evaluation import Comparison
 from calibrant.metrics import Interval
 from calibrant.report.words import headline
 
@@ -19,7 +19,9 @@ def said(three, ece: dict[str, tuple[float, float, float]], best: str | None):
     for method, interval in ece.items():
         differences[method]["ece"] = Interval(*interval)
         values[method]["ece"] = Interval(base + interval[0], base + interval[1], base + interval[2])
-    return headline(Comparison(values, differences, {**comparison.best, "ece": best}), measurements)
+    return headline(
+        replace(comparison, values=values, differences=differences, best={**comparison.best, "ece": best}), measurements
+    )
 
 
 BETTER, SLIGHT, WORSE, UNCLEAR = (-0.05, -0.06, -0.04), (-0.04, -0.06, -0.02), (0.02, 0.01, 0.03), (-0.01, -0.02, 0.01)
@@ -96,6 +98,6 @@ def test_a_price_is_named(three):
     differences = {m: dict(row) for m, row in comparison.differences.items()}
     differences["good"]["auroc"] = Interval(-0.02, -0.03, -0.01)
     differences["good"]["miou"] = Interval(-0.02, -0.03, -0.01)
-    found = headline(Comparison(comparison.values, differences, comparison.best), measurements)
+    found = headline(replace(comparison, differences=differences), measurements)
     assert "At a price: good is worse by AUROC." in found.sentences
     assert "It changes labels: the mean IoU gets worse." in found.sentences

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from calibrant import __version__
-from calibrant.calibrators import Calibrator
+from calibrant.calibrators import Calibrator, calibrated
 from calibrant.cli._console import aside, bars, console, with_progress, write_json
 from calibrant.cli.methods import Method, fit_method
 from calibrant.errors import DataError, InputError
-from calibrant.evaluation import Comparison, calibrated, compare, tally_all
+from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import SCORES, Measurement, load_measurement, save_measurement
 from calibrant.predictions import Predictions, split
 from calibrant.report import Case, as_json, case_of, terminal_table, worst_images, write_page
@@ -210,7 +210,7 @@ def _images(part: Predictions, source: Any, *, whole: bool) -> str:
 
 def _cases(test: Any, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
     first = study.measurements[next(iter(calibrators))][-1]
-    worst = worst_images(first, count=count)
+    worst = worst_images(first, SCORES["ece_images"], count=count)
     for key in worst:
         prediction = test[test.keys.index(key)]
         if prediction.logits.ndim != 3:

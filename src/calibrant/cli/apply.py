@@ -17,11 +17,10 @@ def apply(
 
     Interrupted, the same command goes on.
     """
-    from calibrant.calibrators import load
+    from calibrant.calibrators import calibrated, load
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions, write_store
     from calibrant.errors import InputError
-    from calibrant.evaluation import calibrated
     from calibrant.predictions import Mapped, with_logits
 
     if Path(store).resolve() == Path(output).resolve():

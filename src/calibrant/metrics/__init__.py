@@ -1,4 +1,47 @@
-"""Counting and scoring: tallies with one row per image, and pure functions of them."""
+"""Counting and scoring: tallies with one row per image, and pure functions of them.
+
+What is counted
+    of logits and labels:
+    :class:`CalibrationBins` (top-label confidence in bins), :class:`ClasswiseBins` (every class's probability in bins),
+    :class:`LikelihoodSums` (log-likelihood, Brier score, entropy), :class:`ClassCounts` (pixels by class),
+    :class:`ConfidenceRanks` (confidence in fine bins, for what depends on its order), and :class:`Measurement` (all of
+    these in one pass).
+    of hypotheses and labels:
+    :class:`HypothesisDistances` (IoU of every pair of maps), :class:`AreaSamples` (areas of a class),
+    :class:`SampleFrequencies` (how often a class is drawn), :class:`SampleDivergence` (drawn frequencies against
+    probabilities), :class:`FlipCounts` (known label flips).
+    :class:`Tally` is the base of all, and of counts of your own. ``where=`` restricts a count to :func:`boundary`,
+    :func:`interior` or :func:`mistaken` pixels; :func:`save_measurement` and :func:`load_measurement` keep a
+    measurement on disk.
+
+What is scored
+    calibration:
+    :func:`expected_calibration_error`, :func:`expected_error_if_calibrated` (what chance leaves of it),
+    :func:`maximum_calibration_error`, :func:`adaptive_calibration_error`, :func:`classwise_calibration_error`,
+    :func:`confidence_gap`, :func:`mean_confidence`, :func:`reliability_curve` (a :class:`ReliabilityCurve`).
+    likelihood:
+    :func:`negative_log_likelihood`, :func:`brier_score`, :func:`top_label_brier_score`, :func:`mean_entropy`,
+    :func:`brier_decomposition` (a :class:`BrierDecomposition`).
+    finding mistakes:
+    :func:`auroc` (and :func:`auroc_error_bound`), :func:`aurc`, :func:`augrc`, :func:`risk_coverage_curve` (a
+    :class:`RiskCoverage`).
+    overlap:
+    :func:`intersection_over_union`, :func:`mean_iou`, :func:`dice`, :func:`pixel_accuracy`.
+    hypotheses:
+    :func:`generalised_energy_distance` (and :func:`ged_floor`), :func:`hungarian_matched_iou`,
+    :func:`sample_diversity`, :func:`annotator_diversity`, :func:`sample_divergence` (and
+    :func:`expected_sample_divergence`), :func:`flip_frequencies`, :func:`flip_offsets`.
+    areas:
+    :func:`area_crps`, :func:`area_interval`, :func:`area_pit`, :func:`area_ranks`, :func:`interval_coverage`,
+    :func:`interval_width`.
+    :class:`Score` says of a function (a :data:`ScoreFunction`) what tables and pages show of it; :data:`SCORES` are
+    those of a :class:`Measurement`, by name.
+
+Intervals
+    :func:`bootstrap` (of one score), :func:`paired_difference` (of two tallies), and what they are made of:
+    :class:`Resamples` (which images are drawn), :func:`resampled_scores` (a :class:`Resampled` for each score),
+    :class:`Interval`, :func:`image_mean`.
+"""
 
 from calibrant.metrics.areas import (
     AreaSamples,
@@ -40,6 +83,14 @@ from calibrant.metrics.hypotheses import (
     hungarian_matched_iou,
     sample_diversity,
 )
+from calibrant.metrics.intervals import (
+    Interval,
+    Resampled,
+    Resamples,
+    bootstrap,
+    paired_difference,
+    resampled_scores,
+)
 from calibrant.metrics.likelihood import (
     LikelihoodSums,
     brier_score,
@@ -47,7 +98,7 @@ from calibrant.metrics.likelihood import (
     negative_log_likelihood,
     top_label_brier_score,
 )
-from calibrant.metrics.measurement import SCORES, Measurement
+from calibrant.metrics.measurement import Measurement
 from calibrant.metrics.overlap import ClassCounts, dice, intersection_over_union, mean_iou, pixel_accuracy
 from calibrant.metrics.ranking import (
     ConfidenceRanks,
@@ -60,18 +111,9 @@ from calibrant.metrics.ranking import (
     risk_coverage_curve,
 )
 from calibrant.metrics.regions import boundary, interior, mistaken
+from calibrant.metrics.scores import SCORES, Score, ScoreFunction, image_mean
 from calibrant.metrics.storage import load_measurement, save_measurement
-from calibrant.metrics.tally import (
-    Interval,
-    Resamples,
-    Score,
-    Tally,
-    bootstrap,
-    image_mean,
-    interval,
-    paired_difference,
-    resampled_scores,
-)
+from calibrant.metrics.tally import Tally
 
 __all__ = [
     "SCORES",
@@ -87,11 +129,13 @@ __all__ = [
     "LikelihoodSums",
     "Measurement",
     "ReliabilityCurve",
+    "Resampled",
     "Resamples",
     "RiskCoverage",
     "SampleDivergence",
     "SampleFrequencies",
     "Score",
+    "ScoreFunction",
     "Tally",
     "adaptive_calibration_error",
     "annotator_diversity",
@@ -121,7 +165,6 @@ __all__ = [
     "image_mean",
     "interior",
     "intersection_over_union",
-    "interval",
     "interval_coverage",
     "interval_width",
     "load_measurement",

@@ -56,7 +56,8 @@ def each_map_set(
             "Pad images of fewer annotators with any map and the weight 0."
         )
     for i in range(len(labels)):
-        yield _map_set(hypotheses[:, i], labels[i], num_classes, None if weights is None else weights[i], i)
+        name = f"image {i} of the batch, " if len(labels) > 1 else ""
+        yield _map_set(hypotheses[:, i], labels[i], num_classes, None if weights is None else weights[i], name)
 
 
 def normalised(weights: Float[Tensor, "*n w"], what: str) -> Float[Tensor, "*n w"]:
@@ -71,17 +72,16 @@ def normalised(weights: Float[Tensor, "*n w"], what: str) -> Float[Tensor, "*n w
     return weights / torch.where(total == 0, 1.0, total)
 
 
-def _map_set(hypotheses: Tensor, labels: Tensor, num_classes: int, weights: Tensor | None, number: int) -> MapSet:
-    name = f"image {number} of the batch"
-    drawn = _compact(hypotheses, num_classes, f"{name}, hypotheses")
-    given = _compact(labels, num_classes, f"{name}, labels")
+def _map_set(hypotheses: Tensor, labels: Tensor, num_classes: int, weights: Tensor | None, name: str) -> MapSet:
+    drawn = _compact(hypotheses, num_classes, f"{name}hypotheses")
+    given = _compact(labels, num_classes, f"{name}labels")
     labelled = given != IGNORE
-    share = torch.from_numpy(labelled.any(1)).double() if weights is None else weights
-    share = normalised(share, "annotators").numpy()
+    given_weights = torch.from_numpy(labelled.any(1)).double() if weights is None else weights
+    share = normalised(given_weights, "annotators").numpy()
     complete = labelled[share > 0].all(0) & (share.sum() > 0)
     if drawn.size and drawn.min() < 0 and (drawn[:, labelled[share > 0].any(0)] == IGNORE).any():
         raise LabelError(
-            f"{name}: expected a class in every labelled pixel of a hypothesis; got unlabelled ones. "
+            f"{name}hypotheses: expected a class in every labelled pixel; got unlabelled ones. "
             "A sampler must name a class everywhere."
         )
     return MapSet(drawn, given, share, complete)

@@ -42,6 +42,7 @@ _MOST = 2**30  # labels of one image: the row of one image holds 32-bit counts, 
 class Image:
     """One image of a batch, its sizes checked.
 
+    :param name: what messages call it; empty if it is the only one.
     :param where: which pixels are meant; None for all.
     """
 
@@ -96,10 +97,11 @@ def histogram(index: Int[Array, " p"], shape: tuple[int, ...], weights: Float[Ar
 
 
 def each_image(logits: Tensor, labels: Tensor, where: Tensor | None) -> Iterator[Image]:
-    """Yield the images of a batch, (n, c, *s), their sizes checked.
+    """Yield the images of a batch, their sizes checked.
 
-    ``labels`` may come without an annotator axis, and so may ``where``.
-
+    :param logits: (n, c, *s).
+    :param labels: (n, a, *s), or (n, *s) with one annotator.
+    :param where: which labels are meant, shaped like them; None for all.
     :raises ShapeError: the sizes do not fit, or an image is too large to count at once.
     :raises LogitsError: the logits are no floating-point numbers, or of one class alone.
     :raises LabelError: the labels are no integers.
@@ -127,7 +129,12 @@ def each_image(logits: Tensor, labels: Tensor, where: Tensor | None) -> Iterator
     if where is not None:
         where = _mask_like(labels, where)
     for i in range(len(logits)):
-        yield Image(f"image {i} of the batch", logits[i], labels[i], None if where is None else where[i])
+        yield Image(
+            f"image {i} of the batch" if len(logits) > 1 else "",
+            logits[i],
+            labels[i],
+            None if where is None else where[i],
+        )
 
 
 def _mask_like(labels: Tensor, where: Tensor) -> Tensor:
@@ -146,6 +153,7 @@ def _mask_like(labels: Tensor, where: Tensor) -> Tensor:
 
 
 def count_images(
+    kind: type[T],
     count: Callable[[PixelScores], T],
     images: Iterable[Image],
     *,
@@ -157,7 +165,12 @@ def count_images(
 
     Scores are computed in float32, whatever the logits' type.
 
+    :param kind: what is counted.
+    :param count: from the scores of some pixels of an image to a tally of one row.
+    :param images: as ``each_image`` yields them.
     :param keep_outside: whether an image's mask only marks pixels; otherwise it restricts them.
+    :param likelihood: whether ``count`` reads ``nll``, ``brier`` and ``entropy``.
+    :param classwise_bins: the bins of every class's own probability, if ``count`` reads ``classwise``.
     :raises LabelError: a label of a counted pixel is no class.
     :raises LogitsError: a logit is NaN or infinite (in float32), be its pixel labelled or not.
     """
@@ -176,14 +189,15 @@ def count_images(
         starts = range(0, flat.labels.shape[1], _CHUNK)
         each = threads.map if len(starts) > 1 else map  # a thread for one chunk would only cost its start
         try:
-            return Tally.added(each(part, starts))
+            return kind.added(each(part, starts))
         except (FloatingPointError, IndexError):
             check_finite(image.logits.float(), image.name)  # these two say what is wrong in the image as a whole
             check_labels(image.labels, len(image.logits), image.name)
             raise
 
     with ThreadPoolExecutor(min(torch.get_num_threads(), _THREADS)) as threads:
-        return Tally.stack([row(image) for image in images])
+        rows = [row(image) for image in images]
+    return kind.stack(rows)
 
 
 def _score_pixels(

@@ -53,7 +53,7 @@ class CalibrationBins(Tally):
         :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
         """
         check_num_bins(num_bins)
-        return count_images(partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
+        return count_images(cls, partial(cls.of_pixels, num_bins=num_bins), each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(
@@ -207,15 +207,15 @@ class ClasswiseBins(Tally):
     ) -> "ClasswiseBins":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
         check_num_bins(num_bins)
-        return count_images(cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
+        return count_images(cls, cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ClasswiseBins":
         """Return one row from pixels scored with ``classwise_bins``."""
         sums = pixels.classwise
         assert sums is not None, "score_pixels(…, classwise_bins=…) counts them"
-        counts = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
-        return cls(*counts, torch.from_numpy(sums.probability)[None])
+        count, positive = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
+        return cls(count, positive, torch.from_numpy(sums.probability)[None])
 
 
 def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:

@@ -36,7 +36,7 @@ class LikelihoodSums(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "LikelihoodSums":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        return count_images(cls.of_pixels, each_image(logits, labels, where), likelihood=True)
+        return count_images(cls, cls.of_pixels, each_image(logits, labels, where), likelihood=True)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "LikelihoodSums":

@@ -32,7 +32,7 @@ class ClassCounts(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ClassCounts":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        return count_images(partial(cls.of_pixels, num_classes=logits.shape[1]), each_image(logits, labels, where))
+        return count_images(cls, partial(cls.of_pixels, num_classes=logits.shape[1]), each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores, *, num_classes: int) -> "ClassCounts":

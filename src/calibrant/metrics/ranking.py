@@ -43,7 +43,7 @@ class ConfidenceRanks(Tally):
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ConfidenceRanks":
         """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
-        return count_images(cls.of_pixels, each_image(logits, labels, where))
+        return count_images(cls, cls.of_pixels, each_image(logits, labels, where))
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ConfidenceRanks":

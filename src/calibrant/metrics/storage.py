@@ -1,7 +1,7 @@
 """Measurements on disk: every figure of a report can be drawn again from a small file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -57,7 +57,7 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
     ]
 
 
-def _named(tally: Tally, prefix: str = ""):
+def _named(tally: Tally, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     for each in fields(tally):
         value = getattr(tally, each.name)
         if isinstance(value, Tally):

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
-from calibrant.metrics import SCORES, Measurement
+from calibrant.metrics import Score, Tally
 from calibrant.predictions import Prediction
 from calibrant.report.palette import class_colors
 from calibrant.report.tables import percent
@@ -29,7 +29,7 @@ class Case:
     :param prediction: the model's label map.
     :param confidence: each method's largest probability, the first method being the model as it is.
     :param image: the picture itself, in [0, 1], with one or three channels.
-    :param scores: numbers for the caption: method, then name of SCORES, then value.
+    :param scores: numbers for the caption: method, then name of a score in the comparison, then value.
     """
 
     key: str
@@ -60,6 +60,10 @@ def case_of(
     """Return a case from a prediction and the logits that each method made of it.
 
     The first annotator's labels are shown. The label map is the first method's; the image is brought into [0, 1].
+
+    :param prediction: of two dimensions.
+    :param logits: by method, the model as it is first; (c, h, w).
+    :param scores: see :class:`Case`.
     """
     image = prediction.image
     if image is not None:
@@ -72,12 +76,24 @@ def case_of(
     return Case(prediction.key, prediction.labels[0].cpu(), first, confidence, image, scores or {})
 
 
-def worst_images(measurement: Measurement, *, score: str = "ece_images", count: int = 6) -> list[str]:
-    """Return the keys of the images with the worst values of a score, the worst first."""
-    values = SCORES[score].of(measurement).double()
-    sign = -1 if SCORES[score].better == "higher" else 1
+def worst_images(tally: Tally, score: Score, *, count: int = 6) -> list[str]:
+    """Return the keys of the images with the worst values of a score, the worst first.
+
+    :param tally: one row an image, with keys.
+    :param score: the worst values are the highest, unless higher is better; images without a value are left out.
+    :param count: how many images, at most.
+
+    >>> from dataclasses import replace
+    >>> from calibrant.metrics import SCORES, Measurement
+    >>> labels = torch.tensor([[[0, 0]], [[0, 1]]])
+    >>> rows = Measurement.of(torch.tensor([[5.0, 5.0], [0.0, 0.0]])[None, :, None].repeat(2, 1, 1, 1), labels)
+    >>> worst_images(replace(rows, keys=("right", "half wrong")), SCORES["ece_images"], count=1)
+    ['half wrong']
+    """
+    values = score.of(tally).double()
+    sign = -1 if score.better == "higher" else 1
     order = torch.argsort((sign * values).nan_to_num(nan=-torch.inf), descending=True, stable=True)
-    return [measurement.keys[i] for i in order[:count].tolist() if not values[i].isnan()]
+    return [tally.keys[i] for i in order[:count].tolist() if not values[i].isnan()]
 
 
 def pictures(case: Case, class_names: Sequence[str], methods: Sequence[str]) -> list[Picture]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from calibrant._shapes import Float, Tensor
 from calibrant.metrics import ClassCounts, Measurement, expected_calibration_error, intersection_over_union
 from calibrant.report.curves import pooled_bins
-from calibrant.report.tables import number
+from calibrant.report.tables import SHARE, number
 
 FEW = 25
 """Classes shown at once; the smaller ones of longer lists can be unfolded."""
@@ -53,7 +53,7 @@ def class_rows(
             class_names[i],
             _bar(float(share[i]), _largest(share), 2),
             [_bar(float(each[i]), 1.0, 1) for each in overlap],
-            [number(float(each[i]), 1, "gap", signed=True) for each in gap],
+            [number(float(each[i]), 1, SHARE, signed=True) for each in gap],
             [_bar(float(each[i]), most, 1) for each in error],
         )
         for i in order
@@ -66,4 +66,4 @@ def _largest(values: Float[Tensor, " c"]) -> float:
 
 def _bar(value: float, full: float, digits: int) -> Bar:
     length = 0.0 if math.isnan(value) or full <= 0 else 100 * value / full
-    return Bar(number(value, digits, "share"), round(length, 1))
+    return Bar(number(value, digits, SHARE), round(length, 1))

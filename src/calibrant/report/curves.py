@@ -68,7 +68,7 @@ def reliability(
     bins = [of(each) for each in measurements]
     curve = reliability_curve(pooled_bins(bins))
     # An image that is tested in several repetitions is drawn in all of them or in none.
-    weights = [resamples.of(each) for each in measurements]
+    weights = [resamples.weights_of(each) for each in measurements]
     parts = [each.resampled(weight) for each, weight in zip(bins, weights, strict=True)]
     drawn = replace(
         parts[0],

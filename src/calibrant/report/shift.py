@@ -8,26 +8,30 @@ from rich.table import Table
 from rich.text import Text
 
 from calibrant.evaluation import Comparison
-from calibrant.metrics import SCORES
 from calibrant.report.tables import columns
 
 SHOWN = ("ece", "nll")
 
 
 def mean_ranks(comparisons: Mapping[str, Comparison], scores: Sequence[str] = SHOWN) -> dict[str, float]:
-    """Return the mean of each method's ranks over places and scores that have a better side, 1 if it is always best."""
+    """Return the mean of each method's ranks over places and scores that have a better side, 1 if it is always best.
+
+    :param comparisons: of the same methods, by the name of the place.
+    :param scores: names of scores; those that were not compared are left out.
+    """
     first = next(iter(comparisons.values()))
-    found = {}
+    means = {}
     for method in first.values:
         ranks = [c.ranks[method][score].value for c in comparisons.values() for score in scores if score in c.leaders]
-        found[method] = sum(ranks) / len(ranks) if ranks else float("nan")
-    return found
+        means[method] = sum(ranks) / len(ranks) if ranks else float("nan")
+    return means
 
 
 def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = SHOWN) -> Table:
     """Return a table for the terminal: a row a method, a column for each score in each place, and the mean rank.
 
     :param comparisons: of the same methods, by the name of the place.
+    :param scores: names of scores; those that were not compared are left out.
     """
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -36,11 +40,9 @@ def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = S
         caption="★ best beyond chance. (2) rank, ≈ not told from the best.",
     )
     table.add_column("method", no_wrap=True, overflow="fold")
-    shown = {(place, score): columns(c, [score]) for score in scores for place, c in comparisons.items()}
-    shown = {key: found[0] for key, found in shown.items() if found}
-    for (place, score), column in shown.items():
-        title = f"{SCORES[score].title}{', %' if column.unit else ''} {column.arrow}".rstrip()
-        table.add_column(f"{title}\n{place}", justify="right", overflow="fold")
+    shown = {(p, s): columns(c, [s])[0] for s in scores for p, c in comparisons.items() if s in c.scores}
+    for (place, _), column in shown.items():
+        table.add_column(f"{column.heading}\n{place}", justify="right", overflow="fold")
     table.add_column("mean rank", justify="right")
     for method, mean in mean_ranks(comparisons, scores).items():
         cells = []

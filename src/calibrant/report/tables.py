@@ -2,39 +2,38 @@
 
 Conventions
 -----------
-* Shares and gaps are shown in percent, other scores as they are; JSON holds every number as it is.
+* What there is to say of a score (title, unit, better side, null) comes from the comparison's own scores.
+* Scores in percent are shown times 100, other scores as they are; JSON holds every number as it is.
 * Every number of a column has as many decimals as its intervals deserve: two figures of the half width.
 * A value is marked best only where the comparison says so: its paired interval against every other excludes zero.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from textwrap import wrap
+from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from calibrant._check import check_choice
 from calibrant.evaluation import Comparison
-from calibrant.metrics import SCORES, Interval
-
-NULL = "_null"
-"""Ends the name of the score that a perfectly calibrated predictor would get; shown beside the score it belongs to."""
-
-MAIN = ("ece_images", "ece", "ece_classwise", "nll", "brier", "auroc", "miou")
-"""The scores that are shown first where nothing else is asked for."""
+from calibrant.metrics import Interval, Score
 
 BEST = "★ best"
 PERCENT = "\N{NO-BREAK SPACE}%"
-_PLAIN = ("nll", "brier", "auroc", "entropy")
+SHARE = "percent"
+"""The unit of shares, gaps and risks that are no scores."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """One value of a table, as words.
 
+    :param value: the value, without its unit; – if it is not known.
     :param bounds: its 95 % interval; empty if there is none.
     :param best: whether it is best beyond chance.
     :param chance: what a perfectly calibrated predictor would score; empty if not known.
@@ -54,7 +53,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A score as a column: its heading, unit, direction and explanation, and one cell a method."""
+    """A score as a column: its heading, unit, direction and explanation, and one cell a method.
+
+    :param score: its name in the comparison.
+    :param title: its heading.
+    :param unit: "%" for percent, or another unit in words; empty for plain numbers.
+    :param direction: "lower is better", "higher is better", or empty.
+    :param note: what it says, in a sentence.
+    :param cells: by method.
+    """
 
     score: str
     title: str
@@ -68,12 +75,32 @@ class Column:
         """A sign for the direction, for where words do not fit."""
         return {"lower is better": "↓", "higher is better": "↑"}.get(self.direction, "")
 
+    @property
+    def heading(self) -> str:
+        """Title, unit and direction in a line."""
+        return f"{self.title}{f', {self.unit}' if self.unit else ''} {self.arrow}".rstrip()
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of differences: those of percentages are points."""
+        return "points" if self.unit == "%" else self.unit
+
+    def with_unit(self, number: str) -> str:
+        """Return a number of this column with its unit, unbroken by the end of a line.
+
+        :param number: as a cell holds it.
+        """
+        return number + {"": "", "%": PERCENT}.get(self.unit, f"\N{NO-BREAK SPACE}{self.unit}")
+
 
 def columns(comparison: Comparison, scores: Iterable[str] | None = None) -> list[Column]:
     """Return the values of all methods, one column a score.
 
-    :param scores: names of SCORES; by default the main ones. A perfectly calibrated predictor's score stands in the
-        cells of the score it belongs to.
+    What a perfectly calibrated predictor would score stands in the cells of the score that it belongs to.
+
+    :param comparison: the values.
+    :param scores: names of scores compared; by default the main ones.
+    :raises MethodError: a score was not compared.
     """
     return [_column(comparison, score) for score in shown_scores(comparison, scores)]
 
@@ -81,80 +108,100 @@ def columns(comparison: Comparison, scores: Iterable[str] | None = None) -> list
 def changes(comparison: Comparison, scores: Iterable[str] | None = None, *, to_best: bool = False) -> list[Column]:
     """Return the paired differences to the first method, one column a score, with a verdict in each cell.
 
+    :param comparison: the differences.
+    :param scores: names of scores compared; by default the main ones.
     :param to_best: to the method with the best value of each score instead; scores without a better side are left out.
     """
-    found = []
+    result = []
     rows = comparison.behind if to_best else comparison.differences
     for score in shown_scores(comparison, scores):
         intervals = {method: row[score] for method, row in rows.items() if score in row}
         if not intervals:
             continue
-        common = _digits(intervals.values(), score)
+        about = comparison.scores[score]
+        common = _digits(intervals.values(), about)
         cells = {}
-        for method, each in intervals.items():
+        for method, change in intervals.items():
             # A change that is smaller than the column's decimals gets its own, so that no verdict stands on zeros.
-            own = _digits([each], score, most=6)
+            own = _digits([change], about, most=6)
             digits = own if own >= common + 2 else common
-            shown = number(each.value, digits, score, signed=True)
-            word = "leads" if to_best and comparison.leaders[score] == method else verdict(score, each)
-            cells[method] = Cell(shown, _bounds(each, digits, score, signed=True), verdict=word)
-        found.append(_described(score, cells))
-    return found
+            shown = number(change.value, digits, about.unit, signed=True)
+            word = "leads" if to_best and comparison.leaders[score] == method else verdict(about, change)
+            cells[method] = Cell(shown, _bounds(change, digits, about, signed=True), verdict=word)
+        result.append(_described(score, about, cells))
+    return result
 
 
 def shown_scores(comparison: Comparison, scores: Iterable[str] | None = None) -> list[str]:
-    """Return the scores that get a column of their own: those asked for, or the main ones."""
-    first = next(iter(comparison.values.values()))
+    """Return the scores that get a column of their own, without the nulls that stand in the cells of others.
+
+    :param comparison: what was compared.
+    :param scores: names of those asked for; by default the main ones, or all if none of them is a main one.
+    :raises MethodError: a score was not compared.
+    """
     if scores is None:
-        scores = MAIN if any(score in first for score in MAIN) else tuple(first)
-    asked = [score for score in scores if score in first]
-    return [score for score in asked if not (score.endswith(NULL) and score.removesuffix(NULL) in asked)]
+        scores = [name for name, score in comparison.scores.items() if score.main] or list(comparison.scores)
+    asked = list(scores)
+    for name in asked:
+        check_choice(name, comparison.scores, "score that was compared")
+    nulls = {comparison.scores[name].null for name in asked}
+    return [name for name in asked if name not in nulls]
 
 
 def other_scores(comparison: Comparison, scores: Iterable[str] | None = None) -> list[str]:
-    """Return the scores that were compared and are not among those shown first."""
-    every = shown_scores(comparison, next(iter(comparison.values.values())))
+    """Return the scores that were compared and are not among those shown first.
+
+    :param comparison: what was compared.
+    :param scores: names of those shown first; by default the main ones.
+    """
     first = shown_scores(comparison, scores)
-    return [score for score in every if score not in first]
+    return [name for name in shown_scores(comparison, comparison.scores) if name not in first]
 
 
-def verdict(score: str, difference: Interval) -> str:
+def verdict(score: Score, difference: Interval) -> str:
     """Return what a paired difference says of a score, in a word or two.
 
-    >>> verdict("nll", Interval(-0.1, -0.2, -0.01)), verdict("nll", Interval(-0.1, -0.2, 0.01))
+    :param score: whose better side counts.
+    :param difference: with its interval.
+
+    >>> from calibrant.metrics import SCORES
+    >>> verdict(SCORES["nll"], Interval(-0.1, -0.2, -0.01)), verdict(SCORES["nll"], Interval(-0.1, -0.2, 0.01))
     ('better', 'not clear')
     """
     if difference.value == difference.low == difference.high == 0:
         return "same"
-    if not (difference.low > 0 or difference.high < 0):
+    if not difference.excludes_zero():
         return "not clear"
     moved = "lower" if difference.high < 0 else "higher"
-    if not SCORES[score].better:
+    if not score.better:
         return moved
-    return "better" if moved == SCORES[score].better else "worse"
+    return "better" if moved == score.better else "worse"
 
 
-def number(value: float, digits: int, score: str, *, signed: bool = False) -> str:
-    """Return a value in the unit of its score, with a real minus sign.
+def number(value: float, digits: int, unit: str = "", *, signed: bool = False) -> str:
+    """Return a value in a unit, without the unit itself, and with a real minus sign.
 
-    >>> number(0.0593, 2, "ece_images"), number(-0.0593, 3, "nll", signed=True), number(float("nan"), 2, "nll")
+    :param value: as it was computed.
+    :param digits: decimals shown.
+    :param unit: of a score; "percent" is shown times 100.
+    :param signed: whether values above zero have a plus.
+
+    >>> number(0.0593, 2, "percent"), number(-0.0593, 3, signed=True), number(float("nan"), 2)
     ('5.93', '−0.059', '–')
     """
     if math.isnan(value):
         return "–"
-    text = f"{value * (100 if in_percent(score) else 1):{'+' if signed else ''}.{digits}f}"
+    text = f"{value * (100 if unit == SHARE else 1):{'+' if signed else ''}.{digits}f}"
     if float(text) == 0:
         text = text.lstrip("+-")
     return text.replace("-", "−")
 
 
-def in_percent(score: str) -> bool:
-    """Return whether a score is a share or a gap, and so shown in percent."""
-    return not score.startswith(_PLAIN)
-
-
 def percent(share: float, digits: int = 0) -> str:
     r"""Return a share in percent, unbroken by the end of a line.
+
+    :param share: from 0 to 1; NaN if not known.
+    :param digits: decimals shown.
 
     >>> percent(0.814), percent(float("nan"))
     ('81\xa0%', 'not known')
@@ -167,54 +214,51 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
 
     Up to two methods are set side by side, a row a score; more of them get a row each.
 
-    :param scores: names of SCORES; by default the main ones.
+    :param comparison: what is shown.
+    :param scores: names of scores compared; by default the main ones.
+    :raises MethodError: a score was not compared.
     """
-    found = columns(comparison, scores)
+    many = len(comparison.values) > 2
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 0, 0, 1),
         caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better."
-        + (" (2) rank, ≈ not told from the best." if len(comparison.values) > 2 and comparison.ranks else ""),
+        + (" (2) rank, ≈ not told from the best." if many and comparison.ranks else ""),
     )
-    titles = [f"{column.title}{', %' if column.unit else ''} {column.arrow}".rstrip() for column in found]
-    if len(comparison.values) <= 2:
-        table.add_column("score", overflow="fold")
-        for method in comparison.values:
-            table.add_column(method, justify="right", overflow="fold")
-        for title, column in zip(titles, found, strict=True):
-            table.add_row(title, *(_terminal_cell(column.cells[method], " ") for method in comparison.values))
-        return table
-    # Names are wrapped here, between words: the terminal would take width from them first, and break words.
-    table.add_column("method", no_wrap=True, overflow="fold")
-    for title in titles:
-        table.add_column(title, justify="right", overflow="fold")
-    for method in comparison.values:
-        table.add_row(
-            Text("\n".join(wrap(method, 14))),
-            *(_terminal_cell(column.cells[method], "\n", ranked=True) for column in found),
-        )
+    (_add_method_rows if many else _add_score_rows)(table, columns(comparison, scores), comparison.methods)
     return table
 
 
-def as_json(comparison: Comparison) -> dict:
+def _add_score_rows(table: Table, shown: Sequence[Column], methods: Sequence[str]) -> None:
+    table.add_column("score", overflow="fold")
+    for method in methods:
+        table.add_column(method, justify="right", overflow="fold")
+    for column in shown:
+        table.add_row(column.heading, *(_terminal_cell(column.cells[method], " ") for method in methods))
+
+
+def _add_method_rows(table: Table, shown: Sequence[Column], methods: Sequence[str]) -> None:
+    # Names are wrapped here, between words: the terminal would take width from them first, and break words.
+    table.add_column("method", no_wrap=True, overflow="fold")
+    for column in shown:
+        table.add_column(column.heading, justify="right", overflow="fold")
+    for method in methods:
+        cells = (_terminal_cell(column.cells[method], "\n", ranked=True) for column in shown)
+        table.add_row(Text("\n".join(wrap(method, 14))), *cells)
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
     """Return every figure with its interval, as it is (no percent), ready for ``json.dump``.
 
-    Numbers that are not known are None.
+    Numbers that are not known are None. ``null`` names the score that holds what a perfectly calibrated predictor
+    would get, if it was compared.
+
+    :param comparison: what is written.
     """
     return {
         "level": 0.95,
-        "scores": {
-            score: {
-                "title": SCORES[score].title,
-                "pooled": SCORES[score].pooled,
-                "better": SCORES[score].better or None,
-                "note": SCORES[score].note,
-                "best": comparison.best.get(score),
-                "leader": comparison.leaders.get(score),
-            }
-            for score in next(iter(comparison.values.values()), {})
-        },
+        "scores": {name: _described_in_json(comparison, name) for name in comparison.scores},
         "values": _numbers(comparison.values),
         "differences_to_first": _numbers(comparison.differences),
         "differences_to_best": _numbers(comparison.behind),
@@ -222,7 +266,21 @@ def as_json(comparison: Comparison) -> dict:
     }
 
 
-def _numbers(rows: dict[str, dict[str, Interval]]) -> dict:
+def _described_in_json(comparison: Comparison, name: str) -> dict[str, Any]:
+    score = comparison.scores[name]
+    return {
+        "title": score.title,
+        "pooled": score.pooled,
+        "better": score.better or None,
+        "unit": score.unit or None,
+        "null": score.null if score.null in comparison.scores else None,
+        "note": score.note,
+        "best": comparison.best.get(name),
+        "leader": comparison.leaders.get(name),
+    }
+
+
+def _numbers(rows: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[str, float | None]]]:
     def known(value: float) -> float | None:
         return value if math.isfinite(value) else None
 
@@ -235,52 +293,53 @@ def _numbers(rows: dict[str, dict[str, Interval]]) -> dict:
     }
 
 
-def _column(comparison: Comparison, score: str) -> Column:
-    intervals = {method: row[score] for method, row in comparison.values.items()}
+def _column(comparison: Comparison, name: str) -> Column:
+    score = comparison.scores[name]
+    intervals = {method: row[name] for method, row in comparison.values.items()}
     digits = _digits(intervals.values(), score)
     cells = {}
-    for method, each in intervals.items():
-        null = comparison.values[method].get(score + NULL)
+    for method, value in intervals.items():
+        null = comparison.null_of(method, name)
         cells[method] = Cell(
-            number(each.value, digits, score),
-            _bounds(each, digits, score),
-            best=comparison.best.get(score) == method,
-            chance="" if null is None else number(null.value, digits, score),
-            rank=_rank(comparison, method, score),
-            level=_level(comparison, method, score),
+            number(value.value, digits, score.unit),
+            _bounds(value, digits, score),
+            best=comparison.best.get(name) == method,
+            chance="" if null is None else number(null.value, digits, score.unit),
+            rank=_rank(comparison, method, name),
+            level=_level(comparison, method, name),
         )
-    return _described(score, cells)
+    return _described(name, score, cells)
 
 
-def _rank(comparison: Comparison, method: str, score: str) -> str:
-    each = comparison.ranks.get(method, {}).get(score)
-    if each is None or len(comparison.values) < 2:
+def _rank(comparison: Comparison, method: str, name: str) -> str:
+    rank = comparison.ranks.get(method, {}).get(name)
+    if rank is None or len(comparison.values) < 2:
         return ""
-    return f"{each.value:g} ({each.low:g}–{each.high:g})" if each.low < each.high else f"{each.value:g}"
+    return f"{rank.value:g} ({rank.low:g}–{rank.high:g})" if rank.low < rank.high else f"{rank.value:g}"
 
 
-def _level(comparison: Comparison, method: str, score: str) -> bool:
-    behind = comparison.behind.get(method, {}).get(score)
+def _level(comparison: Comparison, method: str, name: str) -> bool:
+    behind = comparison.behind.get(method, {}).get(name)
     return behind is not None and not behind.excludes_zero()
 
 
-def _described(score: str, cells: dict[str, Cell]) -> Column:
-    about = SCORES[score]
-    direction = f"{about.better} is better" if about.better else ""
-    return Column(score, about.title, "%" if in_percent(score) else "", direction, about.note, cells)
+def _described(name: str, score: Score, cells: dict[str, Cell]) -> Column:
+    direction = f"{score.better} is better" if score.better else ""
+    return Column(name, score.title, "%" if score.unit == SHARE else score.unit, direction, score.note, cells)
 
 
-def _bounds(each: Interval, digits: int, score: str, *, signed: bool = False) -> str:
+def _bounds(each: Interval, digits: int, score: Score, *, signed: bool = False) -> str:
     if math.isnan(each.low) or math.isnan(each.high):
         return ""
-    return f"[{number(each.low, digits, score, signed=signed)}, {number(each.high, digits, score, signed=signed)}]"
+    return "[{}, {}]".format(*(number(bound, digits, score.unit, signed=signed) for bound in (each.low, each.high)))
 
 
-def _digits(intervals: Iterable[Interval], score: str, *, most: int = 4) -> int:
-    halves = [(each.high - each.low) / 2 * (100 if in_percent(score) else 1) for each in intervals]
+def _digits(intervals: Iterable[Interval], score: Score, *, most: int = 4) -> int:
+    in_percent = score.unit == SHARE
+    halves = [(each.high - each.low) / 2 * (100 if in_percent else 1) for each in intervals]
     halves = [half for half in halves if half > 0]
     if not halves:
-        return 2 if in_percent(score) else 3
+        return 2 if in_percent else 3
     return min(max(1 - math.floor(math.log10(median(halves))), 1), most)
 
 

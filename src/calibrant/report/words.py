@@ -8,14 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calibrant.evaluation import Comparison
-from calibrant.metrics import SCORES, Measurement, reliability_curve
+from calibrant.metrics import Measurement, reliability_curve
 from calibrant.report.curves import pooled_bins
-from calibrant.report.tables import NULL, PERCENT, columns, percent, shown_scores, verdict
+from calibrant.report.tables import columns, percent, shown_scores, verdict
 
-_FIRST_ASKED = ("ece", "ece_images")  # image-wise ECE also tells how unlike in difficulty the images are
-_LABEL_SCORES = ("miou", "accuracy", "dice")
-_SAID = 0.9
+_DECIDING = ("ece", "ece_images")
+"""Names of the scores that decide, if compared; image-wise ECE also tells how unlike in difficulty the images are."""
+
+_OF_LABELS = ("miou", "accuracy", "dice")
+"""Names of the scores of the label map alone."""
+
+_CONFIDENCE = 0.9
+"""The confidence that the first sentence speaks of."""
+
 _ENOUGH = 0.002
+"""The share of the pixels that must have about that confidence for a sentence about them."""
 
 
 @dataclass(frozen=True)
@@ -35,38 +42,51 @@ class Headline:
 def headline(
     comparison: Comparison, measurements: Mapping[str, Sequence[Measurement]], scores: Sequence[str] | None = None
 ) -> Headline:
-    """Return what a stranger should know first: how far the model's word can be taken, and what to do."""
-    base, *others = comparison.values
+    """Return what a stranger should know first: how far the model's word can be taken, and what to do.
+
+    :param comparison: of all methods; the first is the model as it is.
+    :param measurements: of every method, one a repetition; empty if there are none.
+    :param scores: names of those shown first; by default the main ones.
+    """
+    base, *others = comparison.methods
     score = deciding_score(comparison, scores)
-    sentences = [f"As it is ({base}): {_keeps_its_word(measurements[base])}"]
+    sentences = [f"As it is ({base}): {_keeps_its_word(measurements[base])}"] if base in measurements else []
     if not others:
         return Headline("No calibrator was compared: this is how the model stands.", tuple(sentences), None)
-    shown, said = _verdict(comparison, score)
-    sentences.append(f"With {shown}: {_keeps_its_word(measurements[shown])}")
-    sentences += _beside(comparison, score, base, shown, scores)
-    return Headline(said, tuple(sentences), shown)
+    shown, advice = _verdict(comparison, score)
+    if shown in measurements:
+        sentences.append(f"With {shown}: {_keeps_its_word(measurements[shown])}")
+    sentences += _changes_beside(comparison, score, shown, scores)
+    sentences += _label_changes(comparison, shown)
+    sentences += _null(comparison, base, scores)
+    return Headline(advice, tuple(sentences), shown)
 
 
 def deciding_score(comparison: Comparison, scores: Sequence[str] | None = None) -> str:
-    """Return the score that the verdict rests on: pooled ECE, or the nearest to it that was measured."""
+    """Return the score that the verdict rests on: pooled ECE, or the nearest to it that was measured.
+
+    :param comparison: what was compared.
+    :param scores: names of those shown first; by default the main ones.
+    """
     shown = shown_scores(comparison, scores)
-    candidates = [score for score in _FIRST_ASKED if score in shown]
-    candidates += [score for score in shown if SCORES[score].better]
+    candidates = [score for score in _DECIDING if score in shown]
+    candidates += [score for score in shown if comparison.scores[score].better]
     return (candidates or shown)[0]
 
 
-def _verdict(comparison: Comparison, score: str) -> tuple[str, str]:
+def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
     """Return the method to show, and the sentence."""
-    base, *others = comparison.values
-    title = _in_sentence(score)
-    column = next(each for each in columns(comparison, [score, score + NULL]) if each.score == score)
-    value = {method: f"{cell.value}{PERCENT if column.unit else ''}" for method, cell in column.cells.items()}
-    sign = -1 if SCORES[score].better == "higher" else 1
-    ranked = sorted(others, key=lambda method: sign * comparison.values[method][score].value)
-    said = {method: verdict(score, comparison.differences[method][score]) for method in others}
-    improved = [method for method in ranked if said[method] == "better"]
-    worsened = [method for method in others if said[method] == "worse"]
-    best = comparison.best.get(score)
+    base, *others = comparison.methods
+    score = comparison.scores[name]
+    title = score.in_sentence
+    (column,) = columns(comparison, [name])
+    value = {method: column.with_unit(cell.value) for method, cell in column.cells.items()}
+    sign = -1 if score.better == "higher" else 1
+    ranked = sorted(others, key=lambda method: sign * comparison.values[method][name].value)
+    verdicts = {method: verdict(score, comparison.differences[method][name]) for method in others}
+    improved = [method for method in ranked if verdicts[method] == "better"]
+    worsened = [method for method in others if verdicts[method] == "worse"]
+    best = comparison.best.get(name)
     if best == base:
         return ranked[0], (
             f"Leave the model as it is: every calibrator compared made its {title} worse "
@@ -101,14 +121,15 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     """Return how often the model is right where it says about 90 %, and on the whole."""
     bins = pooled_bins([each.bins for each in repetitions])
     curve = reliability_curve(bins)
-    said, right, share = curve.confidence[0], curve.accuracy[0], curve.share[0]
+    confidence, right, share = curve.confidence[0], curve.accuracy[0], curve.share[0]
     count = bins.count.sum()
     mean, accuracy = float(bins.confidence.sum() / count), float(bins.correct.sum() / count)
-    near = math.ceil(round(_SAID * len(share), 9)) - 1
+    near = math.ceil(round(_CONFIDENCE * len(share), 9)) - 1
     words = ""
     if float(share[near]) >= _ENOUGH:
         words = (
-            f"where it says about {percent(float(said[near]))}, it is right {percent(float(right[near]))} of the time; "
+            f"where it says about {percent(float(confidence[near]))}, it is right {percent(float(right[near]))} of the "
+            "time; "
         )
     if percent(mean) == percent(accuracy):
         return f"{words}over all pixels it says {percent(mean)} on average and is right about as often."
@@ -119,51 +140,54 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     )
 
 
-def _beside(comparison: Comparison, score: str, base: str, shown: str, scores: Sequence[str] | None) -> list[str]:
-    """Return what else changes with the method shown, and what chance alone would score."""
-    sentences = []
+def _changes_beside(comparison: Comparison, score: str, shown: str, scores: Sequence[str] | None) -> list[str]:
+    """Return which other scores change with the method shown."""
+    differences, about = comparison.differences[shown], comparison.scores
     changed: dict[str, list[str]] = {"better": [], "worse": []}
     for other in shown_scores(comparison, scores):
-        if other == score or other in _LABEL_SCORES or other not in comparison.differences[shown]:
-            continue
-        changed.get(verdict(other, comparison.differences[shown][other]), []).append(_in_sentence(other))
-    mended = verdict(score, comparison.differences[shown][score]) == "better"
+        if other != score and other not in _OF_LABELS and other in differences:
+            changed.get(verdict(about[other], differences[other]), []).append(about[other].in_sentence)
+    mended = verdict(about[score], differences[score]) == "better"
+    sentences = []
     if changed["better"]:
         also = "also better" if mended else "better"
         sentences.append(f"Against the model as it is, {shown} is {also} by {_listed(changed['better'])}.")
     if changed["worse"]:
         price = "At a price: " if mended else "Against the model as it is, "
         sentences.append(f"{price}{shown} is worse by {_listed(changed['worse'])}.")
-    labels = next((each for each in _LABEL_SCORES if each in comparison.differences[shown]), None)
-    if labels is not None:
-        title = _in_sentence(labels)
-        word = verdict(labels, comparison.differences[shown][labels])
-        sentences.append(
-            {
-                "same": f"The segmentation itself keeps its {title}.",
-                "not clear": f"It may change labels; that the {title} moved is not beyond chance.",
-            }.get(word, f"It changes labels: the {title} gets {word}.")
-        )
-    scaled = next((each for each in shown_scores(comparison, scores) if each + NULL in comparison.values[base]), None)
-    if scaled is not None:
-        column = columns(comparison, [scaled, scaled + NULL])[0]
-        cell = column.cells[base]
-        unit = PERCENT if column.unit else ""
-        sentences.append(
-            f"For scale: a perfectly calibrated predictor with the model's confidences would score {cell.chance}{unit} "
-            f"in {_in_sentence(scaled)} on these images, not 0, because one image has few pixels in "
-            "some bins."
-        )
     return sentences
+
+
+def _label_changes(comparison: Comparison, shown: str) -> list[str]:
+    """Return whether the method shown changes the label map, if a score of it was compared."""
+    name = next((each for each in _OF_LABELS if each in comparison.differences[shown]), None)
+    if name is None:
+        return []
+    score = comparison.scores[name]
+    word = verdict(score, comparison.differences[shown][name])
+    sentences = {
+        "same": f"The segmentation itself keeps its {score.in_sentence}.",
+        "not clear": f"It may change labels; that the {score.in_sentence} moved is not beyond chance.",
+    }
+    return [sentences.get(word, f"It changes labels: the {score.in_sentence} gets {word}.")]
+
+
+def _null(comparison: Comparison, base: str, scores: Sequence[str] | None) -> list[str]:
+    """Return what chance alone would score, of the first score of which that is known."""
+    shown = shown_scores(comparison, scores)
+    name = next((each for each in shown if comparison.null_of(base, each) is not None), None)
+    if name is None:
+        return []
+    (column,) = columns(comparison, [name])
+    score = comparison.scores[name]
+    note = f", {score.null_note}" if score.null_note else ""
+    return [
+        "For scale: a perfectly calibrated predictor with the model's confidences would score "
+        f"{column.with_unit(column.cells[base].chance)} in {score.in_sentence} on these images{note}."
+    ]
 
 
 def _listed(words: Sequence[str]) -> str:
     if len(words) > 1 and any("," in word for word in words):
         words = [f"“{word}”" for word in words]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _in_sentence(score: str) -> str:
-    """Return a score's title as it stands within a sentence: "ECE, pooled" becomes "pooled ECE"."""
-    first, comma, last = SCORES[score].title.partition(", ")
-    return f"{last} {first}" if comma else first.replace(": ", " ")

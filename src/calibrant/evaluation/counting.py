@@ -3,10 +3,9 @@
 An image without labelled pixels has no score. It gets no row; ``left_out`` of the tally names it.
 """
 
-import math
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -15,7 +14,7 @@ from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Int, Tensor
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import InputError, ShapeError
-from calibrant.metrics import SCORES, Interval, Resamples, Score, Tally, interval, resampled_scores
+from calibrant.metrics import Tally
 from calibrant.predictions import Prediction, Predictions, with_logits
 from calibrant.samplers import Sampler
 
@@ -41,6 +40,9 @@ CountHypotheses = Callable[[Tensor, Tensor], T]
 def tally(count: Count[T], predictions: Predictions, calibrator: Calibrator | None = None) -> T:
     """Count every image of a source, as it is or through a calibrator.
 
+    :param count: from logits and labels to a tally, such as ``CalibrationBins.of``; it is called image by image.
+    :param predictions: read once, in order.
+    :param calibrator: what the logits go through first; None leaves them as they are.
     :raises InputError: no image has a labelled pixel, or one cannot be counted (the message names it).
 
     >>> from calibrant.metrics import CalibrationBins, expected_calibration_error
@@ -48,20 +50,40 @@ def tally(count: Count[T], predictions: Predictions, calibrator: Calibrator | No
     >>> expected_calibration_error(tally(CalibrationBins.of, [sure]))
     tensor([0.4999], dtype=torch.float64)
     """
-    return tally_all(count, predictions, {"": calibrator})[""]
+    (counted,) = _counted(count, predictions, [calibrator])
+    return counted
 
 
 def tally_all(count: Count[T], predictions: Predictions, calibrators: Mapping[K, Calibrator | None]) -> dict[K, T]:
-    """Count every image through each of several calibrators, reading the logits once. None leaves them as they are."""
-    rows: dict[K, _Rows[T]] = {name: _Rows(len(predictions)) for name in calibrators}
+    """Count every image through each of several calibrators, reading the logits once.
+
+    :param count: from logits and labels to a tally, such as ``CalibrationBins.of``; it is called image by image.
+    :param predictions: read once, in order.
+    :param calibrators: by any name; None leaves the logits as they are.
+    :raises InputError: no image has a labelled pixel, or one cannot be counted (the message names it).
+
+    >>> from calibrant.calibrators import TemperatureScaling
+    >>> from calibrant.metrics import CalibrationBins, mean_confidence
+    >>> sure = Prediction("a", torch.tensor([[9.0, 9.0], [0.0, 0.0]]), torch.tensor([[0, 1]]))
+    >>> tallies = tally_all(CalibrationBins.of, [sure], {"as it is": None, "halved": TemperatureScaling(2.0)})
+    >>> {name: round(float(mean_confidence(bins)), 3) for name, bins in tallies.items()}
+    {'as it is': 1.0, 'halved': 0.989}
+    """
+    return dict(zip(calibrators, _counted(count, predictions, list(calibrators.values())), strict=True))
+
+
+def _counted(count: Count[T], predictions: Predictions, calibrators: Sequence[Calibrator | None]) -> list[T]:
+    """Return one tally for each calibrator."""
+    rows: list[_Rows[T]] = [_Rows(len(predictions)) for _ in calibrators]
     left_out: list[str] = []
     for prediction in _Labelled(predictions, left_out):
+        labels = prediction.labels[None]
         with _naming(prediction.key):
-            for name, calibrator in calibrators.items():
-                rows[name].add(prediction.key, count(calibrated(prediction, calibrator)[None], prediction.labels[None]))
+            for calibrator, own in zip(calibrators, rows, strict=True):
+                own.add(prediction.key, count(calibrated(prediction, calibrator)[None], labels))
     if len(left_out) == len(predictions):
         raise _nothing_labelled(len(predictions))
-    return {name: each.tally(left_out) for name, each in rows.items()}
+    return [own.tally(left_out) for own in rows]
 
 
 def draw_hypotheses(
@@ -141,12 +163,11 @@ class _Labelled:
 
 @contextmanager
 def _naming(key: str) -> Generator[None]:
-    """Name the image in the message of an error that knows it as the only one of a batch."""
+    """Put the name of the image before the message of an error: counts see one image, without its name."""
     try:
         yield
     except InputError as error:
-        said = str(error).removeprefix("image 0 of the batch").removeprefix(", ").removeprefix(": ")
-        raise type(error)(f"image {key!r}: {said}") from error
+        raise type(error)(f"image {key!r}: {error}") from error
 
 
 def _nothing_labelled(num_images: int) -> InputError:
@@ -184,102 +205,3 @@ class _Rows(Generic[T]):
         if self.keys != sorted(self.keys):
             named = named.take(sorted(range(number), key=self.keys.__getitem__))
         return replace(named, left_out=tuple(sorted(left_out)))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The figures of several methods on the same images.
-
-    :param values: by method and score, with intervals over images.
-    :param differences: the same less the first method's, on the same images each time.
-    :param best: by score, the method that is best with all paired intervals against the others off zero, or None.
-    :param leaders: by score that has a better side, the method with the best value, by chance or not.
-    :param behind: as differences, but less the leader's.
-    :param ranks: by method and score that has a better side, 1 for the best value; methods that tie share their ranks.
-        The interval holds the ranks in 95 % of the resamples.
-    """
-
-    values: dict[str, dict[str, Interval]]
-    differences: dict[str, dict[str, Interval]]
-    best: dict[str, str | None]
-    leaders: dict[str, str] = field(default_factory=dict)
-    behind: dict[str, dict[str, Interval]] = field(default_factory=dict)
-    ranks: dict[str, dict[str, Interval]] = field(default_factory=dict)
-
-
-def compare(
-    tallies: Mapping[str, Sequence[Tally]],
-    *,
-    generator: torch.Generator,
-    scores: Mapping[str, Score] = SCORES,
-    num_resamples: int = 1000,
-) -> Comparison:
-    """Compare methods by their scores, in pairs on the same images.
-
-    :param tallies: by method, one tally for each repetition (such as another split into fit and test images). Values
-        are means over repetitions; an image drawn again is drawn in every repetition that it is part of.
-    :raises InputError: there is nothing to compare, or the methods were not counted on the same images.
-    """
-    if not tallies or not all(tallies.values()):
-        raise InputError("expected at least one method with one tally or more; got none. Count some images first.")
-    first = next(iter(tallies.values()))
-    for method, repetitions in tallies.items():
-        if [each.keys for each in repetitions] != [each.keys for each in first]:
-            raise InputError(
-                f"expected {method!r} to be counted on the same images as the others. Count all in one run."
-            )
-    resamples = Resamples.draw(first, generator=generator, num_resamples=num_resamples)
-    drawn: dict[str, dict[str, tuple[float, Tensor]]] = {}
-    for method, repetitions in tallies.items():
-        found = [resampled_scores(scores, each, resamples) for each in repetitions]
-        drawn[method] = {
-            name: (
-                sum(each[name][0] for each in found) / len(found),
-                torch.stack([each[name][1] for each in found]).nanmean(0),
-            )
-            for name in scores
-        }
-    baseline = drawn[next(iter(tallies))]
-    by_score = {name: {m: figures[name] for m, figures in drawn.items()} for name in scores}
-    directed = {name: score for name, score in scores.items() if score.better}
-    leaders = {name: _leader(by_score[name], score) for name, score in directed.items()}
-    ranks = {name: _ranks(by_score[name], score) for name, score in directed.items()}
-    return Comparison(
-        {m: {name: interval(*each) for name, each in figures.items()} for m, figures in drawn.items()},
-        {m: {name: _difference(figures[name], baseline[name]) for name in scores} for m, figures in drawn.items()},
-        {name: _best(by_score[name], leaders.get(name)) for name in scores},
-        leaders,
-        {m: {name: _difference(by_score[name][m], by_score[name][leaders[name]]) for name in directed} for m in drawn},
-        {m: {name: ranks[name][m] for name in directed} for m in drawn},
-    )
-
-
-def _difference(one: tuple[float, Tensor], other: tuple[float, Tensor]) -> Interval:
-    return interval(one[0] - other[0], one[1] - other[1])
-
-
-def _leader(drawn: Mapping[str, tuple[float, Tensor]], score: Score) -> str:
-    sign = 1 if score.better == "lower" else -1
-    return min(drawn, key=lambda method: math.inf if math.isnan(drawn[method][0]) else sign * drawn[method][0])
-
-
-def _best(drawn: Mapping[str, tuple[float, Tensor]], leader: str | None) -> str | None:
-    if leader is None or len(drawn) < 2:
-        return None
-    ahead = (_difference(drawn[leader], drawn[method]) for method in drawn if method != leader)
-    return leader if all(each.excludes_zero() for each in ahead) else None
-
-
-def _ranks(drawn: Mapping[str, tuple[float, Tensor]], score: Score) -> dict[str, Interval]:
-    """The ranks of the values, and on every resample, its values less their bias as in intervals; unknown ones last."""
-    value = torch.tensor([each for each, _ in drawn.values()], dtype=torch.float64)[:, None]
-    again = torch.stack([values for _, values in drawn.values()])
-    every = torch.cat([value, again - again.nanmean(1, keepdim=True) + value], 1)
-    every = (every if score.better == "lower" else -every).nan_to_num(
-        nan=torch.inf, posinf=torch.inf, neginf=-torch.inf
-    )
-    ahead = (every[None] < every[:, None]).sum(1)
-    level = (every[None] == every[:, None]).sum(1)  # with itself
-    ranks = (ahead + (level + 1) / 2).double()
-    tails = torch.quantile(ranks[:, 1:], torch.tensor([0.025, 0.975], dtype=torch.float64), dim=1)
-    return {method: Interval(float(ranks[i, 0]), *tails[:, i].tolist()) for i, method in enumerate(drawn)}

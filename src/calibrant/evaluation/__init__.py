@@ -1,0 +1,27 @@
+"""From predictions to tallies, and from tallies to comparisons.
+
+``tally`` counts a source of predictions, ``tally_all`` through several calibrators in one read, ``tally_hypotheses``
+what a sampler draws from it (``draw_hypotheses`` yields the drawn maps themselves). ``compare`` sets methods side by
+side.
+"""
+
+from calibrant.evaluation.comparison import Comparison, compare
+from calibrant.evaluation.counting import (
+    Count,
+    CountHypotheses,
+    draw_hypotheses,
+    tally,
+    tally_all,
+    tally_hypotheses,
+)
+
+__all__ = [
+    "Comparison",
+    "Count",
+    "CountHypotheses",
+    "compare",
+    "draw_hypotheses",
+    "tally",
+    "tally_all",
+    "tally_hypotheses",
+]

@@ -3,13 +3,29 @@
 ``name`` tells the user which image or file is meant; it is put in front of every sentence.
 """
 
+import importlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
 
 import torch
 
 from calibrant._shapes import IGNORE, Tensor
-from calibrant.errors import LabelError, LogitsError, MethodError, ShapeError
+from calibrant.errors import FitError, LabelError, LogitsError, MethodError, PackageError, ShapeError, StoreError
+
+EXTRAS = {
+    "datasets": "hf",
+    "lightning_fabric": "train",
+    "monai": "monai",
+    "nibabel": "medical",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "tifffile": "tiff",
+    "transformers": "hf",
+}
+"""Packages that only some functions need, and the extra of calibrant that brings each."""
 
 
 def shape_of(tensor: Tensor) -> str:
@@ -157,3 +173,57 @@ def check_choice(value: str, choices: Iterable[str], what: str) -> None:
     raise MethodError(
         f"expected a {what} of: {', '.join(choices)}; got {value!r}." + (f" Did you mean {near[0]!r}?" if near else "")
     )
+
+
+def needs(module: str, purpose: str, *, name: str = "") -> ModuleType:
+    """Import a module of a package that only some functions need.
+
+    :param module: the module, of a package in ``EXTRAS``.
+    :param purpose: what the package is for, after "which": "reads such files".
+    :param name: names the file or model that needs it.
+    :raises PackageError: it is not installed, or cannot be imported; naming the extra that brings it.
+    """
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        raise PackageError(
+            f"{name and f'{name}: '}expected the package {package}, which {purpose}; "
+            f"{'it is not installed' if missing else f'importing it fails: {error}'}. "
+            f"Install it: pip install 'calibrant[{EXTRAS[package]}]'."
+        ) from error
+
+
+def check_labelled(num_pixels: int | bool, num_images: int | None = None) -> None:
+    """Raise unless there are labelled pixels to fit on.
+
+    :param num_pixels: how many pixels are labelled, or whether any is.
+    :param num_images: how many images were looked at; None if that is not known.
+    :raises FitError: none is labelled.
+    """
+    if not num_pixels:
+        where = "" if num_images is None else f" of the {num_images} images"
+        raise FitError(
+            f"expected labelled pixels to fit on; all pixels{where} are unlabelled. "
+            "Check ignore_index (command line: --ignore-index)."
+        )
+
+
+def check_version(found: Any, version: int, name: str) -> None:
+    """Raise unless a file's version is one that this calibrant reads.
+
+    :param found: what the file says.
+    :param version: the newest that is read; all older ones are too.
+    :param name: names the file.
+    :raises StoreError: it says no version, or a newer one.
+    """
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise StoreError(
+            f"{name}: expected a version number; got {found!r}. The file is damaged or not calibrant's: write it again."
+        )
+    if found > version:
+        raise StoreError(
+            f"{name}: expected version {version} or older; got version {found}, written by a newer calibrant. "
+            "Upgrade: pip install --upgrade calibrant."
+        )

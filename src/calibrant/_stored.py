@@ -17,12 +17,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from calibrant._check import check_choice
+from calibrant._check import check_choice, check_version
 from calibrant._files import replacing
 from calibrant._shapes import Tensor
 from calibrant.errors import MethodError, StoreError
 
-FORMAT = 1
+VERSION = 1
+"""Of the files that are written, under ``format``; a change that an older reader would get wrong raises it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Storage:
         folder, tensors = Path(path), {}
         stored = self._encode(thing, "", tensors)
         data = save_tensors(tensors)
-        text = json.dumps({"format": FORMAT, "digest": hashlib.sha256(data).hexdigest(), self.what: stored}, indent=2)
+        text = json.dumps({"format": VERSION, "digest": hashlib.sha256(data).hexdigest(), self.what: stored}, indent=2)
         try:
             with replacing(folder / self.tensors) as temporary:
                 temporary.write_bytes(data)
@@ -93,10 +94,7 @@ class Storage:
             raise StoreError(
                 f"{folder / self.json}: expected the JSON of a {self.what}; {error!r}. Save it again."
             ) from error
-        if not isinstance(version, int) or version > FORMAT:
-            raise StoreError(
-                f"{folder}: expected format {FORMAT} or older; got {version}, written by a newer calibrant. Upgrade."
-            )
+        check_version(version, VERSION, str(folder / self.json))
         if hashlib.sha256(data).hexdigest() != digest:
             raise StoreError(
                 f"{folder / self.tensors}: expected the tensors that {self.json} was written with; got others: the "

@@ -10,7 +10,8 @@
     │   └── MethodError                 no method, score or preset of that name
     ├── DataError                   files are missing, misplaced or broken
     │   └── StoreError                  a store of predictions cannot be read or written
-    └── FitError                    data from which nothing can be fitted
+    ├── FitError                    data from which nothing can be fitted
+    └── PackageError (ImportError)  a package of an extra is not installed
 
 Every message says what was expected, what came, and what to do. The command line prints it and exits with 2.
 """
@@ -62,3 +63,7 @@ class StoreError(DataError):
 
 class FitError(CalibrantError):
     """Nothing can be fitted to these data."""
+
+
+class PackageError(CalibrantError, ImportError):
+    """A package that only some functions need, and that an extra of calibrant brings, is not installed."""

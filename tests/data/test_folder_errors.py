@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from calibrant.data import open_folder
-from calibrant.errors import DataError, LabelError, LogitsError, ShapeError
+from calibrant.errors import DataError, LabelError, LogitsError, PackageError, ShapeError
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_labels_with_fractions(folder):
 def test_a_package_that_is_not_installed(folder, monkeypatch, package, extra, suffix):
     (folder / "logits" / "x.npy").rename(folder / "logits" / f"x{suffix}")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(DataError, match=rf"expected the package {package}.*pip install 'calibrant\[{extra}\]'"):
+    with pytest.raises(PackageError, match=rf"expected the package {package}.*pip install 'calibrant\[{extra}\]'"):
         open_folder(folder)[0]
 
 

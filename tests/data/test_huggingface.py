@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from calibrant.data import huggingface_examples
-from calibrant.errors import DataError, LabelError
+from calibrant.errors import DataError, LabelError, PackageError
 from calibrant.predictions import IGNORE
 
 
@@ -56,5 +56,5 @@ def test_what_is_wrong_is_told(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="expected names that differ in the column 'name'; got 1 of 2 rows"):
         huggingface_examples([row | {"name": "x"} for row in rows()], class_names="abc", key="name")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"the package datasets.* not installed\. Install it: .*calibrant\[hf\]"):
+    with pytest.raises(PackageError, match=r"the package datasets.* not installed\. Install it: .*calibrant\[hf\]"):
         huggingface_examples(tmp_path, class_names="abc")

@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from published_knet import PUBLISHED, TINY, images, number_of_parameters, published_shapes, random_weights
 
-from calibrant.errors import InputError, MethodError
+from calibrant.errors import InputError, MethodError, PackageError
 from calibrant.models import open_model
 from calibrant.networks import KNet
 from calibrant.networks._knet_layout import SIZES, renamed
@@ -171,7 +171,7 @@ def test_other_weights_are_refused(monkeypatch):
     with pytest.raises(MethodError, match="expected a size of K-Net of: deeplabv3-resnet50"):
         KNet(3, size="huge")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(InputError, match=r"package transformers.*pip install 'calibrant\[hf\]'"):
+    with pytest.raises(PackageError, match=r"package transformers.*pip install 'calibrant\[hf\]'"):
         KNet(3)
 
 

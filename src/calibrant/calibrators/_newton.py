@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from calibrant._check import check_labelled
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.calibrators.calibrator import BLOCK
 from calibrant.calibrators.pixels import Pixels
@@ -183,8 +184,8 @@ def _mean(term: Term, blocks: Blocks, point: Float[Tensor, " q"]) -> Taylor:
     for logits, labels in blocks:
         part = term(logits, labels, point.to(logits.device))
         total, count = part if total is None else total + part, count + len(labels)
-    if total is None:
-        raise FitError("expected labelled pixels to fit on; all pixels are unlabelled. Check ignore_index.")
+    check_labelled(count)
+    assert total is not None
     return Taylor(total.value.cpu() / count, total.gradient.cpu() / count, total.hessian.cpu() / count)
 
 

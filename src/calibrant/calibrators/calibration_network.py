@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._check import check_choice
+from calibrant._check import check_choice, check_labelled
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
-from calibrant.errors import FitError, ShapeError
+from calibrant.errors import ShapeError
 from calibrant.networks import CalibrationHead
 from calibrant.predictions import Predictions
 from calibrant.training import (
@@ -108,8 +108,7 @@ class CalibrationNetwork(Calibrator):
         :raises FitError: nothing is labelled, or the training diverged.
         """
         check_choice(reads, READS, "way to read a black box")
-        if not any(bool((p.labels >= 0).any()) for p in predictions):
-            raise FitError(f"expected labelled pixels to train on; got none in {len(predictions)} images.")
+        check_labelled(any(bool((p.labels >= 0).any()) for p in predictions), len(predictions))
         standardise = Standardise.of(predictions) if with_image else None
         first = predictions[0]
         channels = (0 if standardise is None else len(standardise.mean)) + (reads != "nothing") * first.num_classes

@@ -9,6 +9,7 @@ from collections.abc import Generator
 import torch
 from torch import nn
 
+from calibrant._check import needs
 from calibrant._files import replacing
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators.calibrator import Calibrator
@@ -45,13 +46,11 @@ def export_onnx(
 
     :param model: from images to logits; the file then takes ``image``, and ``logits`` otherwise.
     :param example: an input to trace with, (n, k, *s); by default of 2 x c (or 3) x 32 x 48.
-    :raises StoreError: the extra ``onnx`` is not installed, or the file cannot be written.
+    :raises PackageError: the extra ``onnx`` is not installed.
+    :raises StoreError: the file cannot be written.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise StoreError(f"expected the packages of ONNX; {error}. Run: pip install 'calibrant[onnx]'.") from error
+    for package in ("onnx", "onnxscript"):
+        needs(package, "torch's ONNX exporter uses")
     channels = num_classes if model is None else 3
     space = (32, 48) if spatial_dims == 2 else (8, 16, 24)
     example = torch.zeros(2, channels, *space) if example is None else example

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from calibrant._check import check_labelled
 from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.errors import FitError
@@ -57,11 +58,7 @@ class Pixels:
             labels.append(flat[labelled].long())
             image.append(torch.full_like(labels[-1], number))
         drawn = cls(torch.cat(logits, 1), torch.cat(labels), torch.cat(image))
-        if len(drawn) == 0:
-            raise FitError(
-                f"expected labelled pixels to fit on; all pixels of the {len(predictions)} images are unlabelled. "
-                "Check ignore_index."
-            )
+        check_labelled(len(drawn), len(predictions))
         return drawn
 
     def where(self, mask: Bool[Tensor, " p"]) -> "Pixels":

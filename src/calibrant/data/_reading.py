@@ -6,15 +6,15 @@ Nothing is unpickled, no label map goes through colours, and every trouble names
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from calibrant._check import needs
 from calibrant._shapes import Float, Tensor
-from calibrant.errors import DataError, LabelError
+from calibrant.errors import CalibrantError, DataError, LabelError
 
 SCORE_SUFFIXES = (".npz", ".npy", ".safetensors", ".nii.gz", ".nii", ".tiff", ".tif")
 LABEL_SUFFIXES = (".png", ".npy", ".npz", ".nii.gz", ".nii", ".tiff", ".tif")
@@ -96,7 +96,7 @@ def read_nifti_layer(path: Path, number: int) -> np.ndarray:
     :raises DataError: there is no such layer.
     """
     with reading(path):
-        volume = _import("nibabel", "medical", path).load(path)
+        volume = needs("nibabel", "reads such files", name=str(path)).load(path)
         if len(volume.shape) != 3 or not 0 <= number < volume.shape[2]:
             raise DataError(
                 f"{path}: expected a volume of three axes with layer {number + 1}; got {volume.shape}. "
@@ -116,24 +116,12 @@ def _pick(path: Path, names: Mapping[str, Any]) -> str:
 
 
 def _read_nifti(path: Path) -> np.ndarray:
-    nibabel = _import("nibabel", "medical", path)
+    nibabel = needs("nibabel", "reads such files", name=str(path))
     return _native(np.asanyarray(nibabel.load(path).dataobj)).T
 
 
 def _read_tiff(path: Path) -> np.ndarray:
-    return _native(_import("tifffile", "tiff", path).imread(path))
-
-
-def _import(name: str, extra: str, path: Path) -> ModuleType:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise DataError(
-            f"{path}: expected the package {name}, which reads such files; it is not installed. "
-            f"Install it: pip install 'calibrant[{extra}]'."
-        ) from error
+    return _native(needs("tifffile", "reads such files", name=str(path)).imread(path))
 
 
 def _native(array: np.ndarray) -> np.ndarray:
@@ -156,7 +144,7 @@ def reading(path: Path) -> Generator[None]:
     """Turn whatever a reader raises over a damaged file into one sentence with the file's name."""
     try:
         yield
-    except (DataError, LabelError, MemoryError):
+    except (CalibrantError, MemoryError):
         raise
     except Exception as error:  # readers of broken files raise nearly anything
         if "allow_pickle" in str(error):

@@ -10,13 +10,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from calibrant._check import check_version
 from calibrant._files import replacing
 from calibrant._shapes import Tensor
 from calibrant.errors import DataError
 from calibrant.metrics.measurement import Measurement
 from calibrant.metrics.tally import Tally
 
-_FORMAT, _VERSION = "calibrant measurement", 1
+FORMAT = "calibrant measurement"
+"""What a file says that it holds."""
+VERSION = 1
+"""Of the files that are written; a change that an older reader would get wrong raises it."""
 
 
 def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mapping[str, Any]) -> None:
@@ -24,8 +28,8 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
 
     :param facts: what JSON can hold; comes back from ``load_measurement``.
     """
-    about = {"version": _VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
-    content = {"format": _FORMAT, "about": json.dumps(about)}
+    about = {"version": VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
+    content = {"format": FORMAT, "about": json.dumps(about)}
     with replacing(path) as temporary:
         save_file(dict(_named(measurement)), temporary, content)
 
@@ -45,13 +49,10 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
         ) from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: expected a whole measurement; cannot read it ({error}). Measure again.") from error
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != FORMAT:
         raise DataError(f"{path}: expected a measurement (calibrant measure -o); got another safetensors file.")
     about = json.loads(metadata["about"])
-    if about["version"] > _VERSION:
-        raise DataError(
-            f"{path}: expected format version {_VERSION} or older; got {about['version']}. Upgrade calibrant."
-        )
+    check_version(about.get("version"), VERSION, str(path))
     return _built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"])), about[
         "facts"
     ]

@@ -1,6 +1,5 @@
 """Models in one file: ONNX, TorchScript, ``torch.export``, and pickled modules."""
 
-import importlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from calibrant._check import needs
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError, InputError, LogitsError
 from calibrant.models._normalise import Normalisation
@@ -18,13 +18,7 @@ from calibrant.models.opened import OpenedModel, Scaled, digest, must_trust
 
 def open_onnx(path: Path, *, device: str, normalisation: Normalisation) -> OpenedModel:
     """Open an ONNX file with onnxruntime; its metadata may name ``class_names``, with commas between."""
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise DataError(
-            f"{path}: expected the package onnxruntime, which runs ONNX files; it is not installed. "
-            "Install it: pip install 'calibrant[onnx]'."
-        ) from error
+    runtime = needs("onnxruntime", "runs ONNX files", name=str(path))
     providers = ["CPUExecutionProvider"]
     if torch.device(device).type != "cpu":
         if "CUDAExecutionProvider" not in runtime.get_available_providers():

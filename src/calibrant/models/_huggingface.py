@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from calibrant._check import needs
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError
 from calibrant.models._normalise import Normalisation
@@ -24,7 +25,7 @@ def open_hugging_face(
     spec: str, *, device: str, trust: bool, normalisation: Normalisation | None, resolution: str
 ) -> OpenedModel:
     """Open a folder or a name on the hub as a model for semantic segmentation."""
-    transformers = _transformers(spec)
+    transformers = needs("transformers", "runs this model", name=spec)
     with _quiet(transformers):
         said = _read(spec, lambda: transformers.PretrainedConfig.get_config_dict(spec)[0], "config.json")
         auto = _auto_class(transformers, spec, said, trust)
@@ -148,16 +149,6 @@ def _read(spec: str, read: Any, what: str, hint: str = "") -> Any:
         raise DataError(
             f"{spec}: expected {what}; it cannot be read: {first}{hint} Give a folder that save_pretrained wrote, or a "
             "name on the hub."
-        ) from error
-
-
-def _transformers(spec: str) -> Any:
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        raise DataError(
-            f"{spec}: expected the package transformers, which runs this model; it is not installed. "
-            "Install it: pip install 'calibrant[hf]'."
         ) from error
 
 

@@ -1,6 +1,5 @@
 """MONAI bundles: a folder with ``configs/metadata.json``, a configuration that says what to build, and weights."""
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from calibrant._check import needs
 from calibrant.errors import DataError
 from calibrant.models._normalise import Normalisation
 from calibrant.models.opened import OpenedModel, Scaled, digest, must_trust
@@ -26,13 +26,7 @@ def open_bundle(folder: Path, *, device: str, trust: bool, normalisation: Normal
     """Open a bundle's network with its weights, read with ``weights_only``; its transforms are not run."""
     if not trust:
         raise must_trust(str(folder), "a bundle's configuration names classes and expressions that are run")
-    try:
-        bundle = importlib.import_module("monai.bundle")
-    except ImportError as error:
-        raise DataError(
-            f"{folder}: expected the package monai, which builds this model; it is not installed. "
-            "Install it: pip install 'calibrant[monai]'."
-        ) from error
+    bundle = needs("monai.bundle", "builds this model", name=str(folder))
     found = [folder / "configs" / name for name in CONFIGS if (folder / "configs" / name).is_file()]
     weights = folder / "models" / "model.pt"
     if not found or not weights.is_file():

@@ -5,13 +5,12 @@ Each answers with ``feature_maps`` of four stages, the coarsest last.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
+from calibrant._check import needs
 from calibrant._shapes import Int, Tensor
-from calibrant.errors import InputError
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
@@ -21,7 +20,7 @@ def swin(width: int, depths: Sequence[int], *, window: int, in_channels: int) ->
 
     All published ones have 32 channels a head, and a norm on each of the four stages if they serve a segmenter.
     """
-    transformers = _transformers()
+    transformers = needs("transformers", "provides the backbone")
     config = transformers.SwinConfig(
         num_channels=in_channels,
         embed_dim=width,
@@ -44,7 +43,7 @@ def resnet(width: int, depths: Sequence[int], *, in_channels: int, dilated: bool
     :param dilated: "D8": the last two stages keep stride 8, and dilate by 2 and 4 instead. The first block of each has
         the dilation of the stage before it, so that every eighth pixel sees what it saw without.
     """
-    transformers = _transformers()
+    transformers = needs("transformers", "provides the backbone")
     config = transformers.ResNetConfig(
         num_channels=in_channels,
         embedding_size=width,
@@ -96,14 +95,3 @@ def _stem(in_channels: int, width: int) -> nn.Sequential:
         convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
         parts += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*parts, nn.MaxPool2d(3, stride=2, padding=1))
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            "expected the package transformers, which provides the backbone; it is not installed. "
-            "Install it: pip install 'calibrant[hf]'."
-        ) from error
-    return transformers

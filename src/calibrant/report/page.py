@@ -10,8 +10,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import calibrant
-from calibrant._files import replacing
 from calibrant._check import check_choice
+from calibrant._files import replacing
 from calibrant._shapes import Tensor
 from calibrant.errors import InputError
 from calibrant.evaluation import Comparison

@@ -6,8 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from calibrant._check import needs
 from calibrant._shapes import Tensor
-from calibrant.errors import InputError
 
 
 @runtime_checkable
@@ -85,15 +85,12 @@ class SingleDevice:
 def open_fabric(*, accelerator: str = "auto", devices: int | str = 1, precision: str = "32-true") -> Any:
     """Return a launched Lightning Fabric, to be passed to a ``fit`` as ``devices``.
 
-    :raises InputError: Lightning Fabric is not installed.
+    :param accelerator: where to train: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
+    :param devices: how many devices to train on, each in a process of its own; "auto" takes all.
+    :param precision: of the computations: "32-true", "bf16-mixed", "16-mixed", or another of Lightning's names.
+    :raises PackageError: Lightning Fabric is not installed.
     """
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise InputError(
-            "expected Lightning Fabric, for other precisions and several devices; it is not installed. "
-            "Install calibrant[train], or train on one device in float32, which needs nothing."
-        ) from error
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # ty: ignore[invalid-argument-type] a name, as the command line gives it
+    lightning = needs("lightning_fabric", "trains in other precisions and on several devices")
+    fabric = lightning.Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
     return fabric

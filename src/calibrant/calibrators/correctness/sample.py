@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
+from calibrant._check import check_labelled
 from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.correctness.features import NAMES, context_of
 from calibrant.calibrators.correctness.mistakes import spread
 from calibrant.calibrators.correctness.pool import pooled
-from calibrant.errors import FitError
 from calibrant.predictions import Predictions
 
 log = logging.getLogger("calibrant")
@@ -118,11 +118,7 @@ def draw(predictions: Predictions, base: Calibrator, per_image: int | None, seed
             )
         )
         log.info("correctness scaling: read %s", prediction.key)
-    if not drawn:
-        raise FitError(
-            f"expected labelled pixels to fit on; all pixels of the {len(predictions)} images are unlabelled. "
-            "Check ignore_index."
-        )
+    check_labelled(len(drawn), len(predictions))
     return drawn
 
 

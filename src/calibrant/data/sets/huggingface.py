@@ -1,6 +1,5 @@
 """Data sets of the Hugging Face package ``datasets``, offline: rows in memory, or a folder that it saved."""
 
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from calibrant._check import needs
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data.sets._examples import FileExamples, classes_of, same_ids
 from calibrant.errors import DataError, LabelError
@@ -112,13 +112,7 @@ def _column(rows: Any, name: str) -> Sequence[Any]:
 
 
 def _saved(path: Path, split: str | None) -> Rows:
-    try:
-        datasets = importlib.import_module("datasets")
-    except ImportError as error:
-        raise DataError(
-            f"{path}: expected the package datasets, which reads such folders; it is not installed. "
-            "Install it: pip install 'calibrant[hf]'."
-        ) from error
+    datasets = needs("datasets", "reads such folders", name=str(path))
     if not path.is_dir():
         raise DataError(
             f"{path}: expected a folder written by datasets' save_to_disk; there is none. Nothing is downloaded: "

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from calibrant._check import check_version
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 
@@ -159,10 +160,5 @@ def read_json(place: Place, file: str) -> dict[str, Any]:
             f"{name}: expected a manifest with format {FORMAT!r}; got another file of that name. "
             "Is this a folder of arrays? Then use calibrant.data.open_folder (command line: calibrant import)."
         )
-    version = found.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        raise StoreError(
-            f"{name}: expected a store of version {VERSION} or older; got version {version}, written by a newer "
-            "calibrant. Upgrade: pip install --upgrade calibrant."
-        )
+    check_version(found.get("version"), VERSION, name)
     return found

@@ -19,11 +19,12 @@ format: setup
 	$(BIN)/ruff check -q --fix-only .
 	$(BIN)/ruff format -q .
 
-check: setup  ## lint, format, layers, types of the package
+check: setup  ## lint, format, layers, types of the package, plain words
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/ty check -q --python $(VENV)
+	$(BIN)/python tools/plain_words.py
 
 types: setup  ## what a user's type checker makes of the package: mypy --strict on tests/typing
 	$(BIN)/mypy

@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 
-.PHONY: setup demo format check test shapes page-check bench lock clean
+.PHONY: setup demo format check types test test-all fuzz shapes page-check bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -22,14 +22,27 @@ format: setup
 	$(BIN)/ruff check -q --fix-only .
 	$(BIN)/ruff format -q .
 
-check: setup  ## lint, format, floors, types
+check: setup  ## lint, format, layers, types of the package, plain words
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/ty check -q --python $(VENV)
+	$(BIN)/python tools/plain_words.py
 
-test: setup  ## one thread: the tensors are tiny, and threads would wait for each other longer than they compute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+types: setup  ## what a user's type checker makes of the package: mypy --strict on tests/typing
+	$(BIN)/mypy
+
+# Two processes of one thread each: the tensors are tiny, and threads would wait for each other longer than they compute.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+test: setup  ## all but what is marked slow
+	$(PYTEST) -n 2 -m "not slow"
+
+test-all: setup  ## every test
+	$(PYTEST) -n 2
+
+fuzz: setup  ## the property tests with many random examples; prints those that fail
+	$(PYTEST) -n 2 -m hypothesis --hypothesis-profile=fuzz
 
 shapes: setup  ## the tests with every shape annotation turned into a check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"

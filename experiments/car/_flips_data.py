@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calibrant.data import CAMVID_FLIPS, ClassFlips, StreetScenes, with_class_flips
-from calibrant.models import ModelPredictions, train_segmenter
+from calibrant.models import ModelPredictions
 from calibrant.networks import SmallUNet
 from calibrant.predictions import Example, Prediction, from_probabilities
 from calibrant.samplers import Sampler
+from calibrant.training import train_segmenter
 from experiments._data import camvid, place
 
 STREET_FLIPS = ClassFlips({1: (9, 8 / 17), 5: (10, 6 / 17), 2: (11, 4 / 17)}, num_classes=12)

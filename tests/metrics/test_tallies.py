@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import calibrant.metrics as cm
@@ -137,7 +137,6 @@ def test_rows_sort_by_their_keys_and_unnamed_rows_stay():
     assert CalibrationBins.stack([bins, *named]).keys == ()
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 64), st.floats(0, 1, width=32))
 def test_bins_are_closed_above_to_the_last_bit(num_bins, probability):
     from fractions import Fraction
@@ -150,7 +149,6 @@ def test_bins_are_closed_above_to_the_last_bit(num_bins, probability):
     assert Fraction(probability) > Fraction(number, num_bins) or (probability == 0 and number == 0)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(2, 300), st.integers(0, 2**32 - 1))
 def test_the_first_of_the_largest_is_predicted(num_classes, seed):
     import numpy as np

@@ -5,7 +5,7 @@ from math import comb, pi, sqrt
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import calibrant.metrics as cm
@@ -18,7 +18,6 @@ def one_bin(count: int, confidence: float) -> CalibrationBins:
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 1 / 3, 1.0])))
 def test_closed_form_is_the_sum_over_all_outcomes(count, share):
     expected = sum(

@@ -1,0 +1,7 @@
+"""The user's program that ``make types`` checks also runs."""
+
+import client
+
+
+def test_the_client_runs(tmp_path):
+    assert client.main(tmp_path).read_text("utf-8").startswith("<!DOCTYPE html>")

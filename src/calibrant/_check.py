@@ -159,6 +159,22 @@ def check_labels(labels: Tensor, num_classes: int, name: str) -> None:
     raise LabelError(about(name, sentence))
 
 
+def check_classes_as_fitted(logits: Tensor, num_classes: int) -> None:
+    """Raise unless logits (n, c, *s) have the number of classes that a calibrator was fitted on.
+
+    :raises ShapeError: they have another.
+
+    >>> check_classes_as_fitted(torch.zeros(1, 4, 2, 2), 3)
+    Traceback (most recent call last):
+    calibrant.errors.ShapeError: expected logits of 3 classes, as fitted, in axis 1; got (1, 4, 2, 2). Fit on ...
+    """
+    if logits.ndim < 2 or logits.shape[1] != num_classes:
+        raise ShapeError(
+            f"expected logits of {num_classes} classes, as fitted, in axis 1; got {shape_of(logits)}. "
+            "Fit on predictions of this model."
+        )
+
+
 def check_choice(value: str, choices: Iterable[str], what: str) -> None:
     """Raise unless ``value`` is one of ``choices``, naming the nearest.
 

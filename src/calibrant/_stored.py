@@ -35,7 +35,8 @@ class Storage:
     :param kinds: classes by the name they are stored under; ``arguments()`` says what their constructors need.
     :param networks: classes whose weights are stored besides, as their ``state_dict()``.
     :param made_by: the command that makes one.
-    :param renamed: names of arguments and kinds in files of older versions, and what they are called now.
+    :param renamed: names of kinds and arguments in files of older versions, and what they are called now; None for an
+        argument that is no more. ``kind.argument`` is an argument of that kind alone.
     """
 
     what: str
@@ -43,7 +44,7 @@ class Storage:
     kinds: Mapping[str, type]
     networks: Mapping[str, type]
     made_by: str
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def json(self) -> str:
@@ -142,10 +143,13 @@ class Storage:
         if "tensor" in stored:
             return tensors[stored["tensor"]]
         known = {**self.kinds, **self.networks}
-        kind = self.renamed.get(stored["kind"], stored["kind"])
+        kind = self.renamed.get(stored["kind"]) or stored["kind"]
         check_choice(kind, known, f"kind of {self.what}")
-        given = stored["arguments"].items()
-        arguments = {self.renamed.get(key, key): self._decode(part, tensors) for key, part in given}
+        arguments = {}
+        for key, part in stored["arguments"].items():
+            name = self.renamed.get(f"{kind}.{key}", self.renamed.get(key, key))
+            if name is not None:
+                arguments[name] = self._decode(part, tensors)
         if "notes" in stored:
             arguments["notes"] = tuple(stored["notes"])
         thing = known[kind](**arguments)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling, load, save
-from calibrant.calibrators.dirichlet import DIAGONAL, FLOOR, RIDGE
+from calibrant.calibrators._likelihood import FLOOR
+from calibrant.calibrators.dirichlet import DIAGONAL, RIDGE
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
@@ -171,7 +172,7 @@ def test_published_recipe_is_the_slow_one():
 def test_many_classes_share_a_preconditioner(monkeypatch):
     predictions = toy_predictions(num_images=4, num_classes=6, size=(30, 40))
     one = DirichletScaling.fit(predictions, strength=0.01, safe=False)
-    monkeypatch.setattr("calibrant.calibrators.dirichlet.MOST_BLOCKS", 2)
+    monkeypatch.setattr("calibrant.calibrators.dirichlet.MAX_BLOCKS", 2)
     two = DirichletScaling.fit(predictions, strength=0.01, safe=False)
     torch.testing.assert_close(one.weight, two.weight, rtol=0, atol=0.02)
 

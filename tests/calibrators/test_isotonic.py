@@ -6,8 +6,7 @@ import torch
 from sklearn.isotonic import IsotonicRegression
 
 from calibrant.calibrators import IsotonicScaling, TemperatureScaling, load, save
-from calibrant.calibrators._solve import log_odds, winner
-from calibrant.calibrators.isotonic import BINS, SURE, _counts, _rising
+from calibrant.calibrators.isotonic import MAX_LOG_ODDS
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction
@@ -15,58 +14,68 @@ from calibrant.testing import tied_logits, toy_predictions
 
 
 @pytest.mark.parametrize("c", [2, 19, 150])
-def test_log_odds_and_winner_are_those_of_softmax_and_argmax(c):
-    z = 3 * torch.randn(1, c, 300, generator=torch.Generator().manual_seed(c))
-    odds, below = log_odds(z, 1.7)
-    confidence = (z.double() / 1.7).softmax(1).amax(1, keepdim=True)
-    torch.testing.assert_close(odds.double(), confidence.logit(), rtol=1e-3, atol=1e-3)
-    assert torch.equal(winner(below)[0, 0], z.argmax(1)[0])
-    ties = tied_logits(max(c, 3)).flatten(2)
-    assert torch.equal(winner(ties - ties.amax(1, keepdim=True))[:, 0], ties.argmax(1))
+def test_the_winner_gets_the_accuracy_of_its_confidence_and_the_others_keep_their_proportions(c):
+    """Against numpy in float64."""
+    rng = torch.Generator().manual_seed(c)
+    z = 3 * torch.randn(1, c, 400, generator=rng)
+    table = (1 / c + (1 - 1 / c) * torch.rand(c, 64, generator=rng)).sort(1).values
+    probs = (z[0].double() / 1.7).softmax(0).numpy()
+    confidence, winner = probs.max(0), probs.argmax(0)
+    steps = np.linspace(-np.log(max(1, c - 1)), MAX_LOG_ODDS, 64)
+    at = np.log(confidence) - np.log1p(-confidence)
+    wanted = np.array([np.interp(x, steps, table[k].double().numpy()) for x, k in zip(at, winner, strict=True)])
+    out = IsotonicScaling(table, 1.7)(z)
+    assert torch.equal(out.argmax(1), z.argmax(1))
+    found = out[0].double().softmax(0).numpy()
+    np.testing.assert_allclose(found.max(0), wanted.clip(1 / c + 1e-4, 1 - 1e-6), atol=2e-5)
+    in_proportion = probs * (1 - wanted) / (1 - confidence)
+    in_proportion[winner, np.arange(400)] = wanted
+    uncut = in_proportion.max(0) <= wanted
+    assert uncut.mean() > 0.2
+    np.testing.assert_allclose(found[:, uncut], in_proportion[:, uncut], atol=2e-5)
+    # Elsewhere the largest others are cut to the winner's.
+    assert (found.max(0) - np.sort(found, 0)[-2] < 1e-6)[~uncut].all()
 
 
-@pytest.mark.parametrize("streamed", [True, False])
-def test_every_labelled_pixel_is_counted_once(streamed):
-    predictions = toy_predictions(num_images=7, size=(9, 11), void=0.3, num_annotators=2)
-    source = predictions if streamed else Pixels.draw(predictions, per_image=None)
-    counts = _counts(source, 1.5)
-    cells = np.zeros((5, 2, 3, BINS))
-    low = -np.log(2)
-    for number, p in enumerate(predictions):
-        for labels in p.labels:
-            for row, column in np.argwhere((labels != IGNORE).numpy()):
-                z = p.logits[:, row, column].double()
-                sure = float((z / 1.5).softmax(0).max())
-                at = round(min(max((np.log(sure / (1 - sure)) - low) / (SURE - low) * (BINS - 1), 0), BINS - 1))
-                top = int(z.argmax())
-                cells[number % 5, 0, top, at] += 1
-                cells[number % 5, 1, top, at] += top == int(labels[row, column])
-    assert counts.sum() == cells.sum()
-    assert np.abs(counts - cells).sum() <= 0.01 * cells.sum()  # a rounding of float32 may fall to the next bin
+def test_ties_keep_their_distribution():
+    z = torch.tensor([[[2.0], [2.0], [0.0]]])
+    out = IsotonicScaling(torch.full((3, 16), 0.9), 2.0)(z)
+    torch.testing.assert_close(out.softmax(1), (z / 2).softmax(1))
+    assert out[0, 0] == out[0, 1]
 
 
-def test_without_a_prior_it_is_isotonic_regression():
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(1, 200, (3, BINS)).astype(float)
-    right = rng.binomial(pixels.astype(int), np.linspace(0.2, 0.9, BINS)).astype(float)
-    ours = _rising(np.stack([pixels, right]), np.full(BINS, 0.5), 0.0)
-    for row in range(3):
-        theirs = (
-            IsotonicRegression().fit(np.arange(BINS), right[row] / pixels[row], pixels[row]).predict(np.arange(BINS))
-        )
-        assert np.all(np.diff(ours[row]) >= 0)
-        # The same at the middle of each step, and a line between: never further off than the steps are high.
-        steps = np.flatnonzero(np.diff(theirs)) + 1
-        middles = [round(np.average(part, weights=pixels[row][part])) for part in np.split(np.arange(BINS), steps)]
-        np.testing.assert_allclose(ours[row][middles], theirs[middles], atol=0.03)
-        inner = slice(middles[0], middles[-1])
-        assert len(np.unique(ours[row][inner])) == middles[-1] - middles[0]
+@pytest.mark.parametrize("pixels_per_image", [None, 10**6])
+def test_every_labelled_pixel_counts_once(pixels_per_image):
+    """Two annotators are an image read twice; what lies under unlabelled pixels changes nothing."""
+    predictions = toy_predictions(num_images=1, size=(30, 40), void=0.3, num_annotators=2)
+    (image,) = predictions
+    apart = Prediction(image.key, torch.cat([image.logits] * 2, 1), torch.cat([*image.labels])[None])
+    unlabelled = (apart.labels == IGNORE).all(0)
+    spoilt = Prediction(image.key, torch.where(unlabelled, 50.0, apart.logits), apart.labels)
+    tables = [
+        IsotonicScaling.fit([source], pixels_per_image=pixels_per_image, seed=0).accuracy
+        for source in (image, apart, spoilt)
+    ]
+    torch.testing.assert_close(tables[1], tables[0], rtol=0, atol=2e-3)  # the temperature is drawn from other pixels
+    torch.testing.assert_close(tables[2], tables[1], rtol=0, atol=2e-3)
 
 
-def test_a_strong_prior_is_the_prior():
-    counts = np.stack([np.full((2, BINS), 3.0), np.zeros((2, BINS))])
-    toward = np.linspace(0.3, 0.99, BINS)
-    np.testing.assert_allclose(_rising(counts, toward, 1e9), np.stack([toward, toward]), atol=1e-6)
+def test_streamed_and_in_memory_fits_agree():
+    predictions = shaped(6, seed=0)
+    streamed, drawn = (IsotonicScaling.fit(predictions, pixels_per_image=many) for many in (None, 10**6))
+    torch.testing.assert_close(streamed.accuracy, drawn.accuracy, rtol=0, atol=0.02)
+
+
+def test_with_many_pixels_it_is_the_isotonic_regression_of_scikit_learn():
+    pixels = Pixels.draw(predictions := shaped(16, seed=0), per_image=None)
+    fitted = IsotonicScaling.fit(predictions, by_class=False)
+    z = pixels.logits[None]
+    confidence = (z / fitted.temperature).softmax(1).amax(1)[0].numpy()
+    right = (pixels.logits.argmax(0) == pixels.labels).numpy()
+    theirs = IsotonicRegression().fit(confidence, right).predict(confidence)
+    ours = fitted(z).softmax(1).amax(1)[0].numpy()
+    assert np.abs(ours - theirs).mean() < 0.01
+    assert bool((fitted.accuracy.diff(dim=1) >= 0).all())
 
 
 def shaped(count, *, seed, c=3):

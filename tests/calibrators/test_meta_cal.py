@@ -18,8 +18,9 @@ from calibrant.calibrators import (
     oracle_predictions,
     save,
 )
+from calibrant.calibrators._likelihood import entropy
 from calibrant.calibrators.pixels import Pixels
-from calibrant.calibrators.selective.meta_cal import _threshold_for, entropy
+from calibrant.calibrators.selective.meta_cal import _threshold_for
 from calibrant.errors import FitError, InputError
 from calibrant.predictions import IGNORE
 from calibrant.testing import toy_predictions
@@ -37,7 +38,7 @@ def test_entropy_is_that_of_scipy(c):
 def test_miscoverage_is_controlled():
     """At most alpha of the right pixels of new images is rejected."""
     for alpha in (0.02, 0.1, 0.3):
-        fitted = MetaCal.fit(toy_predictions(num_images=10, size=(40, 50)), alpha=alpha, most_aside=2000)
+        fitted = MetaCal.fit(toy_predictions(num_images=10, size=(40, 50)), alpha=alpha, max_aside=2000)
         tested = Pixels.draw(toy_predictions(num_images=10, size=(40, 50), seed=1), per_image=None)
         rejected = fitted.selector(tested.logits[None])[0]
         right = tested.logits.argmax(0) == tested.labels
@@ -46,7 +47,7 @@ def test_miscoverage_is_controlled():
 
 def test_the_accuracy_wanted_is_reached():
     for accuracy in (0.8, 0.9):
-        fitted = MetaCal.fit(toy_predictions(num_images=10, size=(40, 50)), accuracy=accuracy, most_aside=5000)
+        fitted = MetaCal.fit(toy_predictions(num_images=10, size=(40, 50)), accuracy=accuracy, max_aside=5000)
         tested = Pixels.draw(toy_predictions(num_images=10, size=(40, 50), seed=1), per_image=None)
         accepted = ~fitted.selector(tested.logits[None])[0]
         right = tested.logits.argmax(0) == tested.labels

@@ -23,15 +23,15 @@ from calibrant.calibrators.selective.learnt import _folded, _network
 from calibrant.errors import StoreError
 
 QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
-LEARNT = LearntSelector(*_folded(_network(3, (3, 6, 3), torch.Generator().manual_seed(4)).eval()), QUALITY)
+LEARNT = LearntSelector(*_folded(_network(3, (3, 6, 3), torch.Generator().manual_seed(4)).eval()), quality=QUALITY)
 VECTOR = VectorScaling(torch.tensor([1.0, 0.5, 2.0]), torch.tensor([0.0, 3.0, -1.0]))
 CALIBRATORS = {
     "identity": Identity(),
-    "temperature": TemperatureScaling(1.7, ("a note",)),
+    "temperature": TemperatureScaling(1.7, notes=("a note",)),
     "vector": VECTOR,
     "selective": SelectiveScaling(LEARNT, TemperatureScaling(1e10), TemperatureScaling(1.3)),
     "selective over vector": SelectiveScaling(LEARNT, TemperatureScaling(3.0), VECTOR),
-    "nothing flagged": SelectiveScaling(NoSelector(QUALITY), Identity(), Identity()),
+    "nothing flagged": SelectiveScaling(NoSelector(quality=QUALITY), Identity(), Identity()),
     "nested": SelectiveScaling(LEARNT, SelectiveScaling(LEARNT, VECTOR, VECTOR), TemperatureScaling(0.5)),
 }
 

@@ -10,7 +10,7 @@ Let w be the class with the largest raw logit (the winners, where several share 
 
 import torch
 
-from calibrant._shapes import Bool, Float, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators.calibrator import MIN_EXPONENT
 
 LARGEST = 1e38
@@ -18,6 +18,9 @@ LARGEST = 1e38
 
 EXCLUDED = -1e30
 """A logit that leaves a class out."""
+
+MAX_CONFIDENCE = 1 - 1e-6
+"""Confidences that are set stay within this, which float32 still tells from 1."""
 
 TRACED_STEPS = 6
 """Steps in an export, where none can be skipped."""
@@ -94,6 +97,19 @@ def _level(probs: Tensor, winner: Tensor, level: Tensor, steps: int) -> Tensor:
             break
         level = torch.maximum(level, higher)
     return level
+
+
+def first_true(mask: Bool[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
+    """Return the first class where the mask is true: argmax, at a fraction of torch's time along this axis.
+
+    >>> first_true(torch.tensor([[[False], [True], [True]]]))
+    tensor([[[1]]])
+    """
+    c = mask.shape[1]
+    # Small integers are fast, but ONNX runtimes know few operations on them.
+    small = c < 2**15 and not torch.compiler.is_compiling()
+    rank = torch.arange(c, 0, -1, device=mask.device, dtype=torch.int16 if small else torch.int32)
+    return c - (mask * rank[:, None]).amax(1, keepdim=True).long()
 
 
 def nearest_with_confidence(

@@ -1,7 +1,7 @@
 """How strongly to regularise, chosen by leaving images out; and when not to trust a fit at all.
 
-Pixels of one image are not independent, so a map with many parameters may fit every pixel of a few images and be worse
-than nothing on the next. Only images that a fit has not seen can tell.
+A map with many parameters may fit every pixel of a few images and be worse than nothing on the next. Only images that
+a fit has not seen can tell.
 """
 
 import logging
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from scipy.special import stdtrit
 
+from calibrant._left_out import Gain, folds
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks, remark
+from calibrant.calibrators._likelihood import nll_by_image
+from calibrant.calibrators._notes import warn_and_note
+from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.temperature import TemperatureScaling, minimum_over_temperatures
 from calibrant.predictions import Predictions
@@ -21,11 +23,9 @@ from calibrant.predictions import Predictions
 log = logging.getLogger("calibrant")
 
 FOLDS = 5
+
 PIXELS = 30_000
 """Pixels to choose on, shared alike among the images, at least 100 of each."""
-
-LIKELY = 0.84
-"""How sure a gain has to be: one standard error, where there are many images."""
 
 P = TypeVar("P")
 
@@ -35,26 +35,23 @@ class Choice(Generic[P]):
     """What leaving images out showed.
 
     :param strength: the best; None if there was no image to leave out.
-    :param gain: by how much it lowers the mean NLL of left-out pixels under temperature scaling's.
-    :param doubt: its standard error over images, times what Student's distribution asks for so few of them.
-    :param start: where the fit of the last fold at that strength ended.
+    :param gain: by how much it lowers the negative log-likelihood of left-out images under temperature scaling's.
+    :param start: where the fit without the last fold ended at that strength.
     """
 
     strength: float | None
-    gain: float
-    doubt: float
+    gain: Gain | None
     start: P | None
 
     @property
-    def sound(self) -> bool:
-        """Whether the fit beats temperature scaling on left-out images by more than the doubt."""
-        return self.strength is not None and self.gain > self.doubt
+    def is_real(self) -> bool:
+        """Whether the fit beats temperature scaling on left-out images by more than chance would explain."""
+        return self.gain is not None and self.gain.is_real
 
     def __str__(self) -> str:
-        if self.strength is None:
+        if self.gain is None:
             return "a single image, so that none can be left out"
-        found = f"left-out NLL {-self.gain:+.4f} ± {self.doubt:.4f} against temperature scaling"
-        return f"{found} (strength {self.strength:g})"
+        return f"NLL of images left out {self.gain} than by temperature scaling (strength {self.strength:g})"
 
 
 def choose(
@@ -67,46 +64,50 @@ def choose(
 ) -> Choice[P]:
     """Return the strength that is best on left-out images, in five folds over the images.
 
-    :param strengths: from the strongest to the weakest. The way is left where two in a row do not gain.
+    :param strengths: from the strongest to the weakest. The search stops after two in a row without improvement.
     :param fit: from pixels, their best temperature, a strength, and where the fit at the strength before ended.
     :param build: the calibrator of a fit.
+    :param predictions: images, or pixels drawn from them.
+    :param seed: of the folds, and of the pixels drawn.
     """
     pixels = sample(predictions, seed)
     numbers = torch.unique(pixels.image)
     if len(numbers) < 2:
-        return Choice(None, 0.0, 0.0, None)
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).to(numbers.device)
-    folds = [torch.isin(pixels.image, part) for part in numbers[order].tensor_split(min(FOLDS, len(numbers)))]
-    kept = [pixels.where(~fold) for fold in folds]
-    left = [pixels.where(fold) for fold in folds]
-    temperatures = [best_temperature(each, seed=seed) for each in kept]
-    to_beat = _by_image([TemperatureScaling(each) for each in temperatures], left)
-    starts: list[P | None] = [None] * len(folds)
-    best: Choice[P] = Choice(None, -torch.inf, 0.0, None)
+        return Choice(None, None, None)
+    left_out = [torch.isin(pixels.image, numbers[fold]) for fold in folds(len(numbers), FOLDS, seed=seed)]
+    kept, held = [pixels.where(~fold) for fold in left_out], [pixels.where(fold) for fold in left_out]
+    # An image's share of the mean over all pixels, times the number of images: their mean is the mean over pixels.
+    scale = len(numbers) / len(pixels)
+    temperatures = [best_temperature(part, seed=seed) for part in kept]
+    to_beat = scale * _by_image([TemperatureScaling(temperature) for temperature in temperatures], held)
+    ends: list[P | None] = [None] * len(held)
+    best: Choice[P] = Choice(None, None, None)
     worse = 0
     for strength in strengths:
-        ended = [fit(p, t, strength, start) for p, t, start in zip(kept, temperatures, starts, strict=True)]
-        starts = list(ended)
-        # A sum over images of differences between two maps on the same pixels, in units of all pixels.
-        gains = (to_beat - _by_image([build(each) for each in ended], left)) / len(pixels)
-        gain = float(gains.sum())
-        doubt = float(gains.std() * len(gains) ** 0.5 * stdtrit(len(gains) - 1, LIKELY))
-        log.info("strength %g: left-out NLL %+.5f ± %.5f against temperature scaling", strength, -gain, doubt)
-        if gain > best.gain:
-            best, worse = Choice(strength, gain, doubt, ended[-1]), 0
+        fitted = [fit(part, t, strength, start) for part, t, start in zip(kept, temperatures, ends, strict=True)]
+        ends = list(fitted)
+        gain = Gain.of(to_beat.tolist(), (scale * _by_image([build(end) for end in fitted], held)).tolist())
+        log.info("strength %g: NLL of images left out %s than by temperature scaling", strength, gain)
+        if best.gain is None or gain.mean > best.gain.mean:
+            best, worse = Choice(strength, gain, fitted[-1]), 0
         elif (worse := worse + 1) == 2:
             break
     return best
 
 
+def _by_image(calibrators: Sequence[Calibrator], parts: Sequence[Pixels]) -> Float[Tensor, " n"]:
+    """The summed negative log-likelihood of each image, each part through its calibrator."""
+    return torch.cat([nll_by_image(calibrator, part) for calibrator, part in zip(calibrators, parts, strict=True)])
+
+
 def best_temperature(source: Predictions | Pixels, *, seed: int) -> float:
-    """Return the temperature with the smallest NLL."""
+    """Return the temperature with the smallest mean negative log-likelihood."""
     return 1 / float(minimum_over_temperatures(source, seed=seed).point)
 
 
 def fallen_back(name: str, choice: Choice[P]) -> str:
-    """Say that a fit was given up for temperature scaling, and why."""
-    return remark(
+    """Return the note that a fit was given up for temperature scaling, and why."""
+    return warn_and_note(
         f"{name} falls back to temperature scaling: {choice}. Fit on more images, or pass safe=False to have it anyhow."
     )
 
@@ -128,23 +129,3 @@ def sample(predictions: Predictions | Pixels, seed: int) -> Pixels:
     at = torch.randperm(len(predictions), generator=torch.Generator().manual_seed(seed))[: len(predictions) // every]
     at = at.sort().values.to(predictions.labels.device)
     return Pixels(predictions.logits[:, at], predictions.labels[at], predictions.image[at])
-
-
-def mean_nll(calibrator: Calibrator, pixels: Pixels) -> float:
-    """Return the mean negative log-likelihood of pixels through a calibrator."""
-    return float(_by_image([calibrator], [pixels]).sum()) / len(pixels)
-
-
-@torch.no_grad()
-def _by_image(calibrators: Sequence[Calibrator], parts: Sequence[Pixels]) -> Float[Tensor, " n"]:
-    """The summed negative log-likelihood of each image, each part through its calibrator."""
-    sums = []
-    for calibrator, part in zip(calibrators, parts, strict=True):
-        z = calibrator(part.logits[None])[0]
-        loss = -(
-            z.gather(0, part.labels[None])[0] - by_pixel_blocks(lambda z: z.logsumexp(1, keepdim=True), z[None])[0, 0]
-        )
-        _, image = torch.unique(part.image, return_inverse=True)
-        total = torch.zeros(int(image.max()) + 1, dtype=torch.float64, device=loss.device)
-        sums.append(total.index_add_(0, image, loss.double()).cpu())
-    return torch.cat(sums)

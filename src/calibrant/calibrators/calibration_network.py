@@ -52,7 +52,7 @@ class CalibrationNetwork(Calibrator):
         standardise: Standardise | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         check_choice(reads, READS, "way to read a black box")
         self.network, self.reads, self.standardise = network, reads, standardise
         self.requires_grad_(False)

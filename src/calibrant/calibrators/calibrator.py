@@ -10,7 +10,6 @@ Conventions
   apart may become equal, and then the first of them wins. ``_projections.keep_labels`` mends it.
 """
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +21,10 @@ from calibrant._shapes import Float, Shaped, Tensor
 from calibrant.predictions import Prediction, Predictions
 
 BLOCK = 2**18
-"""Numbers in a block that stays in a processor's cache (a megabyte of float32); smaller ones are but more calls."""
+"""Numbers in a block that stays in a processor's cache (a megabyte of float32); smaller blocks only add calls."""
 
 MIN_EXPONENT = -80.0
-"""exp of less than this is nothing beside 1; below -87 it is denormal, which makes processors ten times slower."""
-
-log = logging.getLogger("calibrant")
+"""exp(x) is negligible beside 1 below this; below -87 it is denormal, which makes processors ten times slower."""
 
 
 class Calibrator(nn.Module, ABC):
@@ -35,11 +32,13 @@ class Calibrator(nn.Module, ABC):
 
     A subclass, or an instance, says by ``keeps_labels`` whether it never changes the label map, and by
     :meth:`arguments` what its constructor needs, which is all that is stored.
+
+    :param notes: what the fit found, for people to read.
     """
 
     keeps_labels: bool = False
 
-    def __init__(self, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.notes = tuple(notes)
 
@@ -65,12 +64,6 @@ def calibrated(prediction: Prediction, calibrator: Calibrator | None) -> Float[T
     image = None if prediction.image is None else prediction.image[None]
     with torch.no_grad():
         return calibrator(prediction.logits[None], image)[0]
-
-
-def remark(text: str) -> str:
-    """Warn about a fit in the log ``calibrant`` and return the text, to be kept in the calibrator's ``notes``."""
-    log.warning(text)
-    return text
 
 
 class Identity(Calibrator):

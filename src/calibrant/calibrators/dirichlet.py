@@ -1,23 +1,21 @@
 """Dirichlet calibration: a matrix on the log-probabilities (Kull et al., NeurIPS 2019), with ODIR regularisation."""
 
-import math
 from typing import Any
 
 import torch
 
+from calibrant._check import check_classes_as_fitted
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
 from calibrant.calibrators._descend import published
+from calibrant.calibrators._likelihood import FLOOR, floored_log_softmax
 from calibrant.calibrators._newton import Blocks
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes, sample
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
-from calibrant.errors import InputError, ShapeError
+from calibrant.errors import InputError
 from calibrant.predictions import Predictions
-
-FLOOR = 1e-16
-"""Probabilities below this count as this, so that a class out of the question does not count for all."""
 
 STRENGTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 """Of the regularisation, to choose from."""
@@ -28,8 +26,8 @@ DIAGONAL = 0.05
 RIDGE = 1e-8
 """Pulls to temperature scaling, so weakly that the likelihood is the optimum's to six digits."""
 
-MOST_BLOCKS = 256
-"""Up to so many classes each has its own preconditioner."""
+MAX_BLOCKS = 256
+"""With more classes, one preconditioner serves all rows."""
 
 
 class DirichletScaling(Calibrator):
@@ -57,11 +55,12 @@ class DirichletScaling(Calibrator):
         self,
         weight: Float[Tensor, "c c"],
         bias: Float[Tensor, " c"],
+        *,
         floor: float = FLOOR,
         keep_labels: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         finite = bool(weight.isfinite().all()) and bool(bias.isfinite().all())
         if bias.ndim != 1 or weight.shape != (len(bias), len(bias)) or not finite:
             raise InputError(
@@ -80,14 +79,10 @@ class DirichletScaling(Calibrator):
 
         :raises ShapeError: the logits have another number of classes.
         """
-        if logits.shape[1] != self.weight.shape[0]:
-            raise ShapeError(
-                f"expected logits of {self.weight.shape[0]} classes, as fitted, in axis 1; got {tuple(logits.shape)}. "
-                "Fit on predictions of this model."
-            )
+        check_classes_as_fitted(logits, len(self.weight))
 
         def mapped(z: Tensor) -> Tensor:
-            moved = (self.weight @ floored(z, self.floor)).add_(self.bias[:, None]).clamp(-LARGEST, LARGEST)
+            moved = (self.weight @ floored_log_softmax(z, self.floor)).add_(self.bias[:, None]).clamp(-LARGEST, LARGEST)
             return nearest_with_winner(z, moved) if self.keeps_labels else moved
 
         return by_pixel_blocks(mapped, logits)
@@ -95,6 +90,12 @@ class DirichletScaling(Calibrator):
     def arguments(self) -> dict[str, Any]:
         """Return weight, bias, floor, and whether the label map is kept."""
         return {"weight": self.weight, "bias": self.bias, "floor": self.floor, "keep_labels": self.keeps_labels}
+
+    def extra_repr(self) -> str:
+        """Show the number of classes, the range of the diagonal, and whether the label map is kept."""
+        diagonal = self.weight.diagonal()
+        shown = f"diagonal={float(diagonal.min()):.4g}..{float(diagonal.max()):.4g}"
+        return f"num_classes={len(self.weight)}, {shown}, keep_labels={self.keeps_labels}"
 
     @classmethod
     def fit(
@@ -138,13 +139,9 @@ class DirichletScaling(Calibrator):
                 source,
                 seed=seed,
             )
-            if safe and not chosen.sound:
-                return cls(
-                    torch.eye(c) / temperature,
-                    torch.zeros(c),
-                    keep_labels=True,
-                    notes=(fallen_back("Dirichlet scaling", chosen),),
-                )
+            if safe and not chosen.is_real:
+                note = fallen_back("Dirichlet scaling", chosen)
+                return cls(torch.eye(c) / temperature, torch.zeros(c), keep_labels=True, notes=(note,))
             start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
         strength = strength or 0.0
         near = _fit(sample(source, seed), temperature, strength, bias_strength, start, tolerance=1e-5)
@@ -163,18 +160,11 @@ class DirichletScaling(Calibrator):
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
-        x = Pixels(floored(pixels.logits[None], 1e-10)[0], pixels.labels, pixels.image)
+        x = Pixels(floored_log_softmax(pixels.logits[None], 1e-10)[0], pixels.labels, pixels.image)
         weight = torch.eye(len(x.logits), device=x.logits.device, requires_grad=True)
         bias = torch.zeros_like(x.logits[:, :1]).requires_grad_()
         published([weight, bias], lambda z: weight @ z + bias, x, epochs=epochs, seed=seed)
         return cls(weight.detach(), bias.detach().squeeze(1), floor=1e-10)
-
-
-def floored(z: Float[Tensor, "n c p"], floor: float) -> Float[Tensor, "n c p"]:
-    """Return log-probabilities, those below ``log floor`` at it."""
-    below = z - z.amax(1, keepdim=True)
-    total = below.clamp_min(MIN_EXPONENT).exp_().sum(1, keepdim=True)
-    return (below - total.log()).clamp_min(math.log(floor))
 
 
 def _fit(
@@ -210,7 +200,7 @@ def _slope(
 ) -> tuple[float, Tensor]:
     """The sums over pixels of -log softmax(W x + b)_y and of its gradient, (p - onehot y) [x, 1]ᵀ."""
     c = len(point)
-    x = floored(logits[None], FLOOR)[0]
+    x = floored_log_softmax(logits[None], FLOOR)[0]
     scaled = torch.addmm(point[:, c:].float(), point[:, :c].float(), x)
     at_label = scaled.gather(0, labels[None]).squeeze(0)
     scaled -= (peak := scaled.amax(0))
@@ -230,11 +220,11 @@ def _preconditioner(
     With very many classes one block, of the mean weight, serves all rows but for its size.
     """
     c = len(point)
-    size = 1 if c > MOST_BLOCKS else c
+    size = 1 if c > MAX_BLOCKS else c
     blocks = torch.zeros(size, c + 1, c + 1, dtype=torch.float64)
     mass = torch.zeros(c, dtype=torch.float64)
     for logits, _ in Blocks(pixels):
-        x = floored(logits[None], FLOOR)[0]
+        x = floored_log_softmax(logits[None], FLOOR)[0]
         probs = torch.addmm(point[:, c:].float(), point[:, :c].float(), x).softmax(0)
         weight = probs * (1 - probs)
         mass += weight.sum(1).cpu()
@@ -246,7 +236,7 @@ def _preconditioner(
     share = torch.ones(c, 1, 1, dtype=torch.float64)
     if size == 1:
         share = (mass / mass.mean()).clamp_min(1e-3)[:, None, None]
-    # The curvature of the penalty; and a class that is hardly ever in question must not leap.
+    # The curvature of the penalty; the rest damps steps for classes with almost no probability.
     blocks += torch.diag_embed(2 * (power if size > 1 else power.mean(0, keepdim=True)))
     blocks += 1e-6 * torch.eye(c + 1, dtype=torch.float64) * blocks.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     factor = torch.linalg.cholesky(blocks)

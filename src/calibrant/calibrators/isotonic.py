@@ -1,7 +1,7 @@
-"""Isotonic scaling: what a confidence has been worth, by predicted class, from counts of every pixel.
+"""Isotonic scaling: each confidence becomes the accuracy that was counted at it, by predicted class.
 
-Top-label isotonic regression (Zadrozny and Elkan, KDD 2002), done so that no label changes: the estimate is not put in
-place of the confidence but reached by a temperature of each pixel's own.
+Top-label isotonic regression (Zadrozny and Elkan, KDD 2002) that keeps labels: the winner's probability becomes the
+accuracy, and the other classes keep their proportions; one that would exceed the winner is cut to it.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,47 +11,57 @@ import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 
-from calibrant._shapes import Float, Tensor
+from calibrant._check import check_classes_as_fitted
+from calibrant._left_out import folds
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators._newton import Blocks
-from calibrant.calibrators._solve import COLDEST, log_odds, recalibrated, winner
-from calibrant.calibrators._strength import best_temperature, mean_nll, num_classes, sample
-from calibrant.calibrators.calibrator import Calibrator
+from calibrant.calibrators._projections import (
+    EXCLUDED,
+    MAX_CONFIDENCE,
+    first_true,
+    keep_labels,
+    nearest_with_confidence,
+)
+from calibrant.calibrators._strength import best_temperature, num_classes, sample
+from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
-from calibrant.errors import InputError, ShapeError
+from calibrant.errors import InputError
 from calibrant.predictions import Predictions, Subset
 
 BINS = 512
-"""Of the log-odds of the confidence, between certainly wrong (of that many classes) and SURE."""
+"""Bins of the log-odds of the confidence, between those of 1 / num_classes and MAX_LOG_ODDS."""
 
-SURE = 14.0
-"""Log-odds of a confidence of 1 - 1e-6; more counts as this."""
+MAX_LOG_ODDS = 14.0
+"""Log-odds of a confidence of 1 - 1e-6; larger ones count as this."""
+
+LEAST_ABOVE_UNIFORM = 1e-4
+"""The winner's probability stays this far above 1 / num_classes, so that it can win."""
 
 FOLDS = 5
-LOOKED_AT = 32
-"""Images from which the first temperature is fitted."""
 
-COLDER = (1.25, 1.5, 2.0, 4.0, 16.0)
-"""By how much a pixel may be sharpened beyond the first temperature: to choose from, by NLL."""
+MAX_IMAGES_FOR_TEMPERATURE = 32
+"""Most images from which the temperature is fitted at which confidences are taken."""
 
 PRIORS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
-"""How many pixels a prior is worth in each bin: to choose from, on left-out images."""
+"""Weights of the prior in each bin, in pixels: to choose from, on images left out."""
 
 
 Counts = np.ndarray
 """Pixels and right pixels, (2, classes, bins)."""
 
-Shares = np.ndarray
+Accuracies = np.ndarray
 """Shares of right pixels, (classes, bins), or of one class, (bins,)."""
 
 
 class IsotonicScaling(Calibrator):
-    """Give each pixel the temperature at which its confidence is what such confidences have been worth; labels stay.
+    """Set each winner's probability to the accuracy of such confidences, the others in proportion; labels stay.
 
-    :param worth: by predicted class, the share of right pixels along the log-odds of the confidence, rising.
-    :param temperature: at which that confidence is taken.
-    :param coldest: no pixel's temperature is lower. (Where two classes nearly tie, one gets more confidence only by
-        taking it from all the others, which may be right.)
-    :param notes: what a fit had to say.
+    Where several classes share the largest logit, the pixel keeps its distribution (at ``temperature``).
+
+    :param accuracy: by predicted class, the share of right pixels in equal steps of the log-odds of the confidence,
+        from those of 1 / num_classes to 14; rising.
+    :param temperature: at which that confidence is taken, and the other classes' proportions.
+    :param notes: what the fit found.
     :raises InputError: the numbers are no rising shares, or the temperature is not positive.
 
     >>> half = IsotonicScaling(torch.full((2, 512), 0.75), 1.0)
@@ -60,47 +70,52 @@ class IsotonicScaling(Calibrator):
     """
 
     keeps_labels = True
-    worth: Tensor
+    accuracy: Tensor
 
-    def __init__(
-        self, worth: Float[Tensor, "c b"], temperature: float, coldest: float = COLDEST, notes: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(notes)
-        shares = worth.ndim == 2 and worth.shape[1] > 1 and bool(((worth >= 0) & (worth <= 1)).all())
-        if not shares or bool((worth.diff(dim=1) < 0).any()):
-            raise InputError(f"expected rising shares between 0 and 1, (classes, bins); got {tuple(worth.shape)}.")
+    def __init__(self, accuracy: Float[Tensor, "c b"], temperature: float, *, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(notes=notes)
+        shares = accuracy.ndim == 2 and accuracy.shape[1] > 1 and bool(((accuracy >= 0) & (accuracy <= 1)).all())
+        if not shares or bool((accuracy.diff(dim=1) < 0).any()):
+            raise InputError(f"expected rising shares between 0 and 1, (classes, bins); got {tuple(accuracy.shape)}.")
         if not 0 < temperature < float("inf"):
             raise InputError(f"expected a positive temperature; got {temperature}. 1 changes nothing, 2 softens.")
-        self.register_buffer("worth", worth.detach().float().clone())
-        self.temperature, self.coldest = float(temperature), float(coldest)
+        self.register_buffer("accuracy", accuracy.detach().float().clone())
+        self.temperature = float(temperature)
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return the logits at a temperature of each pixel's own, the largest at 0, with the argmax of the input.
+        """Return logits, the largest at 0, whose confidence is the accuracy looked up, with the argmax of the input.
 
         :raises ShapeError: the logits have another number of classes.
         """
-        c, bins = self.worth.shape
-        if logits.shape[1] != c:
-            raise ShapeError(
-                f"expected logits of {c} classes, as fitted, in axis 1; got {tuple(logits.shape)}. "
-                "Fit on predictions of this model."
-            )
-        flat = self.worth.flatten()
+        check_classes_as_fitted(logits, len(self.accuracy))
+        return by_pixel_blocks(self._recalibrated, logits)
 
-        def wanted(odds: Tensor, top: Tensor) -> Tensor:
-            at = (odds - _lowest(c)).mul_((bins - 1) / (SURE - _lowest(c))).clamp_(0, bins - 1)
-            number = at.long().clamp_max_(bins - 2)
-            number_in_flat = number + top * bins
-            left, right = flat[number_in_flat], flat[number_in_flat + 1]
-            return left + (right - left) * (at - number)
+    def _recalibrated(self, z: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+        winners, others, rest = _winners_and_others(z, self.temperature)
+        accuracy = self._looked_up(-rest, first_true(winners))
+        accuracy = accuracy.clamp(min(1 / z.shape[1] + LEAST_ABOVE_UNIFORM, MAX_CONFIDENCE), MAX_CONFIDENCE)
+        tied = winners.sum(1, keepdim=True) > 1
+        wanted = torch.where(tied, rest, (1 - accuracy).log() - accuracy.log())
+        return keep_labels(z, nearest_with_confidence(wanted, others - rest, winners))
 
-        return recalibrated(logits, wanted, near=self.temperature, coldest=self.coldest)
+    def _looked_up(self, log_odds: Float[Tensor, "n 1 p"], winner: Int[Tensor, "n 1 p"]) -> Float[Tensor, "n 1 p"]:
+        """The accuracy of confidences, linear between the steps of the table."""
+        c, bins = self.accuracy.shape
+        low, flat = _lowest_log_odds(c), self.accuracy.flatten()
+        at = (log_odds - low).mul((bins - 1) / (MAX_LOG_ODDS - low)).clamp(0, bins - 1)
+        number = at.long().clamp_max(bins - 2)
+        in_flat = number + winner * bins
+        return torch.lerp(flat[in_flat], flat[in_flat + 1], at - number)
 
     def arguments(self) -> dict[str, Any]:
-        """Return what confidences are worth, the temperature at which they are taken, and the lowest."""
-        return {"worth": self.worth, "temperature": self.temperature, "coldest": self.coldest}
+        """Return the accuracies, and the temperature at which confidences are taken."""
+        return {"accuracy": self.accuracy, "temperature": self.temperature}
+
+    def extra_repr(self) -> str:
+        """Show the number of classes and the temperature."""
+        return f"num_classes={len(self.accuracy)}, temperature={self.temperature:.4g}"
 
     @classmethod
     def fit(
@@ -111,83 +126,99 @@ class IsotonicScaling(Calibrator):
         pixels_per_image: int | None = None,
         seed: int = 0,
     ) -> "IsotonicScaling":
-        """Return what confidences have been worth on these images.
+        """Return the accuracy of confidences counted on these images.
 
-        After a look at 32 of the images, for a first temperature, every pixel is read once and counted: by predicted
-        class and fine bins of the log-odds of its confidence, pixels and right pixels. Their share, made rising by
-        isotonic regression, is drawn towards the confidence itself, and that of a class towards that of all classes,
-        as far as left-out images favour (by the likelihood of being right; five folds, which are counted apart).
+        A temperature is fitted to 32 of the images; then every pixel is read once and counted: by predicted class and
+        bin of the log-odds of its confidence, pixels and right pixels. Their ratio, made rising by isotonic
+        regression, is shrunk towards the confidence itself, and that of a class towards that of all classes, by the
+        priors under which images left out are most likely (five folds, counted apart).
 
-        :param by_class: if false, confidences are worth the same whichever class is predicted.
-        :param pixels_per_image: pixels drawn of each image; by default all, streamed.
+        :param by_class: if false, one curve serves all predicted classes.
+        :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
+        :param seed: of the pixels drawn and of the folds.
         :raises FitError: there is no labelled pixel.
         """
         source: Predictions | Pixels = predictions
         if pixels_per_image is not None:
             source = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
-        looked_at = sample(_some(source), seed)
-        temperature = best_temperature(looked_at, seed=seed)
-        counts = _counts(source, temperature)
-        sure = confidences(counts.shape[2])
+        temperature = best_temperature(sample(_some(source), seed), seed=seed)
+        counts = _counts(source, temperature, seed)
+        confidence = confidences(counts.shape[2])
 
-        def of_all(part: Counts, prior: float) -> Shares:
-            return _rising(part.sum(1, keepdims=True), sure, prior)
+        def of_all(part: Counts, prior: float) -> Accuracies:
+            return _rising(part.sum(1, keepdims=True), confidence, prior)
 
         to_confidence = _best_prior(of_all, counts.sum(2, keepdims=True))
 
-        def of_each(part: Counts, prior: float) -> Shares:
+        def of_each(part: Counts, prior: float) -> Accuracies:
             return _rising(part, of_all(part, to_confidence)[0], prior)
 
-        note = f"a bin is drawn to the confidence at temperature {temperature:.3g} as by {to_confidence:g} pixels"
+        note = f"each bin's accuracy is shrunk to the confidence at temperature {temperature:.3g}, by a prior of "
+        note += f"{to_confidence:g} pixels"
         if by_class:
             to_all = _best_prior(of_each, counts)
-            note += f", and that of a class to all classes as by {to_all:g}"
-            worth = torch.from_numpy(of_each(counts.sum(0), to_all))
+            note += f", and each class's to that of all classes, by one of {to_all:g}"
+            accuracy = torch.from_numpy(of_each(counts.sum(0), to_all))
         else:
-            worth = torch.from_numpy(of_all(counts.sum(0), to_confidence)).repeat(counts.shape[2], 1)
-        candidates = [cls(worth, temperature, temperature / colder, (note,)) for colder in COLDER]
-        return min(candidates, key=lambda candidate: mean_nll(candidate, looked_at))
+            accuracy = torch.from_numpy(of_all(counts.sum(0), to_confidence)).repeat(counts.shape[2], 1)
+        return cls(accuracy, temperature, notes=(note,))
 
 
-def confidences(num_classes: int) -> Shares:
-    """Return the confidences whose worth is looked up, from 1 / num_classes up."""
-    return 1 / (1 + np.exp(-np.linspace(_lowest(num_classes), SURE, BINS)))
+def confidences(num_classes: int) -> Accuracies:
+    """Return the confidences in whose steps accuracies are counted, from 1 / num_classes up."""
+    return 1 / (1 + np.exp(-np.linspace(_lowest_log_odds(num_classes), MAX_LOG_ODDS, BINS)))
 
 
-def _lowest(c: int) -> float:
+def _lowest_log_odds(c: int) -> float:
     """The log-odds of 1 / c."""
     return -float(np.log(max(1, c - 1)))
 
 
+def _winners_and_others(
+    z: Float[Tensor, "n c p"], temperature: float
+) -> tuple[Bool[Tensor, "n c p"], Float[Tensor, "n c p"], Float[Tensor, "n 1 p"]]:
+    """True at the largest logits, the others' margins at a temperature, and their logsumexp.
+
+    Where one class wins, minus the last is the log-odds of its confidence.
+    """
+    margins = z - z.amax(1, keepdim=True)
+    winners = margins == 0
+    others = (margins / temperature).masked_fill(winners, EXCLUDED)
+    return winners, others, others.logsumexp(1, keepdim=True)
+
+
 def _some(source: Predictions | Pixels) -> Predictions | Pixels:
-    if isinstance(source, Pixels) or len(source) <= LOOKED_AT:
+    if isinstance(source, Pixels) or len(source) <= MAX_IMAGES_FOR_TEMPERATURE:
         return source
-    return Subset(source, np.linspace(0, len(source) - 1, LOOKED_AT).round().astype(int).tolist())
+    numbers = np.linspace(0, len(source) - 1, MAX_IMAGES_FOR_TEMPERATURE).round().astype(int).tolist()
+    return Subset(source, numbers)
 
 
-def _counts(source: Predictions | Pixels, temperature: float) -> Counts:
-    """Pixels and right pixels (fold, which, class, bin); the images go to the folds in turn."""
+def _counts(source: Predictions | Pixels, temperature: float, seed: int) -> Counts:
+    """Pixels and right pixels, (fold, which, class, bin)."""
     c = num_classes(source)
+    low = _lowest_log_odds(c)
     counts = torch.zeros(FOLDS, 2, c * BINS, dtype=torch.int64)
-    scale = (BINS - 1) / (SURE - _lowest(c))
-    for number, part in enumerate(_images(source)):
+    for part, fold in _images_and_folds(source, seed):
         for z, labels in Blocks(part):
-            odds, below = log_odds(z[None], temperature)
-            top = winner(below)[0, 0]
-            bins = ((odds[0, 0] - _lowest(c)) * scale).round_().clamp_(0, BINS - 1).long()
-            cells = top * BINS + bins
-            counts[number % FOLDS, 0] += torch.bincount(cells, minlength=c * BINS).cpu()
-            counts[number % FOLDS, 1] += torch.bincount(cells[top == labels], minlength=c * BINS).cpu()
+            winners, _, rest = _winners_and_others(z[None], temperature)
+            winner = first_true(winners)[0, 0]
+            bins = ((-rest[0, 0] - low) * ((BINS - 1) / (MAX_LOG_ODDS - low))).round_().clamp_(0, BINS - 1).long()
+            cells = winner * BINS + bins
+            counts[fold, 0] += torch.bincount(cells, minlength=c * BINS).cpu()
+            counts[fold, 1] += torch.bincount(cells[winner == labels], minlength=c * BINS).cpu()
     return counts.view(FOLDS, 2, c, BINS).double().numpy()
 
 
-def _images(source: Predictions | Pixels) -> Iterator[Predictions | Pixels]:
-    if isinstance(source, Pixels):
-        return (source.where(source.image == number) for number in torch.unique(source.image))
-    return ([prediction] for prediction in source)
+def _images_and_folds(source: Predictions | Pixels, seed: int) -> Iterator[tuple[Predictions | Pixels, int]]:
+    """Each image by itself, and the fold that leaves it out."""
+    images: list[int] | Predictions = torch.unique(source.image).tolist() if isinstance(source, Pixels) else source
+    fold_of = {number: fold for fold, part in enumerate(folds(len(images), FOLDS, seed=seed)) for number in part}
+    for number, image in enumerate(images):
+        yield source.where(source.image == image) if isinstance(source, Pixels) else [image], fold_of[number]
 
 
-def _rising(counts: Counts, toward: Shares, prior: float) -> Shares:
+def _rising(counts: Counts, toward: Accuracies, prior: float) -> Accuracies:
     """Shares of right pixels (class, bin), each bin with ``prior`` pixels more that are right as ``toward`` says.
 
     Bins that isotonic regression pools become one point, at their mean, with straight lines between: no ties.
@@ -203,7 +234,7 @@ def _rising(counts: Counts, toward: Shares, prior: float) -> Shares:
     return np.stack(rows)
 
 
-def _best_prior(estimate: Callable[[Counts, float], Shares], counts: Counts) -> float:
+def _best_prior(estimate: Callable[[Counts, float], Accuracies], counts: Counts) -> float:
     """The prior under which left-out folds are likeliest; the strongest where there is no other fold."""
     filled = [fold for fold in range(FOLDS) if counts[fold].any()]
     if len(filled) < 2:

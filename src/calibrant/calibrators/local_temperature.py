@@ -2,29 +2,29 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
+from calibrant._left_out import kept_and_held
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators._descend import descend
 from calibrant.calibrators._projections import keep_labels
 from calibrant.calibrators._strength import best_temperature
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
+from calibrant.calibrators.temperature import MAX_TEMPERATURE
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import TemperatureTree
-from calibrant.predictions import Prediction, Predictions, Subset, split
+from calibrant.predictions import Prediction, Predictions, Subset
 
-HELD_OUT = 24
-"""Images on which epochs are compared, at most."""
-
-HOTTEST = 1e3
+MAX_HELD_OUT = 24
+"""Most images on which epochs are compared."""
 
 Crop = tuple[int, tuple[float, ...]]
-"""The number of an image, and where in it, as shares of what is left over."""
+"""The number of an image, and the crop's offset: the fraction of the free range along each axis."""
 
 
 class LocalTemperatureScaling(Calibrator):
@@ -40,8 +40,8 @@ class LocalTemperatureScaling(Calibrator):
 
     keeps_labels = True
 
-    def __init__(self, network: TemperatureTree, notes: tuple[str, ...] = ()) -> None:
-        super().__init__(notes)
+    def __init__(self, network: TemperatureTree, *, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(notes=notes)
         self.network = network.requires_grad_(False)
 
     def temperatures(
@@ -57,7 +57,7 @@ class LocalTemperatureScaling(Calibrator):
                 f"expected logits of {expected[0]} classes over {expected[1]} dimensions, as fitted; got "
                 f"{tuple(logits.shape)}. Fit on predictions of this model."
             )
-        return self.network(logits.float(), image).clamp_max(HOTTEST)
+        return self.network(logits.float(), image).clamp_max(MAX_TEMPERATURE)
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -68,6 +68,11 @@ class LocalTemperatureScaling(Calibrator):
     def arguments(self) -> dict[str, Any]:
         """Return the network."""
         return {"network": self.network}
+
+    def extra_repr(self) -> str:
+        """Show what the network takes."""
+        shape = self.network.weight.shape
+        return f"num_classes={shape[1]}, dims={self.network.dims}, with_image={self.network.image_weight is not None}"
 
     @classmethod
     def fit(
@@ -114,9 +119,9 @@ class LocalTemperatureScaling(Calibrator):
         def read(prediction: Prediction, where: tuple[float, ...]) -> Prediction:
             return _cropped(prediction, where, side)
 
-        recipe = Recipe(epochs, learning_rate, batch, patience=4)
+        recipe = _Recipe(epochs, learning_rate, batch, patience=4, anneal=True, judge_whole_maps=True)
         best = _train(network, predictions, crops, read, recipe, seed)
-        return cls(network, (f"held-out NLL {best:.4f}, from temperature {start:.3g}",))
+        return cls(network, notes=(f"held-out NLL {best:.4f}, from temperature {start:.3g}",))
 
     @classmethod
     def fit_as_published(
@@ -127,7 +132,6 @@ class LocalTemperatureScaling(Calibrator):
         epochs: int = 40,
         learning_rate: float = 1e-3,
         seed: int = 0,
-        pixels_per_image: int | None = None,
     ) -> "LocalTemperatureScaling":
         """Return the published tree from its initialisation, trained as Wang et al. (CVPR 2023, Supp. Table 1) did.
 
@@ -136,7 +140,6 @@ class LocalTemperatureScaling(Calibrator):
         of batches of 4 whole maps.)
 
         :param size: the sides of the reduced maps; None for whole maps.
-        :param pixels_per_image: not used: maps are needed, not pixels.
         """
         first = _first(predictions)
         network = TemperatureTree.published(
@@ -149,18 +152,28 @@ class LocalTemperatureScaling(Calibrator):
         def read(prediction: Prediction, where: tuple[float, ...]) -> Prediction:
             return prediction if size is None else _reduced(prediction, size)
 
-        recipe = Recipe(epochs, learning_rate, batch=20, patience=None)
+        recipe = _Recipe(epochs, learning_rate, batch=20, patience=None, anneal=False, judge_whole_maps=False)
         best = _train(network, predictions, maps, read, recipe, seed)
-        return cls(network, (f"held-out NLL {best:.4f}",))
+        return cls(network, notes=(f"held-out NLL {best:.4f}",))
 
 
-class Recipe(NamedTuple):
-    """How to train."""
+@dataclass(frozen=True)
+class _Recipe:
+    """How to train.
+
+    :param batch: crops or maps in a step.
+    :param patience: stop after so many epochs without a better held-out loss; None never.
+    :param anneal: lower the learning rate along a half cosine.
+    :param judge_whole_maps: compare epochs on whole held-out maps, which is what the network will see, and not on maps
+        as they are trained on.
+    """
 
     epochs: int
     learning_rate: float
     batch: int
     patience: int | None
+    anneal: bool
+    judge_whole_maps: bool
 
 
 def _first(predictions: Predictions) -> Prediction:
@@ -180,14 +193,15 @@ def _train(
     predictions: Predictions,
     crops: Callable[[torch.Generator, int], list[Crop]],
     read: Callable[[Prediction, tuple[float, ...]], Prediction],
-    recipe: Recipe,
+    recipe: _Recipe,
     seed: int,
 ) -> float:
     """Train the network in place, with the images of a batch in memory; return the NLL on held-out images."""
     kept, held = predictions, predictions
     if len(predictions) > 1:
-        kept, held = split(predictions, min(0.8, 1 - 0.6 / len(predictions)), seed=seed)
-    compared = Subset(held, range(min(len(held), HELD_OUT)))
+        numbers = kept_and_held(len(predictions), 0.8, seed=seed)
+        kept, held = (Subset(predictions, part) for part in numbers)
+    compared = Subset(held, range(min(len(held), MAX_HELD_OUT)))
 
     def loss(batch: Sequence[Crop]) -> Tensor:
         parts = [_nll(network, read(kept[number], where)) for number, where in batch]
@@ -198,8 +212,7 @@ def _train(
         return [listed[i : i + recipe.batch] for i in range(0, len(listed), recipe.batch)]
 
     def score() -> float:
-        # Whole maps where crops are trained on: that is what the network will see.
-        parts = [_nll(network, p if recipe.patience else read(p, ())) for p in compared]
+        parts = [_nll(network, p if recipe.judge_whole_maps else read(p, ())) for p in compared]
         count = sum(count for _, count in parts)
         return float(sum(value for value, _ in parts)) / count if count else math.inf
 
@@ -210,7 +223,7 @@ def _train(
         score=score,
         epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
-        anneal=recipe.patience is not None,
+        anneal=recipe.anneal,
         patience=recipe.patience,
         seed=seed,
         name="local temperature scaling",
@@ -236,7 +249,7 @@ def _cropped(prediction: Prediction, where: tuple[float, ...], side: int) -> Pre
 
 
 def _reduced(prediction: Prediction, size: int) -> Prediction:
-    """Every so-manieth pixel, so that no side is longer than ``size``."""
+    """A regular subsample of the pixels, in which no side is longer than ``size``."""
 
     def chosen(tensor: Tensor) -> Tensor:
         for axis in range(1, tensor.ndim):

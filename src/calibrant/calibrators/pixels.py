@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from calibrant._check import check_labelled
+from calibrant._left_out import kept_and_held
 from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.errors import FitError
@@ -71,9 +72,6 @@ class Pixels:
         :raises FitError: there is only one image.
         """
         numbers = torch.unique(self.image)
-        if len(numbers) < 2:
-            raise FitError("expected at least two images, so that one can be held out; got one. Add images to the fit.")
-        order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed)).to(numbers.device)
-        count = min(max(1, round(fraction * len(numbers))), len(numbers) - 1)
-        held = torch.isin(self.image, numbers[order[:count]])
-        return self.where(~held), self.where(held)
+        held, _ = kept_and_held(len(numbers), fraction, seed=seed)  # the share is of those held out
+        is_held = torch.isin(self.image, numbers[held])
+        return self.where(~is_held), self.where(is_held)

@@ -54,8 +54,12 @@ KINDS: dict[str, type] = {
 NETWORKS: dict[str, type] = {"calibration head": CalibrationHead, "segnet": SegNet}
 """Parts whose weights are stored with what their constructors need."""
 
-RENAMED = {"keep_argmax": "keep_labels"}
-"""Names in files that older versions wrote."""
+RENAMED = {
+    "keep_argmax": "keep_labels",
+    "isotonic scaling.worth": "accuracy",
+    "isotonic scaling.coldest": None,
+}
+"""Names in files that older versions wrote, and what they are called now; None for what is no more."""
 
 _STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED)
 

@@ -8,14 +8,15 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._newton import Taylor
+from calibrant.calibrators._notes import warn_and_note
 from calibrant.calibrators._projections import keep_labels
-from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, remark
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
 from calibrant.predictions import Predictions
 
-COLDEST, HOTTEST = 1e-3, 1e3
-"""Fitted temperatures stay within these."""
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
+"""Bounds of fitted temperatures."""
 
 
 class TemperatureScaling(Calibrator):
@@ -32,8 +33,8 @@ class TemperatureScaling(Calibrator):
     keeps_labels = True
     divisor: Tensor
 
-    def __init__(self, temperature: float, notes: tuple[str, ...] = ()) -> None:
-        super().__init__(notes)
+    def __init__(self, temperature: float, *, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(notes=notes)
         if not 0 < temperature < float("inf"):
             raise InputError(f"expected a positive temperature; got {temperature}. 1 changes nothing, 2 softens.")
         self.register_buffer("divisor", torch.tensor(float(temperature), dtype=torch.float32))
@@ -73,21 +74,21 @@ class TemperatureScaling(Calibrator):
         found = minimum_over_temperatures(predictions, pixels_per_image=pixels_per_image, seed=seed)
         temperature = 1 / float(found.point)
         notes = ()
-        if temperature > 0.999 * HOTTEST:
+        if temperature > 0.999 * MAX_TEMPERATURE:
             notes = (
-                remark(
-                    f"temperature scaling ended at its upper bound, {HOTTEST:g}: on these pixels the logits say less "
-                    "than a uniform guess. Check that labels and classes belong together."
+                warn_and_note(
+                    f"temperature scaling ended at its upper bound, {MAX_TEMPERATURE:g}: on these pixels the logits "
+                    "say less than a uniform guess. Check that labels and classes belong together."
                 ),
             )
-        elif temperature < 1.001 * COLDEST or found.value < 1e-6:
+        elif temperature < 1.001 * MIN_TEMPERATURE or found.value < 1e-6:
             notes = (
-                remark(
+                warn_and_note(
                     f"no temperature is too small for these pixels, nearly all are right; ended at {temperature:.3g}. "
                     "Fit on images the model has not been trained on."
                 ),
             )
-        return cls(min(HOTTEST, max(COLDEST, temperature)), notes)
+        return cls(min(MAX_TEMPERATURE, max(MIN_TEMPERATURE, temperature)), notes=notes)
 
     @classmethod
     def fit_as_published(
@@ -104,7 +105,7 @@ class TemperatureScaling(Calibrator):
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         temperature = torch.ones(1, device=pixels.logits.device, requires_grad=True)
         published([temperature], lambda z: z / temperature, pixels, epochs=epochs, seed=seed)
-        return cls(max(COLDEST, float(temperature.detach())))
+        return cls(max(MIN_TEMPERATURE, float(temperature.detach())))
 
 
 def minimum_over_temperatures(
@@ -117,15 +118,8 @@ def minimum_over_temperatures(
         source,
         pixels_per_image=pixels_per_image,
         seed=seed,
-        bounds=(1 / HOTTEST, 1 / COLDEST),
+        bounds=(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
     )
-
-
-def mean_nll(pixels: Pixels, temperature: float) -> float:
-    """Return the mean negative log-likelihood of the pixels at a temperature."""
-    inverse = torch.tensor([1 / temperature], dtype=torch.float64)
-    parts = [_negative_log_likelihood(z, y, inverse).value for z, y in _newton.Blocks(pixels)]
-    return float(sum(parts)) / len(pixels)
 
 
 def _negative_log_likelihood(
@@ -136,13 +130,13 @@ def _negative_log_likelihood(
     Logits count from their largest, d = z - max z, which changes none of the three and keeps float32 exact enough.
     """
     inverse = float(point)
-    below = logits - logits.amax(0)
-    weight = (below * inverse).clamp_min_(MIN_EXPONENT).exp_()
+    margins = logits - logits.amax(0)
+    weight = (margins * inverse).clamp_min_(MIN_EXPONENT).exp_()
     total = weight.sum(0)
-    at_label = below.gather(0, labels[None]).squeeze(0)
-    weight.mul_(below)
+    at_label = margins.gather(0, labels[None]).squeeze(0)
+    weight.mul_(margins)
     mean = weight.sum(0) / total
-    square = weight.mul_(below).sum(0) / total
+    square = weight.mul_(margins).sum(0) / total
     value = (total.log() - inverse * at_label).sum(dtype=torch.float64)
     gradient = (mean - at_label).sum(dtype=torch.float64)
     # Where one class has all the weight the difference is rounding alone, of either sign.

@@ -4,15 +4,17 @@ from typing import Any
 
 import torch
 
+from calibrant._check import check_classes_as_fitted
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._newton import Taylor
+from calibrant.calibrators._notes import warn_and_note
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes
-from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, remark
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
-from calibrant.errors import InputError, ShapeError
+from calibrant.errors import InputError
 from calibrant.predictions import Predictions
 
 RIDGE = 1e-8
@@ -43,10 +45,11 @@ class VectorScaling(Calibrator):
         self,
         weight: Float[Tensor, " c"],
         bias: Float[Tensor, " c"],
+        *,
         keep_labels: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         if weight.shape != bias.shape or weight.ndim != 1 or not bool((weight.isfinite() & bias.isfinite()).all()):
             raise InputError(
                 f"expected one finite weight and one finite bias a class; got {tuple(weight.shape)} and "
@@ -63,11 +66,7 @@ class VectorScaling(Calibrator):
 
         :raises ShapeError: the logits have another number of classes.
         """
-        if logits.shape[1] != self.weight.shape[0]:
-            raise ShapeError(
-                f"expected logits of {self.weight.shape[0]} classes, as fitted, in axis 1; got {tuple(logits.shape)}. "
-                "Fit on predictions of this model."
-            )
+        check_classes_as_fitted(logits, len(self.weight))
         weight, bias = self.weight[:, None], self.bias[:, None]
 
         def mapped(z: Tensor) -> Tensor:
@@ -79,6 +78,11 @@ class VectorScaling(Calibrator):
     def arguments(self) -> dict[str, Any]:
         """Return weight and bias, and whether the label map is kept."""
         return {"weight": self.weight, "bias": self.bias, "keep_labels": self.keeps_labels}
+
+    def extra_repr(self) -> str:
+        """Show the number of classes, the range of the weights, and whether the label map is kept."""
+        weights = f"weights={float(self.weight.min()):.4g}..{float(self.weight.max()):.4g}"
+        return f"num_classes={len(self.weight)}, {weights}, keep_labels={self.keeps_labels}"
 
     @classmethod
     def fit(
@@ -115,17 +119,19 @@ class VectorScaling(Calibrator):
             chosen = choose(
                 STRENGTHS if strength is None else (max(RIDGE, strength),),
                 lambda pixels, temperature, ridge, at: _fit(pixels, _scaling(temperature, c), ridge, at, seed),
-                lambda point: cls(point[:c], point[c:], keep_labels),
+                lambda point: cls(point[:c], point[c:], keep_labels=keep_labels),
                 source,
                 seed=seed,
             )
-            if safe and not chosen.sound:
-                return cls(centre[:c], centre[c:], True, (fallen_back("vector scaling", chosen),))
+            if safe and not chosen.is_real:
+                note = fallen_back("vector scaling", chosen)
+                return cls(centre[:c], centre[c:], keep_labels=True, notes=(note,))
             start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
         strength = max(RIDGE, strength or 0.0)
         present = torch.zeros(c, dtype=torch.bool)
         point = _fit(source, centre, strength, start, seed, present)
-        return cls(point[:c], point[c:], keep_labels, notes + (_absent(present) if strength < 1e-6 else ()))
+        notes += _absent(present) if strength < 1e-6 else ()
+        return cls(point[:c], point[c:], keep_labels=keep_labels, notes=notes)
 
     @classmethod
     def fit_as_published(
@@ -179,7 +185,7 @@ def _absent(present: Bool[Tensor, " c"]) -> tuple[str, ...]:
         return ()
     shown = ", ".join(map(str, absent[:8])) + (", …" if len(absent) > 8 else "")
     return (
-        remark(
+        warn_and_note(
             f"vector scaling: {len(absent)} of {len(present)} classes have no labelled pixel in the fit ({shown}) and "
             "are pushed far down; they will hardly be predicted any more."
         ),

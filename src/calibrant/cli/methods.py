@@ -78,7 +78,7 @@ def _meta_cal(
     alpha: float = 0.05,
     accuracy: float | None = None,
     base: Fit = TemperatureScaling.fit,
-    most_aside: int = 500,
+    max_aside: int = 500,
     pixels_per_image: int | None = 10_000,
     seed: int = 0,
 ) -> MetaCal:
@@ -90,7 +90,7 @@ def _meta_cal(
         accuracy=accuracy,
         keep_labels=rejected == "softened",
         base=base,
-        most_aside=most_aside,
+        max_aside=max_aside,
         pixels_per_image=pixels_per_image,
         seed=seed,
     )

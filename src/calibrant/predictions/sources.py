@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import torch
-
+from calibrant._left_out import kept_and_held
 from calibrant.errors import FitError
 from calibrant.predictions.prediction import Example, Prediction
 
@@ -196,5 +195,5 @@ def split(predictions: Predictions, share: float, *, seed: int) -> tuple[Subset,
             f"expected a share that leaves images on both sides; got {share:g} of {len(predictions)} images. "
             "Add images or change the share."
         )
-    order = torch.randperm(len(predictions), generator=torch.Generator().manual_seed(seed)).tolist()
-    return Subset(predictions, sorted(order[:count])), Subset(predictions, sorted(order[count:]))
+    kept, held = kept_and_held(len(predictions), share, seed=seed)
+    return Subset(predictions, kept), Subset(predictions, held)

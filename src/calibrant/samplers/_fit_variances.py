@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from calibrant._left_out import Gain
 from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators import Calibrator, calibrated
@@ -19,6 +20,9 @@ Point = tuple[float, ...]
 """Shares of the levels, adding up to one."""
 
 _STEPS = (0.3, 0.1, 0.03)
+
+LEAST_GAIN = 1e-6
+"""A move that lowers the mean score by no more than this ends the search at a step."""
 
 
 def fit_variances(
@@ -35,7 +39,7 @@ def fit_variances(
     """Return the share of each level. All points are judged on the same images and the same draws.
 
     It starts at the best single level and moves parts from one level to another. A move is taken if it lowers the mean
-    score by more than a standard error of that difference: less would be luck.
+    score by more than chance would explain (:class:`calibrant._left_out.Gain`); from one image, no move is.
     """
     if num_samples < 2:
         raise InputError(f"expected 2 samples or more, which can differ from each other; got {num_samples}.")
@@ -65,9 +69,8 @@ def fit_variances(
             moves = _moves(point, step)
             scores = look(moves)
             best = int(scores.mean(1).argmin())
-            gain = here - scores[best]
-            luck = float(gain.std(unbiased=False)) / len(gain) ** 0.5
-            if float(gain.mean()) <= max(luck, 1e-6):
+            gain = Gain.of(here.tolist(), scores[best].tolist())
+            if not gain.is_real or gain.mean <= LEAST_GAIN:
                 break
             point, here = moves[best], scores[best]
             told = ", ".join(f"{level} {share:.2f}" for level, share in zip(levels, point, strict=True))

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators._projections import keep_labels
-from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks, remark
-from calibrant.calibrators.correctness.features import context_of, first_true
+from calibrant.calibrators._notes import warn_and_note
+from calibrant.calibrators._projections import first_true, keep_labels
+from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
+from calibrant.calibrators.correctness.features import context_of
 from calibrant.calibrators.correctness.mistakes import MistakeModel, Mistakes, fit_mistake_model, spread
 from calibrant.calibrators.correctness.pool import MOST_CLASSES, Recalibration, pooled, second_opinion
 from calibrant.calibrators.correctness.sample import ContextPixels, draw, moments
@@ -68,7 +69,7 @@ class CorrectnessScaling(Calibrator):
         recalibration: Recalibration | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         for name, part in {"base": base, "opinion": opinion}.items():
             if part is not None and not part.keeps_labels:
                 raise InputError(
@@ -197,7 +198,7 @@ class CorrectnessScaling(Calibrator):
         elif alternatives is None and opinion is None:
             return _base_alone(whole, notes, f"no gain, {compared}.")
         else:
-            compared = remark(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
+            compared = warn_and_note(f"correctness scaling keeps the temperatures of its base: no gain, {compared}.")
             networks = []
         notes = (*notes, compared)
         if opinion is not None:
@@ -278,5 +279,5 @@ def _log_probs(image: ContextPixels, network: Trainee | None) -> Float[Tensor, "
 
 
 def _base_alone(whole: Calibrator, notes: tuple[str, ...], why: str) -> CorrectnessScaling:
-    last = remark(f"correctness scaling falls back to its base alone: {why}")
+    last = warn_and_note(f"correctness scaling falls back to its base alone: {why}")
     return CorrectnessScaling(whole, None, notes=(*notes, last))

@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import pad
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
+from calibrant.calibrators._projections import first_true
 from calibrant.calibrators.calibrator import by_pixel_blocks
 
 RADII = (1, 2, 4, 8, 16, 32)
@@ -94,13 +95,6 @@ def _own(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n o p"]:
         1 / (1 + rest),
     ]
     return torch.cat([*numbers, winner.float(), runner_up.float()], 1)
-
-
-def first_true(mask: Bool[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
-    """The first class where the mask is true: argmax, at a fraction of torch's time along this axis."""
-    c = mask.shape[1]
-    rank = torch.arange(c, 0, -1, device=mask.device, dtype=torch.int16 if c < 2**15 and _plain() else torch.int32)
-    return c - (mask * rank[:, None]).amax(1, keepdim=True).long()
 
 
 def _plain() -> bool:

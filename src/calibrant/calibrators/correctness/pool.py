@@ -16,8 +16,7 @@ from scipy.optimize import isotonic_regression
 from torch import nn
 
 from calibrant._shapes import Bool, Float, Int, Tensor
-from calibrant.calibrators._projections import EXCLUDED, nearest_with_confidence
-from calibrant.calibrators._solve import MAX_CONFIDENCE
+from calibrant.calibrators._projections import EXCLUDED, MAX_CONFIDENCE, nearest_with_confidence
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.pixels import Pixels
 

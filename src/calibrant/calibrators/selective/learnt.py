@@ -1,6 +1,5 @@
 """A selector learnt from the model's own mistakes (Wang et al., CVPR 2023, Sec. 3.2 and its released code)."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,14 +10,15 @@ from torch.nn.functional import cross_entropy
 
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators._descend import descend, index_batches, map_batches
-from calibrant.calibrators.calibrator import MIN_EXPONENT, by_pixel_blocks
+from calibrant.calibrators._likelihood import floored_log_softmax
+from calibrant.calibrators.calibrator import by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.selector import Selector, SelectorQuality
 from calibrant.errors import FitError
 
 
 class LearntSelector(Selector):
-    """A small network on each pixel's log-probabilities; flagged where it finds a mistake likelier than not.
+    """A small network on each pixel's log-probabilities; it flags pixels whose predicted error probability exceeds 1/2.
 
     It is stored as it is applied: normalisation is folded into the layers, so that training and evaluation mode are
     the same and a pixel never depends on its neighbours.
@@ -29,9 +29,9 @@ class LearntSelector(Selector):
     """
 
     def __init__(
-        self, weights: Sequence[Tensor], biases: Sequence[Tensor], quality: SelectorQuality | None = None
+        self, weights: Sequence[Tensor], biases: Sequence[Tensor], *, quality: SelectorQuality | None = None
     ) -> None:
-        super().__init__(quality)
+        super().__init__(quality=quality)
         self.num_layers = len(weights)
         for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             self.register_buffer(f"weight{number}", weight.detach().float().clone())
@@ -62,6 +62,19 @@ class LearntSelector(Selector):
         """Return weights, biases and quality."""
         weights, biases = zip(*self.layers(), strict=True)
         return {"weights": list(weights), "biases": list(biases), "quality": self.quality}
+
+    def with_quality(self, quality: SelectorQuality) -> "LearntSelector":
+        """Return the same selector with its quality, once that was measured.
+
+        :param quality: on images that the selector was not trained on.
+        """
+        weights, biases = zip(*self.layers(), strict=True)
+        return LearntSelector(weights, biases, quality=quality)
+
+    def extra_repr(self) -> str:
+        """Show the widths of the layers, from the classes to the log-odds."""
+        layers = self.layers()
+        return f"widths={(layers[0][0].shape[1], *(len(bias) for _, bias in layers))}"
 
     @classmethod
     def fit(
@@ -129,15 +142,6 @@ class LearntSelector(Selector):
             name="selector",
         )
         return cls(*_folded(network))
-
-
-def floored_log_softmax(z: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c *s"]:
-    """Return log(softmax(z)), but nowhere less than log(1e-16), so that no class runs off to minus infinity.
-
-    The paper's log(softmax(z) + 1e-16) is the same but for probabilities near 1e-16, where it is up to log 2 larger.
-    """
-    below = (z - z.amax(1, keepdim=True)).clamp_min(MIN_EXPONENT)
-    return (below - below.exp().sum(1, keepdim=True).log()).clamp_min(math.log(1e-16))
 
 
 def _affine(

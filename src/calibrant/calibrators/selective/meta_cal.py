@@ -11,7 +11,9 @@ import torch
 from scipy.optimize import isotonic_regression
 
 from calibrant._shapes import Bool, Float, Tensor
-from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, Fit, by_pixel_blocks
+from calibrant.calibrators._likelihood import entropy
+from calibrant.calibrators._notes import inner_fits
+from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.selective import UNIFORM, SelectiveScaling
 from calibrant.calibrators.selective.selector import Selector, SelectorQuality
@@ -20,7 +22,7 @@ from calibrant.errors import FitError, InputError
 from calibrant.predictions import Prediction, Predictions
 
 BINS = 20
-"""Of equally many pixels, along the entropy, from which accuracy is read."""
+"""Bins along the entropy, of equally many pixels, from which accuracy is estimated."""
 
 
 class EntropyAbove(Selector):
@@ -33,8 +35,8 @@ class EntropyAbove(Selector):
     tensor([[ True, False]])
     """
 
-    def __init__(self, threshold: float, quality: SelectorQuality | None = None) -> None:
-        super().__init__(quality)
+    def __init__(self, threshold: float, *, quality: SelectorQuality | None = None) -> None:
+        super().__init__(quality=quality)
         self.threshold = float(threshold)
 
     def forward(
@@ -47,6 +49,10 @@ class EntropyAbove(Selector):
         """Return the threshold."""
         return {"threshold": self.threshold, "quality": self.quality}
 
+    def extra_repr(self) -> str:
+        """Show the threshold."""
+        return f"threshold={self.threshold:.4g}"
+
 
 class Uniform(Calibrator):
     """Every class alike: what Meta-Cal makes of rejected pixels. The label map becomes class 0.
@@ -58,7 +64,7 @@ class Uniform(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return nil."""
+        """Return zeros."""
         return torch.zeros_like(logits, dtype=torch.float32)
 
     def arguments(self) -> dict[str, Any]:
@@ -66,7 +72,7 @@ class Uniform(Calibrator):
         return {}
 
 
-class MetaCal(SelectiveScaling):
+class MetaCal(Calibrator):
     """Reject pixels above an entropy threshold to the uniform distribution, and calibrate the others.
 
     Wang et al. (CVPR 2023) used fixed thresholds a model instead of learnt ones, such as 0.7222 (SegFormer on ADE20K):
@@ -76,7 +82,7 @@ class MetaCal(SelectiveScaling):
     :param others: calibrates the pixels below.
     :param keep_labels: Meta-Cal*: rejected pixels keep their label at a temperature of 1e10. In exact arithmetic their
         confidence is the same, 1/c.
-    :param notes: what a fit had to say.
+    :param notes: what the fit found.
 
     >>> MetaCal(0.5, TemperatureScaling(2.0))(torch.tensor([[[0.1, 0.0], [0.0, 6.0]]])).squeeze()
     tensor([[0., 0.],
@@ -84,23 +90,40 @@ class MetaCal(SelectiveScaling):
     """
 
     def __init__(
-        self, threshold: float, others: Calibrator, keep_labels: bool = False, notes: tuple[str, ...] = ()
+        self, threshold: float, others: Calibrator, *, keep_labels: bool = False, notes: tuple[str, ...] = ()
     ) -> None:
+        super().__init__(notes=notes)
         rejected = TemperatureScaling(UNIFORM) if keep_labels else Uniform()
-        super().__init__(EntropyAbove(threshold), rejected, others, keep_labels, notes)
+        self.threshold = float(threshold)
+        self.scaling = SelectiveScaling(EntropyAbove(threshold), rejected, others, keep_labels=keep_labels)
+        self.keeps_labels = self.scaling.keeps_labels
 
     @property
-    def threshold(self) -> float:
-        """The entropy from which pixels are rejected, in nats."""
-        assert isinstance(self.selector, EntropyAbove)
-        return self.selector.threshold
+    def selector(self) -> Selector:
+        """What rejects pixels."""
+        return self.scaling.selector
+
+    @property
+    def others(self) -> Calibrator:
+        """What calibrates the pixels that are not rejected."""
+        return self.scaling.others
+
+    def forward(
+        self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
+    ) -> Float[Tensor, "n c *s"]:
+        """Return uniform logits where the entropy reaches the threshold and calibrated ones elsewhere, in float32."""
+        return self.scaling(logits, image)
 
     def arguments(self) -> dict[str, Any]:
         """Return the threshold, the calibrator of the others, and whether the label map is kept."""
-        return {"threshold": self.threshold, "others": self.others, "keep_labels": self.keep_labels}
+        return {"threshold": self.threshold, "others": self.others, "keep_labels": self.scaling.keep_labels}
+
+    def extra_repr(self) -> str:
+        """Show the threshold and whether the label map is kept."""
+        return f"threshold={self.threshold:.4g}, keep_labels={self.scaling.keep_labels}"
 
     @classmethod
-    def fit(  # ty: ignore[incompatible-method-override]
+    def fit(
         cls,
         predictions: Predictions,
         *,
@@ -108,7 +131,7 @@ class MetaCal(SelectiveScaling):
         accuracy: float | None = None,
         keep_labels: bool = False,
         base: Fit = TemperatureScaling.fit,
-        most_aside: int = 500,
+        max_aside: int = 500,
         pixels_per_image: int | None = 10_000,
         seed: int = 0,
     ) -> "MetaCal":
@@ -123,7 +146,9 @@ class MetaCal(SelectiveScaling):
         :param accuracy: wanted of the pixels that are not rejected; takes the place of ``alpha``.
         :param keep_labels: return Meta-Cal*.
         :param base: fitted on the pixels that are neither set aside nor rejected.
-        :param most_aside: how many pixels are set aside at most; the authors' code stops at 500.
+        :param max_aside: the most pixels that are set aside; the authors' code stops at 500.
+        :param pixels_per_image: pixels drawn of each image; None for all of them.
+        :param seed: of the pixels drawn and set aside.
         :raises InputError: alpha is not between 0 and 1.
         :raises FitError: too few pixels, or an accuracy that no threshold reaches.
         """
@@ -133,28 +158,21 @@ class MetaCal(SelectiveScaling):
         ranks = by_pixel_blocks(entropy, pixels.logits[None])[0, 0].double()
         right = pixels.logits.argmax(0) == pixels.labels
         among = right if accuracy is None else torch.ones_like(right)
-        aside = _drawn(among, most_aside, seed)
+        aside = _drawn(among, max_aside, seed)
         if accuracy is None:
             threshold = float(torch.quantile(ranks[aside], 1 - alpha, interpolation="higher"))
         else:
             threshold = _threshold_for(accuracy, ranks[aside], right[aside])
-        below = ranks < threshold
-        below[aside] = False
-        others = base(_as_predictions(pixels.where(below)))
-        result = cls(threshold, others, keep_labels)
-        result.notes = (
-            f"entropy below {threshold:.4g} nats is accepted: {float((ranks < threshold).double().mean()):.1%} of the "
-            f"pixels, {float(right[ranks < threshold].double().mean()):.1%} of them right",
+        accepted = ranks < threshold
+        fitted_on = accepted.clone()
+        fitted_on[aside] = False
+        with inner_fits():
+            others = base(_as_predictions(pixels.where(fitted_on)))
+        note = (
+            f"entropy below {threshold:.4g} nats is accepted: {float(accepted.double().mean()):.1%} of the pixels, "
+            f"{float(right[accepted].double().mean()):.1%} of them right"
         )
-        return result
-
-
-def entropy(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n 1 p"]:
-    """Return the entropy of the softmax in nats; a class of probability 0 adds nothing."""
-    below = z - z.amax(1, keepdim=True)
-    weight = below.clamp_min_(MIN_EXPONENT).exp()
-    total = weight.sum(1, keepdim=True)
-    return total.log() - weight.mul_(below).sum(1, keepdim=True) / total
+        return cls(threshold, others, keep_labels=keep_labels, notes=(note,))
 
 
 def _drawn(among: Bool[Tensor, " p"], most: int, seed: int) -> Tensor:

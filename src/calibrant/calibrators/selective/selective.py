@@ -4,21 +4,23 @@ Wang, Dongdong et al., "On Calibrating Semantic Segmentation Models: Analyses an
 """
 
 import logging
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from calibrant._left_out import kept_and_held
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.calibrators._likelihood import mean_nll, mean_nll_of_images
+from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import keep_labels, nearest_with_winner
-from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks, remark
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.learnt import LearntSelector
 from calibrant.calibrators.selective.selector import NoSelector, Selector, SelectorQuality, select
-from calibrant.calibrators.temperature import TemperatureScaling, mean_nll, minimum_over_temperatures
+from calibrant.calibrators.temperature import TemperatureScaling, minimum_over_temperatures
 from calibrant.errors import FitError
-from calibrant.predictions import Mapped, Prediction, Predictions, split
+from calibrant.predictions import Mapped, Prediction, Predictions, Subset
 
 log = logging.getLogger("calibrant")
 
@@ -34,7 +36,7 @@ class SelectiveScaling(Calibrator):
     :param others: calibrates all other pixels.
     :param keep_labels: where a branch changes the argmax, take the nearest distribution in which the raw winner still
         wins; if false, leave it changed.
-    :param notes: what a fit had to say.
+    :param notes: what the fit found.
 
     >>> SelectiveScaling(NoSelector(), TemperatureScaling(1e10), Identity())(torch.tensor([[[1.0], [3.0]]])).squeeze()
     tensor([1., 3.])
@@ -45,10 +47,11 @@ class SelectiveScaling(Calibrator):
         selector: Selector,
         mistaken: Calibrator,
         others: Calibrator,
+        *,
         keep_labels: bool = True,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         self.selector, self.mistaken, self.others = selector, mistaken, others
         self.keep_labels = keep_labels
         self.keeps_labels = keep_labels or (mistaken.keeps_labels and others.keeps_labels)
@@ -75,6 +78,10 @@ class SelectiveScaling(Calibrator):
         """Return selector and branches, and whether the label map is kept."""
         branches = {"mistaken": self.mistaken, "others": self.others}
         return {"selector": self.selector, **branches, "keep_labels": self.keep_labels}
+
+    def extra_repr(self) -> str:
+        """Show whether the label map is kept."""
+        return f"keep_labels={self.keep_labels}"
 
     @classmethod
     def fit(
@@ -103,8 +110,9 @@ class SelectiveScaling(Calibrator):
         :param epochs: of the selector's training.
         :raises FitError: there are fewer than two images, or no labelled pixel.
         """
-        kept, held = split(predictions, 2 / 3, seed=seed)
-        whole = base(predictions)
+        kept, held = _kept_and_held(predictions, 2 / 3, seed)
+        with inner_fits():
+            whole = base(predictions)
         try:
             selector = LearntSelector.fit(
                 Pixels.draw(kept, per_image=pixels_per_image, seed=seed),
@@ -114,29 +122,30 @@ class SelectiveScaling(Calibrator):
             )
         except FitError as error:
             return _base_alone(whole, None, f"No selector could be trained: {error}")
-        selector.quality = quality = SelectorQuality.of(selector, held)
+        quality = SelectorQuality.of(selector, held)
+        selector = selector.with_quality(quality)
         if quality.flagged_share in (0.0, 1.0):
             return _base_alone(whole, quality, "the selector flags all pixels of the held-out images or none.")
 
         suspects = Mapped(held, LabelsWhere(selector, True))
-        if mistaken is None:
-            temperature, chosen = _choose_temperature(suspects, pixels_per_image, seed)
-            branch: Calibrator = TemperatureScaling(temperature)
-        else:
-            branch = mistaken(suspects)
-            chosen = f"suspected mistakes get {type(branch).__name__}"
-            temperature = branch.temperature if isinstance(branch, TemperatureScaling) else 1.0
-        either = (
-            whole if others is None else others(predictions),
-            (others or base)(Mapped(predictions, LabelsWhere(selector, False))),
-        )
+        with inner_fits():
+            if mistaken is None:
+                branch, chosen = _choose_temperature(suspects, pixels_per_image, seed)
+            else:
+                branch = mistaken(suspects)
+                chosen = f"suspected mistakes get {type(branch).__name__}"
+            either = (
+                whole if others is None else others(predictions),
+                (others or base)(Mapped(predictions, LabelsWhere(selector, False))),
+            )
         candidates = [cls(selector, branch, rest) for rest in either]
         alone = cls(NoSelector(), whole, whole)
-        *scores, to_beat = _nll_of([*candidates, alone], held)
+        *scores, to_beat = mean_nll_of_images([*candidates, alone], held)
         best = min(range(len(candidates)), key=scores.__getitem__)
         compared = f"held-out NLL {scores[best]:.4f} against {to_beat:.4f} of the base alone"
         if not scores[best] < to_beat:
             return _base_alone(whole, quality, f"no gain: {compared}.")
+        temperature = branch.temperature if isinstance(branch, TemperatureScaling) else 1.0
         notes = (f"{chosen}; {compared}", *_warnings(quality, temperature))
         log.info("selective scaling: %s", notes[0])
         return cls(selector, branch, either[best], notes=notes)
@@ -165,7 +174,7 @@ class SelectiveScaling(Calibrator):
             not resample (1).
         :raises FitError: fewer than two images, no labelled pixel, or pixels all right or all mistaken.
         """
-        kept, held = split(predictions, min(0.8, 1 - 0.6 / max(1, len(predictions))), seed=seed)
+        kept, held = _kept_and_held(predictions, 0.8, seed)
         pixels = Pixels.draw(kept, per_image=pixels_per_image, seed=seed)
         c = pixels.logits.shape[0]
         selector = LearntSelector.fit(
@@ -180,7 +189,8 @@ class SelectiveScaling(Calibrator):
             mistake_weight=mistake_weight,
             seed=seed,
         )
-        selector.quality = quality = SelectorQuality.of(selector, held)
+        quality = SelectorQuality.of(selector, held)
+        selector = selector.with_quality(quality)
         recall = quality.recall or 0.0
         temperature = UNIFORM if recall > 0.5 else 2.0
         rule = f"published rule: {recall:.0%} of the held-out mistakes found, so their temperature is {temperature:g}"
@@ -188,7 +198,14 @@ class SelectiveScaling(Calibrator):
             rule += " (the paper says nothing between 35 % and 50 %)"
         log.info("selective scaling: %s", rule)
         notes = (rule, *_warnings(quality, temperature))
-        return cls(selector, TemperatureScaling(temperature), base(predictions), notes=notes)
+        with inner_fits():
+            others = base(predictions)
+        return cls(selector, TemperatureScaling(temperature), others, notes=notes)
+
+
+def _kept_and_held(predictions: Predictions, share: float, seed: int) -> tuple[Subset, Subset]:
+    kept, held = kept_and_held(len(predictions), share, seed=seed)
+    return Subset(predictions, kept), Subset(predictions, held)
 
 
 @dataclass(frozen=True)
@@ -204,35 +221,21 @@ class LabelsWhere:
         return replace(prediction, labels=torch.where(counted, prediction.labels, IGNORE))
 
 
-def _choose_temperature(flagged: Predictions, pixels_per_image: int | None, seed: int) -> tuple[float, str]:
+def _choose_temperature(flagged: Predictions, pixels_per_image: int | None, seed: int) -> tuple[Calibrator, str]:
     pixels = Pixels.draw(flagged, per_image=pixels_per_image, seed=seed)
     optimum = 1 / float(minimum_over_temperatures(pixels, seed=seed).point)
-    scores = {temperature: mean_nll(pixels, temperature) for temperature in (optimum, 1.0, 2.0, UNIFORM)}
+    scores = {
+        temperature: mean_nll(TemperatureScaling(temperature), pixels) for temperature in (optimum, 1.0, 2.0, UNIFORM)
+    }
     best = min(scores, key=scores.__getitem__)
     listed = ", ".join(f"{temperature:.3g}: {score:.4f}" for temperature, score in scores.items())
-    return best, f"temperature {best:.4g} for suspected mistakes, by NLL of those held out ({listed})"
-
-
-@torch.no_grad()
-def _nll_of(calibrators: list[Calibrator], predictions: Predictions) -> list[float]:
-    """The mean negative log-likelihood of each calibrator over all labelled pixels, in one reading."""
-    sums, count = [0.0] * len(calibrators), 0
-    for prediction in predictions:
-        image = None if prediction.image is None else prediction.image[None]
-        for number, calibrator in enumerate(calibrators):
-            z = calibrator(prediction.logits[None], image)[0].flatten(1)
-            log_total = z.logsumexp(0)
-            for labels in prediction.labels.flatten(1):
-                valid = labels != IGNORE
-                at_label = z.gather(0, labels.clamp_min(0)[None].long())[0]
-                sums[number] += float((log_total - at_label)[valid].sum(dtype=torch.float64))
-        count += int((prediction.labels != IGNORE).sum())
-    return [total / count if count else math.nan for total in sums]
+    chosen = f"temperature {best:.4g} for suspected mistakes, by NLL of those held out ({listed})"
+    return TemperatureScaling(best), chosen
 
 
 def _base_alone(whole: Calibrator, quality: SelectorQuality | None, why: str) -> SelectiveScaling:
-    note = remark(f"selective scaling falls back to its base alone: {why}")
-    return SelectiveScaling(NoSelector(quality), whole, whole, notes=(note,))
+    note = warn_and_note(f"selective scaling falls back to its base alone: {why}")
+    return SelectiveScaling(NoSelector(quality=quality), whole, whole, notes=(note,))
 
 
 def _warnings(quality: SelectorQuality, temperature: float) -> tuple[str, ...]:
@@ -241,7 +244,7 @@ def _warnings(quality: SelectorQuality, temperature: float) -> tuple[str, ...]:
     assert quality.flagged_accuracy is not None
     assert quality.flagged_confidence is not None
     return (
-        remark(
+        warn_and_note(
             f"a large temperature is harmful for the flagged pixels: {quality.flagged_accuracy:.0%} of them are right "
             f"at a mean confidence of {quality.flagged_confidence:.0%}, and flattening them (here by {temperature:g}) "
             f"helps only below {(quality.flagged_confidence + 1 / quality.num_classes) / 2:.0%}. "

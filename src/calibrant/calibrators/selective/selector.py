@@ -20,7 +20,7 @@ class SelectorQuality:
     :param flagged_share: share of flagged pixels among all.
     :param flagged_accuracy: share of right pixels among the flagged ones, 1 - precision.
     :param flagged_confidence: mean confidence of the flagged pixels in the raw logits.
-    :param num_classes: the number of classes, whose inverse is the least confidence there is.
+    :param num_classes: the number of classes, whose inverse is the smallest confidence possible.
     :param num_pixels: how many pixels were counted.
     """
 
@@ -82,9 +82,14 @@ class Selector(nn.Module, ABC):
     :param quality: how well it does on images it was not trained on, if that was measured.
     """
 
-    def __init__(self, quality: SelectorQuality | None = None) -> None:
+    def __init__(self, *, quality: SelectorQuality | None = None) -> None:
         super().__init__()
-        self.quality = quality
+        self._quality = quality
+
+    @property
+    def quality(self) -> SelectorQuality | None:
+        """How well it does on images it was not trained on, if that was measured."""
+        return self._quality
 
     @abstractmethod
     def forward(

@@ -1,0 +1,32 @@
+"""What a fit has to say: kept in the calibrator's ``notes``, and a warning only in the fit that the user asked for."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+log = logging.getLogger("calibrant")
+
+_is_inner: ContextVar[bool] = ContextVar("_is_inner", default=False)
+
+
+@contextmanager
+def inner_fits() -> Iterator[None]:
+    """Let fits within not warn: they are parts of another fit, or made for a choice. Their notes are kept.
+
+    >>> with inner_fits():
+    ...     warn_and_note("not enough images")
+    'not enough images'
+    """
+    before = _is_inner.set(True)
+    try:
+        yield
+    finally:
+        _is_inner.reset(before)
+
+
+def warn_and_note(text: str) -> str:
+    """Return the text, to be kept in ``notes``; warn of it in the log ``calibrant``, unless in an inner fit."""
+    if not _is_inner.get():
+        log.warning(text)
+    return text

@@ -19,10 +19,8 @@ from calibrant.predictions import Prediction, Predictions, with_logits
 from calibrant.samplers import Sampler
 
 __all__ = [
-    "Comparison",
     "Count",
     "CountHypotheses",
-    "compare",
     "draw_hypotheses",
     "tally",
     "tally_all",

@@ -13,8 +13,8 @@ from scipy import ndimage
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.metrics import Score, Tally
 from calibrant.predictions import Prediction
+from calibrant.report.columns import percent
 from calibrant.report.palette import class_colors
-from calibrant.report.tables import percent
 
 WIDTH = 320
 """Pixels of a picture's longer side, about: smaller maps are enlarged by a whole number, larger ones thinned."""

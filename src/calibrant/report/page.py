@@ -19,9 +19,9 @@ from calibrant.metrics import Measurement
 from calibrant.report import palette
 from calibrant.report.cases import Case, color_key, confidence_ramp, pictures
 from calibrant.report.classes import FEW, class_rows
+from calibrant.report.columns import BEST, SHARE, changes, columns, number, other_scores, percent
 from calibrant.report.curves import Reliability, draws, reliability, risk_coverage
 from calibrant.report.figures import ideal_risk_coverage, reliability_figure, risk_coverage_figure
-from calibrant.report.tables import BEST, SHARE, changes, columns, number, other_scores, percent
 from calibrant.report.words import headline
 
 CITATIONS = (

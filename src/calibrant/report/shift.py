@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calibrant.evaluation import Comparison
-from calibrant.report.tables import columns
+from calibrant.report.columns import columns
 
 SHOWN = ("ece", "nll")
 

@@ -1,11 +1,15 @@
 """What tables and sentences say of the library's own scores, and what a score may be."""
 
+import re
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
+import torch
 
+from calibrant import metrics
 from calibrant.errors import InputError
-from calibrant.metrics import SCORES, Score, mean_confidence
+from calibrant.metrics import SCORES, ConfidenceRanks, Score, mean_confidence
 
 SHOWN = {
     "ece_images": ("ECE, image-wise, % ↓", "image-wise ECE", True),
@@ -64,3 +68,14 @@ def test_a_score_is_frozen_and_says_what_is_wrong_with_it():
         Score("", mean_confidence, pooled=True)
     with pytest.raises(InputError, match=r"better side of: lower, higher.*got 'highest'. Did you mean 'higher'"):
         Score("confidence", mean_confidence, pooled=True, better="highest")
+
+
+def test_the_documents_state_the_number_of_fine_bins_there_are():
+    ranks = ConfidenceRanks.of(torch.zeros(1, 2, 4), torch.zeros(1, 4, dtype=torch.long))
+    concepts = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text("utf-8")
+    assert re.findall(r"(\d+)\s+fine\s+bins", concepts) == [str(ranks.count.shape[1])]
+
+
+def test_the_package_says_a_word_on_everything_it_exports():
+    described = set(re.findall(r":(?:class|func|data):`(\w+)`", metrics.__doc__))
+    assert described == set(metrics.__all__)

@@ -8,8 +8,8 @@ from measured_scenes import NAMES, compared, small_case
 
 from calibrant.errors import InputError
 from calibrant.report import render_page, write_page
+from calibrant.report.columns import BEST
 from calibrant.report.palette import DARK, DARK_LINES, LIGHT, LIGHT_LINES, TEXT, contrast
-from calibrant.report.tables import BEST
 
 VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from calibrant.evaluation import Comparison
 from calibrant.metrics import SCORES, Interval
 from calibrant.report import as_json, terminal_table
-from calibrant.report.tables import changes, columns, number, other_scores, shown_scores, verdict
+from calibrant.report.columns import changes, columns, number, other_scores, shown_scores, verdict
 
 
 def printed(comparison, scores=None) -> str:

@@ -18,15 +18,6 @@ from calibrant.metrics import Tally
 from calibrant.predictions import Prediction, Predictions, with_logits
 from calibrant.samplers import Sampler
 
-__all__ = [
-    "Count",
-    "CountHypotheses",
-    "draw_hypotheses",
-    "tally",
-    "tally_all",
-    "tally_hypotheses",
-]
-
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Tally)
 Count = Callable[[Tensor, Tensor], T]
@@ -96,6 +87,18 @@ def draw_hypotheses(
 
     What is drawn for an image depends on the state of the generator and on the key of the image alone: not on the
     images before it, their order, or which machine reads it.
+
+    :param sampler: what draws the maps.
+    :param predictions: read once, in order.
+    :param calibrator: what the logits go through first; None leaves them as they are.
+    :param num_samples: how many maps are drawn for each image.
+    :param generator: what is drawn depends on its state, which moves on by one number.
+
+    >>> from calibrant.samplers import IndependentSampler
+    >>> sure = Prediction("a", torch.tensor([[[60.0, 0.0]], [[0.0, 60.0]]]), torch.tensor([[[0, 1]]]))
+    >>> [(_, maps)] = draw_hypotheses(IndependentSampler(), [sure], num_samples=2, generator=torch.Generator())
+    >>> maps.tolist()
+    [[[0, 1]], [[0, 1]]]
     """
     seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
     for prediction in predictions:
@@ -119,7 +122,11 @@ def tally_hypotheses(
 
     :param count: from hypotheses (m, n, *s) and labels (n, a, *s) to a tally with n rows, such as
         ``functools.partial(HypothesisDistances.of, num_classes=2, classes=[1])``.
-    :param generator: see :func:`draw_hypotheses`.
+    :param sampler: what draws the maps.
+    :param predictions: read once, in order.
+    :param calibrator: what the logits go through first; None leaves them as they are.
+    :param num_samples: how many maps are drawn for each image.
+    :param generator: what is drawn depends on its state, which moves on by one number.
     :raises InputError: no image has a labelled pixel, or one cannot be counted (the message names it).
 
     >>> from functools import partial

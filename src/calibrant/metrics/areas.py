@@ -28,9 +28,11 @@ T = TypeVar("T", bound="AreaSamples")
 class AreaSamples(ImageWise):
     """The area of one class in every hypothesis and every label.
 
-    :param sampled: in the unit asked for.
-    :param labelled: the same; without meaning where the weight is 0.
-    :param weights: of the annotators, adding up to 1.
+    :param sampled: areas of the hypotheses, in the unit asked for.
+    :param labelled: areas of the labels, in that unit; without meaning where the weight is 0.
+    :param weights: one an annotator, adding up to 1.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     sampled: Float[Tensor, "n m"]
@@ -50,9 +52,12 @@ class AreaSamples(ImageWise):
     ) -> "AreaSamples":
         """Measure a batch of images, one row each, on the pixels that every annotator labelled.
 
+        :param hypotheses: (m, n, *s), drawn maps, samples first.
+        :param labels: (n, a, *s), or (n, *s) with one annotator; ``IGNORE`` where unlabelled.
+        :param num_classes: how many classes there are.
         :param of_class: the class whose area counts.
         :param pixel_size: area (volume) of a pixel, such as mm²; of each image if they differ.
-        :param weights: of the annotators; by default all who labelled a pixel of the image weigh the same.
+        :param weights: one an annotator; by default all who labelled a pixel of the image weigh the same.
         :raises ShapeError, LabelError, InputError: what was passed cannot be measured.
         """
         if not 0 <= of_class < num_classes:
@@ -71,7 +76,12 @@ class AreaSamples(ImageWise):
 
     @classmethod
     def stack(cls: type[T], tallies: Sequence[T]) -> T:
-        """Return all rows in one tally, sorted by key; images of fewer annotators are padded with weights of 0."""
+        """Return all rows in one tally, sorted by key; images of fewer annotators are padded with weights of 0.
+
+        :param tallies: at least one; all with the same number of samples.
+        :raises ShapeError: the tallies hold different numbers of samples.
+        :raises InputError: there is none.
+        """
         most = max((tally.weights.shape[1] for tally in tallies), default=0)
         pad = torch.nn.functional.pad
         return super().stack(
@@ -86,7 +96,10 @@ class AreaSamples(ImageWise):
         )
 
     def over_annotators(self, values: Float[Tensor, "n a"]) -> Float[Tensor, " n"]:
-        """Return the weighted mean of a value over the annotators of each image; NaN if it has none."""
+        """Return the weighted mean of a value over the annotators of each image; NaN if it has none.
+
+        :param values: one an image and annotator.
+        """
         known = self.weights > 0
         mean = torch.where(known, values * self.weights, 0.0).sum(1)
         return torch.where(known.any(1), mean, torch.nan)
@@ -100,7 +113,8 @@ def area_crps(areas: AreaSamples, *, fair: bool = True) -> Float[Tensor, " n"]:
     Gneiting and Raftery (2007), eq. (21), is the plain estimator, which divides by :math:`2m^2` and so punishes few
     samples; the fair one (Ferro 2014) is, on average, the score of infinitely many.
 
-    :param fair: needs two hypotheses, or it is NaN.
+    :param areas: one row an image.
+    :param fair: whether the pairs of a sample with itself are left out; needs two hypotheses, or the score is NaN.
 
     >>> areas = AreaSamples(*(torch.tensor([x]).double() for x in ([1, 3], [2], [1])))
     >>> area_crps(areas), area_crps(areas, fair=False)
@@ -125,7 +139,13 @@ def area_interval(areas: AreaSamples, *, level: float = 0.9) -> tuple[Float[Tens
     fewer than 2 / (1 - level) - 1 samples (19 for 90 %) the bounds are the smallest and the largest sample, which
     hold (m - 1) / (m + 1) of outcomes.
 
+    :param areas: one row an image.
+    :param level: the share of outcomes that the interval is made to hold, between 0 and 1.
     :raises InputError: the level is not between 0 and 1.
+
+    >>> areas = AreaSamples(*(torch.tensor([x]).double() for x in ([3, 1, 2], [2], [1])))
+    >>> area_interval(areas, level=0.5)
+    (tensor([1.], dtype=torch.float64), tensor([3.], dtype=torch.float64))
     """
     if not 0 < level < 1:
         raise InputError(f"expected a level between 0 and 1; got {level}. For 90 % pass 0.9.")
@@ -138,6 +158,10 @@ def interval_coverage(areas: AreaSamples, *, level: float = 0.9) -> Float[Tensor
     """Return the share of annotators whose area lies within each image's interval, bounds included.
 
     Ties make it exceed ``level`` even for a perfect sampler: where half of the samples are empty, so is a bound.
+
+    :param areas: one row an image.
+    :param level: the share of outcomes that the interval is made to hold, between 0 and 1.
+    :raises InputError: the level is not between 0 and 1.
     """
     low, high = area_interval(areas, level=level)
     inside = (low[:, None] <= areas.labelled) & (areas.labelled <= high[:, None])
@@ -145,7 +169,12 @@ def interval_coverage(areas: AreaSamples, *, level: float = 0.9) -> Float[Tensor
 
 
 def interval_width(areas: AreaSamples, *, level: float = 0.9) -> Float[Tensor, " n"]:
-    """Return the width of each image's interval: of two samplers with the right coverage the narrower is better."""
+    """Return the width of each image's interval: of two samplers with the right coverage the narrower is better.
+
+    :param areas: one row an image.
+    :param level: the share of outcomes that the interval is made to hold, between 0 and 1.
+    :raises InputError: the level is not between 0 and 1.
+    """
     low, high = area_interval(areas, level=level)
     return high - low
 
@@ -154,6 +183,8 @@ def area_ranks(areas: AreaSamples) -> Float[Tensor, "n r"]:
     """Return where annotators rank among the samples, as shares of m + 1 ranks; ties are spread evenly.
 
     On average over images all shares are 1 / (m + 1) for a perfect sampler; a U says that samples vary too little.
+
+    :param areas: one row an image.
     """
     below, tied = _below_and_tied(areas)
     m = areas.sampled.shape[1]
@@ -168,6 +199,9 @@ def area_pit(areas: AreaSamples, *, generator: torch.Generator) -> Float[Tensor,
 
     Ranks are drawn at random among ties and within a rank, so that values are exactly uniform on [0, 1] for a perfect
     sampler, at any number of samples.
+
+    :param areas: one row an image.
+    :param generator: what is drawn depends on its state.
     """
     below, tied = _below_and_tied(areas)
     uniform = torch.rand(below.shape, generator=generator, dtype=torch.float64)

@@ -29,8 +29,10 @@ class CalibrationBins(Tally):
     """Top-label confidence in equal-width bins. ``*g`` are groups, such as classes, if pixels were grouped.
 
     :param count: pixels in each bin.
-    :param correct: of these, the rightly labelled.
-    :param confidence: the sum of their confidences.
+    :param correct: rightly predicted pixels in each bin.
+    :param confidence: the sum of the confidences in each bin.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     count: Shaped[Tensor, "n *g b"]
@@ -48,8 +50,10 @@ class CalibrationBins(Tally):
     ) -> "CalibrationBins":
         """Count a batch of images, one row each.
 
+        :param logits: (n, c, *s), of two classes or more.
         :param labels: (n, *s), or (n, a, *s) with several annotators; ``IGNORE`` where unlabelled.
-        :param where: restricts the pixels; shaped like the labels.
+        :param num_bins: bins of equal width.
+        :param where: the pixels that count, shaped like the labels; None for all.
         :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
         """
         check_num_bins(num_bins)
@@ -64,7 +68,13 @@ class CalibrationBins(Tally):
         group: Int[np.ndarray, " p"] | None = None,
         num_groups: int | None = None,
     ) -> "CalibrationBins":
-        """Count the pixels of one image: one row, with a group axis if ``group`` says which group a pixel is in."""
+        """Count the pixels of one image: one row, with a group axis if pixels are grouped.
+
+        :param pixels: labelled pixels of one image, scored.
+        :param num_bins: bins of equal width.
+        :param group: which group each pixel is in, such as its class; None without groups.
+        :param num_groups: how many groups there are; None without groups.
+        """
         shape = (1, num_bins) if num_groups is None else (1, num_groups, num_bins)
         cell = bin_of(pixels.confidence, num_bins)
         if group is not None:
@@ -77,7 +87,10 @@ class CalibrationBins(Tally):
         return replace(self.mapped(lambda column: column.sum(1)), keys=self.keys, left_out=self.left_out)
 
     def minus(self, other: "CalibrationBins") -> "CalibrationBins":
-        """Return the counts that are not in ``other``, a tally of some of the same pixels."""
+        """Return the counts of this tally that are not in another.
+
+        :param other: a tally of some of the same pixels, with the same rows.
+        """
         rest = super().minus(other)
         # Sums that were rounded in another order leave a trace in a bin that is empty now.
         return replace(rest, confidence=torch.where(rest.count > 0, rest.confidence.clamp_min(0), 0.0))
@@ -98,7 +111,15 @@ class ReliabilityCurve:
 
 
 def reliability_curve(bins: CalibrationBins) -> ReliabilityCurve:
-    """Return mean confidence, accuracy and share of pixels of every bin."""
+    """Return mean confidence, accuracy and share of pixels of every bin.
+
+    :param bins: one row an image, or one of all pixels.
+
+    >>> bins = CalibrationBins(torch.tensor([[4]]), torch.tensor([[2]]), torch.tensor([[3.0]]).double())
+    >>> curve = reliability_curve(bins)
+    >>> float(curve.confidence), float(curve.accuracy)
+    (0.75, 0.5)
+    """
     count, correct = bins.count.double(), bins.correct.double()
     return ReliabilityCurve(bins.confidence / count, correct / count, count / count.sum(-1, keepdim=True))
 
@@ -110,6 +131,8 @@ def expected_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
 
     Wang et al. (2023), eq. (2); their eq. (3) is the mean over images. A row without labelled pixels scores NaN.
 
+    :param bins: one row an image, or one of all pixels.
+
     >>> logits = torch.tensor([[[2.0, 2.0], [0.0, 0.0]]])
     >>> expected_calibration_error(CalibrationBins.of(logits, torch.tensor([[0, 1]])))  # sure .88 of the time, right .5
     tensor([0.3808], dtype=torch.float64)
@@ -118,19 +141,30 @@ def expected_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
 
 
 def maximum_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
-    """Return the largest gap between accuracy and confidence of any bin that holds a pixel (MCE)."""
+    """Return the largest gap between accuracy and confidence of any bin that holds a pixel (MCE).
+
+    Naeini et al. (2015). NaN for a row without labelled pixels.
+
+    :param bins: one row an image, or one of all pixels.
+    """
     gap = ((bins.correct - bins.confidence) / bins.count).abs()
     worst = gap.nan_to_num(nan=-1.0).amax(-1)
     return torch.where(worst < 0, torch.nan, worst)
 
 
 def confidence_gap(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
-    """Return mean confidence minus accuracy: above zero where a model is over-confident."""
+    """Return mean confidence minus accuracy: above zero where a model is over-confident.
+
+    :param bins: one row an image, or one of all pixels.
+    """
     return (bins.confidence - bins.correct).sum(-1) / bins.count.sum(-1)
 
 
 def mean_confidence(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
-    """Return the mean confidence of each row."""
+    """Return the mean confidence of each row.
+
+    :param bins: one row an image, or one of all pixels.
+    """
     return bins.confidence.sum(-1) / bins.count.sum(-1)
 
 
@@ -140,6 +174,8 @@ def expected_error_if_calibrated(bins: CalibrationBins) -> Float[Tensor, "n *g"]
     In each bin the number of right pixels is then binomial with the bin's mean confidence; its mean absolute
     deviation is De Moivre's :math:`2\nu\binom{n}{\nu}q^{\nu}(1-q)^{n-\nu+1}` with :math:`\nu=\lfloor nq\rfloor+1`.
     Pixels are taken as independent, so for real images, whose errors come in patches, this is a lower bound.
+
+    :param bins: one row an image, or one of all pixels.
 
     >>> one = CalibrationBins(torch.tensor([[4]]), torch.tensor([[2]]), torch.tensor([[2.0]]).double())
     >>> expected_error_if_calibrated(one)  # of four fair coins: mean |heads - 2| is 3/4
@@ -157,7 +193,12 @@ def expected_error_if_calibrated(bins: CalibrationBins) -> Float[Tensor, "n *g"]
 
 @dataclass(frozen=True)
 class BrierDecomposition:
-    """The parts of the top-label Brier score: ``reliability - resolution + uncertainty + within``."""
+    """The parts of the top-label Brier score: ``reliability - resolution + uncertainty + within``.
+
+    :param reliability: mean squared gap between accuracy and confidence.
+    :param resolution: how far the accuracies of the bins differ from that of all pixels, squared.
+    :param uncertainty: what the accuracy alone leaves.
+    """
 
     reliability: Float[Tensor, " n"]
     resolution: Float[Tensor, " n"]
@@ -170,6 +211,8 @@ def brier_decomposition(bins: CalibrationBins) -> BrierDecomposition:
     Reliability is the mean squared gap between accuracy and confidence (lower is better), resolution how far the
     bins' accuracies differ (higher is better), uncertainty what the accuracy alone leaves. What remains to the
     top-label Brier score is spread within bins. Murphy (1973), J. Appl. Meteor. 12.
+
+    :param bins: one row an image, or one of all pixels.
     """
     count, correct = bins.count.double(), bins.correct.double()
     total = count.sum(-1)
@@ -188,8 +231,10 @@ class ClasswiseBins(Tally):
     """Every class's own probability in equal-width bins.
 
     :param count: pixels whose probability of the class lies in the bin.
-    :param positive: of these, the pixels labelled so.
+    :param positive: pixels of the bin that are labelled so.
     :param probability: the sum of those probabilities.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     count: Shaped[Tensor, "n c b"]
@@ -205,13 +250,23 @@ class ClasswiseBins(Tally):
         num_bins: int = 15,
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "ClasswiseBins":
-        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        """Count a batch of images, one row each.
+
+        :param logits: (n, c, *s), of two classes or more.
+        :param labels: (n, *s), or (n, a, *s) with several annotators; ``IGNORE`` where unlabelled.
+        :param num_bins: bins of equal width.
+        :param where: the pixels that count, shaped like the labels; None for all.
+        :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
+        """
         check_num_bins(num_bins)
         return count_images(cls, cls.of_pixels, each_image(logits, labels, where), classwise_bins=num_bins)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "ClasswiseBins":
-        """Return one row from pixels scored with ``classwise_bins``."""
+        """Return one row.
+
+        :param pixels: labelled pixels of one image, scored with ``classwise_bins``.
+        """
         sums = pixels.classwise
         assert sums is not None, "score_pixels(…, classwise_bins=…) counts them"
         count, positive = (torch.from_numpy(column)[None].to(torch.int32) for column in (sums.count, sums.positive))
@@ -223,6 +278,8 @@ def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:
 
     Every class counts alike, also one that the row does not show. Kull et al. (2019), eq. (4) of "Beyond temperature
     scaling".
+
+    :param bins: one row an image, or one of all pixels.
     """
     pixels = bins.count.sum(-1)
     error = (bins.positive - bins.probability).abs().sum(-1) / pixels

@@ -30,8 +30,11 @@ from calibrant.metrics.tally import Tally
 class SampleFrequencies(Tally):
     """Frequencies of the classes among the hypotheses against annotators, in bins.
 
-    :param top: of the most frequent class (the first where they tie); ``correct`` is the weight of those who agree.
-    :param classwise: of every class; ``positive`` is the weight of annotators who see it.
+    :param top: bins of the most frequent class's frequency (the first class where they tie); ``correct`` is the weight
+        of the annotators who agree.
+    :param classwise: bins of every class's frequency; ``positive`` is the weight of the annotators who see it.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     top: CalibrationBins
@@ -47,8 +50,13 @@ class SampleFrequencies(Tally):
         num_bins: int = 10,
         weights: Float[Tensor, "n a"] | None = None,
     ) -> "SampleFrequencies":
-        """Count a batch of images, one row each; arguments as in ``HypothesisDistances.of``.
+        """Count a batch of images, one row each.
 
+        :param hypotheses: (m, n, *s), drawn maps, samples first.
+        :param labels: (n, a, *s), or (n, *s) with one annotator; ``IGNORE`` where unlabelled.
+        :param num_classes: how many classes there are.
+        :param num_bins: bins of equal width.
+        :param weights: one an annotator; by default all who labelled a pixel of the image weigh the same.
         :raises ShapeError, LabelError, InputError: what was passed cannot be counted.
 
         >>> drawn = torch.tensor([[[1, 0]], [[1, 0]], [[1, 1]], [[1, 0]]])  # class 1 in 4 and in 1 of 4 samples
@@ -103,6 +111,8 @@ class SampleDivergence(Tally):
     :param pixels: those counted.
     :param divergence: the sum of KL(mean of hypotheses ‖ probabilities), in nats.
     :param expected: the sum to expect if the hypotheses were drawn from those probabilities.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     pixels: Int[Tensor, " n"]
@@ -122,7 +132,9 @@ class SampleDivergence(Tally):
         The divergence of Kassapis et al. (2021), eq. (6), of hard maps and without the clamp of the published code;
         probabilities below the smallest normal float32 are taken for that.
 
-        :param where: restricts the pixels.
+        :param hypotheses: (m, n, *s), drawn maps, samples first.
+        :param logits: (n, c, *s), whose softmax the hypotheses are compared with.
+        :param where: the pixels that count; None for all.
         :raises ShapeError, LabelError: what was passed cannot be counted.
         """
         if logits.ndim != hypotheses.ndim or len(logits) != hypotheses.shape[1]:
@@ -148,14 +160,19 @@ class SampleDivergence(Tally):
 
 
 def sample_divergence(tally: SampleDivergence) -> Float[Tensor, " n"]:
-    """Return the mean KL divergence of the sampled frequencies from the probabilities, in nats a pixel."""
+    """Return the mean KL divergence of the sampled frequencies from the probabilities, in nats a pixel.
+
+    :param tally: one row an image, or one of all pixels.
+    """
     return tally.divergence / tally.pixels
 
 
 def expected_sample_divergence(tally: SampleDivergence) -> Float[Tensor, " n"]:
     """Return the mean KL divergence that drawing a finite number of samples from the probabilities would leave.
 
-    The number of samples that show a class is then binomial, pixel by pixel, however pixels hang together.
+    The number of samples that show a class is then binomial, pixel by pixel, however pixels depend on each other.
+
+    :param tally: one row an image, or one of all pixels.
     """
     return tally.expected / tally.pixels
 
@@ -182,8 +199,10 @@ class FlipCounts(Tally):
     """How often a class and the class it flips to are said, over the pixels whose clean label is the class.
 
     :param asked: pixels times hypotheses.
-    :param kept: of these, how many say the class itself.
-    :param flipped: of these, how many say its flip. The rest says something else.
+    :param kept: those in which the hypothesis says the class itself.
+    :param flipped: those in which the hypothesis says the flip; the rest says something else.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     asked: Shaped[Tensor, "n f"]
@@ -196,6 +215,7 @@ class FlipCounts(Tally):
     ) -> "FlipCounts":
         """Count hypotheses, as Fig. 6 of Kassapis et al. (2021) does for the refinement network; one row an image.
 
+        :param hypotheses: (m, n, *s), drawn maps, samples first.
         :param clean: labels before any flip.
         :param pairs: each class and its flip.
         :raises ShapeError: the sizes do not fit.
@@ -222,7 +242,10 @@ class FlipCounts(Tally):
     ) -> "FlipCounts":
         """Sum probabilities, as Fig. 6 of Kassapis et al. (2021) does for the calibration network; one row an image.
 
-        :param where: restricts the pixels; the paper looks at those that the black box sees rightly.
+        :param logits: (n, c, *s), of the calibration network.
+        :param clean: labels before any flip.
+        :param pairs: each class and its flip.
+        :param where: the pixels that count, None for all; the paper looks at those that the black box sees rightly.
         :raises ShapeError: the sizes do not fit.
         """
         if logits.ndim != clean.ndim + 1 or logits[:, 0].shape != clean.shape:
@@ -250,6 +273,8 @@ def flip_frequencies(counts: FlipCounts) -> Float[Tensor, "n f 2"]:
     """Return how often each class is kept and how often it is flipped; NaN where no pixel shows it.
 
     Published figures pool the data set: ``flip_frequencies(counts.pooled())``.
+
+    :param counts: one row an image, or one of all pixels.
     """
     return torch.stack([counts.kept, counts.flipped], -1).double() / counts.asked[..., None]
 
@@ -257,7 +282,8 @@ def flip_frequencies(counts: FlipCounts) -> Float[Tensor, "n f 2"]:
 def flip_offsets(counts: FlipCounts, probabilities: Sequence[float]) -> Float[Tensor, "n f 2"]:
     """Return how far the frequencies of each class and its flip are from the truth, 1 - p and p, without sign.
 
-    :param probabilities: p of each pair.
+    :param counts: one row an image, or one of all pixels.
+    :param probabilities: the probability p of a flip, for each pair.
     """
     p = torch.tensor(probabilities, dtype=torch.float64)
     return (flip_frequencies(counts) - torch.stack([1 - p, p], -1)).abs()

@@ -39,12 +39,14 @@ EMPTY = {"one": 1.0, "nan": math.nan, "zero": 0.0}
 class HypothesisDistances(ImageWise):
     """Distances between the hypotheses and the labels of each image.
 
-    :param to_labels: of each hypothesis to each label.
-    :param between_hypotheses: of each two hypotheses.
-    :param between_labels: of each two labels.
-    :param label_weights: adding up to 1; 0 marks padding.
-    :param sample_weights: of the hypotheses, adding up to 1.
+    :param to_labels: from each hypothesis to each label.
+    :param between_hypotheses: from each hypothesis to each hypothesis.
+    :param between_labels: from each label to each label.
+    :param label_weights: one a label, adding up to 1; 0 marks padding.
+    :param sample_weights: one a hypothesis, adding up to 1.
     :param modes: whether the labels are all modes of a known law.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     to_labels: Float[Tensor, "n m a"]
@@ -72,13 +74,14 @@ class HypothesisDistances(ImageWise):
         An image without labelled pixels scores NaN; under ``empty="nan"`` so does one whose labels show none of the
         classes. Hypotheses alone cannot have an image left out: two that show none of its classes are at distance 0.
 
-        :param hypotheses: drawn maps, samples first.
+        :param hypotheses: (m, n, *s), drawn maps, samples first.
         :param labels: (n, a, *s), or (n, *s) with one annotator; ``IGNORE`` where unlabelled.
+        :param num_classes: how many classes there are.
         :param classes: those that count, such as ``[1]`` for the foreground alone; by default all.
         :param empty: the IoU of two empty regions: ``"one"``, ``"nan"`` or ``"zero"``.
-        :param weights: of the labels; by default all annotators who labelled a pixel of the image weigh the same.
+        :param weights: one a label; by default all annotators who labelled a pixel of the image weigh the same.
         :param modes: the labels are all modes of a known law, ``weights`` their probabilities.
-        :param sample_weights: of the hypotheses; by default all weigh the same.
+        :param sample_weights: one a hypothesis; by default all weigh the same.
         :raises ShapeError, LabelError, InputError, MethodError: what was passed cannot be compared.
 
         >>> ring, dot = torch.tensor([[1, 1, 1, 0]]), torch.tensor([[0, 1, 0, 0]])
@@ -131,6 +134,7 @@ class HypothesisDistances(ImageWise):
     def first(self: T, num_samples: int) -> T:
         """Return the distances of the first hypotheses alone.
 
+        :param num_samples: how many, at least one.
         :raises InputError: there are not that many.
         """
         if not 1 <= num_samples <= self.num_samples:
@@ -147,7 +151,12 @@ class HypothesisDistances(ImageWise):
 
     @classmethod
     def stack(cls: type[T], tallies: Sequence[T]) -> T:
-        """Return all rows in one tally, sorted by key; images of fewer annotators are padded with weights of 0."""
+        """Return all rows in one tally, sorted by key; images of fewer annotators are padded with weights of 0.
+
+        :param tallies: at least one; all with the same number of hypotheses.
+        :raises ShapeError: the tallies hold different numbers of hypotheses.
+        :raises InputError: there is none.
+        """
         most = max((tally.label_weights.shape[1] for tally in tallies), default=0)
         return super().stack([tally._padded(most) for tally in tallies])
 
@@ -173,6 +182,7 @@ def generalised_energy_distance(
 
     Kohl et al. (2018), eq. (5); Kassapis et al. (2021), eq. (9). ``ged_floor`` says what a perfect sampler scores.
 
+    :param distances: one row an image.
     :param num_samples: the value to expect at that many samples, exactly the mean over all choices of so many of those
         held: with D the mean distance of two different hypotheses it is :math:`\mathrm{GED}_\infty + D/m`, which also
         reaches beyond the number held. ``distances.first(m)`` uses the first m alone, with more noise.
@@ -204,7 +214,8 @@ def ged_floor(distances: HypothesisDistances, num_samples: int | float) -> Float
     D (1/m + 1/R). If labels are all modes of the known law, their term is exact, and D/m remains. D is estimated from
     the labels without their self pairs; with unequal weights w, 1/R is the sum of w².
 
-    :param num_samples: m; ``math.inf`` for what no number of samples takes away.
+    :param distances: one row an image.
+    :param num_samples: the number m of hypotheses; ``math.inf`` for what no number of samples takes away.
 
     >>> halves = torch.tensor([[[0, 0, 0, 1], [0, 0, 1, 1]]])
     >>> distances = HypothesisDistances.of(halves.movedim(1, 0), halves, num_classes=2, classes=[1])
@@ -218,12 +229,18 @@ def ged_floor(distances: HypothesisDistances, num_samples: int | float) -> Float
 
 
 def sample_diversity(distances: HypothesisDistances) -> Float[Tensor, " n"]:
-    """Return the mean distance of two different hypotheses: 0 for a sampler that has collapsed."""
+    """Return the mean distance of two different hypotheses: 0 for a sampler that has collapsed.
+
+    :param distances: one row an image.
+    """
     return _within(distances.between_hypotheses, distances.sample_weights).different
 
 
 def annotator_diversity(distances: HypothesisDistances) -> Float[Tensor, " n"]:
-    """Return the mean distance of two annotators: of two different ones, or of two draws from the known modes."""
+    """Return the mean distance of two annotators: of two different ones, or of two draws from the known modes.
+
+    :param distances: one row an image.
+    """
     labels = _within(distances.between_labels, distances.label_weights)
     return torch.where(distances.modes, labels.all, labels.different)
 
@@ -236,7 +253,8 @@ def hungarian_matched_iou(distances: HypothesisDistances, num_samples: int | Non
     sets have been repeated to their least common multiple; for 16 hypotheses and 4 annotators that is the published
     form (Kohl et al. 2019; CAR), in which each annotator is repeated four times.
 
-    :param num_samples: uses the first so many hypotheses.
+    :param distances: one row an image.
+    :param num_samples: how many hypotheses are used, the first ones; by default all.
     :raises InputError: there are not that many hypotheses.
     """
     distances = distances if num_samples is None else distances.first(num_samples)

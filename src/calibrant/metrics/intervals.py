@@ -72,14 +72,14 @@ class Resamples:
     def weights_of(self, tally: Tally) -> Float[Tensor, "r n"]:
         """Return the weights of a tally's rows, in float64, for :meth:`Tally.resampled`.
 
-        :param tally: of images that were drawn from.
+        :param tally: one row an image, each among ``keys``.
         """
         return torch.cat(list(self.weights_in_parts(tally)))
 
     def weights_in_parts(self, tally: Tally) -> Iterator[Float[Tensor, "r n"]]:
         """Yield the weights of a tally's rows, some resamples at a time, so that memory stays small.
 
-        :param tally: of images that were drawn from.
+        :param tally: one row an image, each among ``keys``.
         """
         number = {key: i for i, key in enumerate(self.keys)}
         rows = [number[name] for name in _row_names(tally)]
@@ -208,7 +208,7 @@ def paired_difference(
 
     :param score: a function from a tally to one value per row.
     :param first: one row an image.
-    :param second: of the same images.
+    :param second: counts of the same images.
     :param generator: the resamples depend on its state.
     :param pooled: whether every pixel counts once; otherwise every image does.
     :param num_resamples: how many times images are drawn.

@@ -19,6 +19,8 @@ class LikelihoodSums(Tally):
     :param brier: squared distance of the probabilities to the label, over all classes (0 to 2).
     :param top_brier: squared distance of the confidence to being right (0 to 1).
     :param entropy: entropy of the probabilities, in nats.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     pixels: Shaped[Tensor, " n"]
@@ -35,12 +37,21 @@ class LikelihoodSums(Tally):
         *,
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "LikelihoodSums":
-        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``."""
+        """Count a batch of images, one row each.
+
+        :param logits: (n, c, *s), of two classes or more.
+        :param labels: (n, *s), or (n, a, *s) with several annotators; ``IGNORE`` where unlabelled.
+        :param where: the pixels that count, shaped like the labels; None for all.
+        :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError).
+        """
         return count_images(cls, cls.of_pixels, each_image(logits, labels, where), likelihood=True)
 
     @classmethod
     def of_pixels(cls, pixels: PixelScores) -> "LikelihoodSums":
-        """Return one row from pixels scored with ``likelihood``."""
+        """Return one row.
+
+        :param pixels: labelled pixels of one image, scored with ``likelihood``.
+        """
         assert pixels.nll is not None
         assert pixels.brier is not None
         assert pixels.entropy is not None
@@ -54,6 +65,8 @@ class LikelihoodSums(Tally):
 def negative_log_likelihood(sums: LikelihoodSums) -> Float[Tensor, " n"]:
     """Return the mean negative log-likelihood of the labels, in nats.
 
+    :param sums: one row an image, or one of all pixels.
+
     >>> negative_log_likelihood(LikelihoodSums.of(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long)))
     tensor([1.3863], dtype=torch.float64)
     """
@@ -61,15 +74,26 @@ def negative_log_likelihood(sums: LikelihoodSums) -> Float[Tensor, " n"]:
 
 
 def brier_score(sums: LikelihoodSums) -> Float[Tensor, " n"]:
-    """Return the mean Brier score over all classes, from 0 to 2."""
+    """Return the mean Brier score over all classes, from 0 to 2. Brier (1950).
+
+    :param sums: one row an image, or one of all pixels.
+    """
     return sums.brier / sums.pixels
 
 
 def top_label_brier_score(sums: LikelihoodSums) -> Float[Tensor, " n"]:
-    """Return the mean Brier score of "the prediction is right", from 0 to 1."""
+    """Return the mean Brier score of "the prediction is right", from 0 to 1.
+
+    :param sums: one row an image, or one of all pixels.
+    """
     return sums.top_brier / sums.pixels
 
 
 def mean_entropy(sums: LikelihoodSums) -> Float[Tensor, " n"]:
-    """Return the mean entropy of the predicted probabilities, in nats."""
+    """Return the mean entropy of the predicted probabilities, in nats.
+
+    It is the negative log-likelihood that a perfectly calibrated predictor would be expected to score.
+
+    :param sums: one row an image, or one of all pixels.
+    """
     return sums.entropy / sums.pixels

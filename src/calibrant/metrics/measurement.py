@@ -21,6 +21,12 @@ class Measurement(Tally):
     :param by_class: top-label bins, grouped by the pixel's label.
     :param mistaken: top-label bins of the wrong pixels.
     :param boundary: top-label bins of the pixels near a change of label.
+    :param classwise: every class's own probability in bins.
+    :param likelihood: sums of likelihood, Brier score and entropy.
+    :param classes: pixels of each class: predicted, labelled, and both.
+    :param ranks: top-label confidence in fine bins.
+    :param keys: names of the rows, if they are known.
+    :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
     by_class: CalibrationBins
@@ -41,9 +47,14 @@ class Measurement(Tally):
         width: int = 2,
         where: Bool[Tensor, "n *u"] | None = None,
     ) -> "Measurement":
-        """Count a batch of images, one row each; arguments as in ``CalibrationBins.of``.
+        """Count a batch of images, one row each.
 
+        :param logits: (n, c, *s), of two classes or more.
+        :param labels: (n, *s), or (n, a, *s) with several annotators; ``IGNORE`` where unlabelled.
+        :param num_bins: bins of equal width.
         :param width: how far from a change of label the boundary reaches, in pixels.
+        :param where: the pixels that count, shaped like the labels; None for all.
+        :raises InputError: the images cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
         """
         check_num_bins(num_bins)
         count = partial(cls._of_pixels, num_bins=num_bins, num_classes=logits.shape[1])

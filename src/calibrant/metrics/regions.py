@@ -13,6 +13,10 @@ def boundary(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a 
 
     Unlabelled pixels make no boundary, and are never part of one.
 
+    :param labels: one map an annotator; ``IGNORE`` where unlabelled.
+    :param width: how far the boundary reaches on either side, in pixels.
+    :raises InputError: the width is less than a pixel.
+
     >>> boundary(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), width=1).long()
     tensor([[[0, 0, 1, 1, 0, 0]]])
     """
@@ -28,10 +32,25 @@ def boundary(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a 
 
 
 def interior(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a *s"]:
-    """Return the labelled pixels that ``boundary`` leaves."""
+    """Return the labelled pixels that ``boundary`` leaves.
+
+    :param labels: one map an annotator; ``IGNORE`` where unlabelled.
+    :param width: how far the boundary reaches on either side, in pixels.
+    :raises InputError: the width is less than a pixel.
+
+    >>> interior(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), width=1).long()
+    tensor([[[1, 1, 0, 0, 1, 1]]])
+    """
     return ~boundary(labels, width=width) & (labels != IGNORE)
 
 
 def mistaken(logits: Float[Tensor, "n c *s"], labels: Int[Tensor, "n *s"]) -> Bool[Tensor, "n *s"]:
-    """Return the labelled pixels whose label is not the first class with the largest logit."""
+    """Return the labelled pixels whose label is not the first class with the largest logit.
+
+    :param logits: one map of scores an image, class axis second.
+    :param labels: one map an image; ``IGNORE`` where unlabelled.
+
+    >>> mistaken(torch.tensor([[[2.0, 2.0], [0.0, 0.0]]]), torch.tensor([[0, 1]]))
+    tensor([[False,  True]])
+    """
     return (logits.argmax(1) != labels) & (labels != IGNORE)

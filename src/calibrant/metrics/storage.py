@@ -26,6 +26,8 @@ VERSION = 1
 def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mapping[str, Any]) -> None:
     """Write a measurement and what is known about it to one safetensors file, whole or not at all.
 
+    :param measurement: all its tensors, keys and images left out are kept.
+    :param path: the file to write; one that is there is replaced.
     :param facts: what JSON can hold; comes back from ``load_measurement``.
     """
     about = {"version": VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
@@ -37,6 +39,7 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
 def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
     """Return a measurement and its facts.
 
+    :param path: a file that ``save_measurement`` wrote.
     :raises DataError: the file is missing, broken, no measurement, or written by a newer version.
     """
     try:

@@ -115,7 +115,7 @@ class Tally:
     def stack(cls: type[T], tallies: Sequence[T]) -> T:
         """Return all rows in one tally, sorted by key if every row has one.
 
-        :param tallies: of the same kind, with the same bins and classes.
+        :param tallies: at least one; all with the same bins and classes.
         :raises ShapeError: the tallies count different things (other bins or classes).
         :raises InputError: there is none.
         """

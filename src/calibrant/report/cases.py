@@ -13,8 +13,8 @@ from scipy import ndimage
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.metrics import Score, Tally
 from calibrant.predictions import Prediction
+from calibrant.report.columns import percent
 from calibrant.report.palette import class_colors
-from calibrant.report.tables import percent
 
 WIDTH = 320
 """Pixels of a picture's longer side, about: smaller maps are enlarged by a whole number, larger ones thinned."""
@@ -61,9 +61,9 @@ def case_of(
 
     The first annotator's labels are shown. The label map is the first method's; the image is brought into [0, 1].
 
-    :param prediction: of two dimensions.
+    :param prediction: one of two dimensions.
     :param logits: by method, the model as it is first; (c, h, w).
-    :param scores: see :class:`Case`.
+    :param scores: numbers for the caption: method, then name of a score in the comparison, then value.
     """
     image = prediction.image
     if image is not None:

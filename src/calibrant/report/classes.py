@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from calibrant._shapes import Float, Tensor
 from calibrant.metrics import ClassCounts, Measurement, expected_calibration_error, intersection_over_union
+from calibrant.report.columns import SHARE, number
 from calibrant.report.curves import pooled_bins
-from calibrant.report.tables import SHARE, number
 
 FEW = 25
 """Classes shown at once; the smaller ones of longer lists can be unfolded."""

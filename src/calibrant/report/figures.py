@@ -52,41 +52,25 @@ def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
 
     A single line comes with its gap areas; several come with a legend.
 
+    :param lines: title, curve and style of each.
     :param name: starts every identifier in the figure; unlike in any other figure of the page.
     :param label: the text alternative.
     """
     several = len(lines) > 1
+    height = 4.1 + (0.1 + 0.19 * len(lines) if several else 0)
+    below = height - 4.1  # inches for the legend
     with _settings():
-        height = 4.1 + (0.1 + 0.19 * len(lines) if several else 0)
-        figure = Figure(figsize=(3.5, height))
-        figure.patch.set_alpha(0)
-        below = height - 4.1
-        main = figure.add_axes((0.15, (below + 1.45) / height, 0.8, 2.55 / height))
-        mass = figure.add_axes((0.15, (below + 0.48) / height, 0.8, 0.68 / height))
-        for axes in (main, mass):
-            axes.patch.set_alpha(0)
-        main.plot([0, 1], [0, 1], color=LIGHT["soft"], linewidth=1, linestyle=(0, (4, 3)))
-        main.text(0.03, 0.94, "too timid", color=LIGHT["soft"], va="top")
-        main.text(0.98, 0.04, "too sure", color=LIGHT["soft"], ha="right")
+        figure = _figure(3.5, height)
+        main = _axes(figure, (0.15, below + 1.45, 0.8, 2.55))
+        mass = _axes(figure, (0.15, below + 0.48, 0.8, 0.68))
+        _frame_diagram(main)
         for number, (title, line, style) in enumerate(lines):
             _draw_reliability(main, line, style, title, gaps=not several)
             _draw_mass(mass, line, style, number, len(lines))
-        main.set(xlim=(0, 1), ylim=(0, 1), ylabel="right (%)")
-        main.xaxis.set_major_locator(_FIFTHS)
-        main.yaxis.set_major_locator(_FIFTHS)
-        main.xaxis.set_major_formatter(_PERCENT)
-        main.yaxis.set_major_formatter(_PERCENT)
-        mass.set_yscale("function", functions=(lambda x: abs(x) ** 0.5, lambda x: x**2))
-        mass.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (%)", ylabel="pixels (%)")
-        mass.xaxis.set_major_locator(_FIFTHS)
-        mass.xaxis.set_major_formatter(_PERCENT)
-        mass.yaxis.set_major_locator(FixedLocator([0, 0.1, 0.5, 1]))
-        mass.yaxis.set_minor_locator(NullLocator())
-        mass.yaxis.set_major_formatter(_PERCENT)
+        main.set(xlim=(0, 1), ylim=(0, 1))
+        _frame_mass(mass)
         if several:
-            figure.legend(
-                *main.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5
-            )
+            _legend(figure, main)
         return _svg(figure, name, label)
 
 
@@ -99,46 +83,25 @@ def risk_coverage_figure(
 ) -> str:
     """Return the risk-coverage curves of several methods in one diagram, as SVG.
 
+    :param lines: title, curve and style of each method.
+    :param name: starts every identifier in the figure; unlike in any other figure of the page.
+    :param label: the text alternative.
     :param ideal: the curve of a confidence that puts every mistake last, with the same label maps.
     """
+    below = 0.62 + 0.19 * (len(lines) + (ideal is not None))  # inches for the legend
     with _settings():
-        below = 0.62 + 0.19 * (len(lines) + (ideal is not None))
-        height = 2.7 + below
-        figure = Figure(figsize=(4.2, height))
-        figure.patch.set_alpha(0)
-        axes = figure.add_axes((0.13, below / height, 0.82, 2.6 / height))
-        axes.patch.set_alpha(0)
-        top = 0.0
+        figure = _figure(4.2, 2.7 + below)
+        axes = _axes(figure, (0.13, below, 0.82, 2.6))
         for number, (title, line, style) in enumerate(lines):
-            coverage, risk = line.coverage.tolist(), line.risk.tolist()
-            # The markers of the methods stand apart, so that curves that lie on each other can be told.
-            every = (round(number / len(lines) * len(coverage) / 6), max(1, len(coverage) // 6))
-            axes.plot(
-                coverage,
-                risk,
-                color=style.color,
-                linestyle=style.dashes,
-                marker=style.marker,
-                markevery=every,
-                markersize=4.5,
-                linewidth=1.4,
-                label=title,
-            )
-            top = max(top, *risk)
+            _draw_risk(axes, line, style, title, start=number / len(lines))
         if ideal is not None:
-            axes.plot(
-                ideal.coverage.tolist(),
-                ideal.risk.tolist(),
-                color=LIGHT["soft"],
-                linestyle=(0, (1, 2)),
-                linewidth=1.2,
-                label="ideal: every mistake ranked last",
-            )
+            _draw_ideal(axes, ideal)
+        top = max((max(line.risk.tolist(), default=0.0) for _, line, _ in lines), default=0.0)
         axes.set(xlim=(0, 1), ylim=(0, 1.05 * top or 1), xlabel="coverage: surest pixels kept (%)")
         axes.set_ylabel("risk: mistakes among them (%)")
         axes.xaxis.set_major_formatter(_PERCENT)
         axes.yaxis.set_major_formatter(_PERCENT)
-        figure.legend(*axes.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5)
+        _legend(figure, axes)
         return _svg(figure, name, label)
 
 
@@ -154,6 +117,8 @@ def _settings() -> Generator[None, None, None]:
 def ideal_risk_coverage(line: RiskCoverageLine) -> RiskCoverageLine:
     """Return the risk-coverage curve of the same mistakes, all of them ranked last.
 
+    :param line: its last point holds the share of mistakes among all pixels.
+
     >>> line = RiskCoverageLine(torch.tensor([0.5, 1.0]), torch.tensor([0.1, 0.2]))
     >>> round(ideal_risk_coverage(line).at(0.9), 3)
     0.111
@@ -164,17 +129,86 @@ def ideal_risk_coverage(line: RiskCoverageLine) -> RiskCoverageLine:
     return RiskCoverageLine(coverage, ((coverage - (1 - error)).clamp(min=0) / coverage.clamp(min=1e-9)))
 
 
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, through which the page is seen."""
+    figure = Figure(figsize=(width, height))
+    figure.patch.set_alpha(0)
+    return figure
+
+
+def _axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    """Return axes in a figure: left and width as shares of its width, bottom and height in inches."""
+    left, bottom, width, tall = place
+    height = figure.get_figheight()
+    axes = figure.add_axes((left, bottom / height, width, tall / height))
+    axes.patch.set_alpha(0)
+    return axes
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5)
+
+
+def _frame_diagram(axes: Axes) -> None:
+    """Draw what every reliability diagram has: the line of calibration, and what each side of it means."""
+    axes.plot([0, 1], [0, 1], color=LIGHT["soft"], linewidth=1, linestyle=(0, (4, 3)))
+    axes.text(0.03, 0.94, "too timid", color=LIGHT["soft"], va="top")
+    axes.text(0.98, 0.04, "too sure", color=LIGHT["soft"], ha="right")
+    axes.set_ylabel("right (%)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(_FIFTHS)
+        axis.set_major_formatter(_PERCENT)
+
+
+def _frame_mass(axes: Axes) -> None:
+    """Give the shares of pixels under a diagram their scales: square roots, so that small ones are seen."""
+    axes.set_yscale("function", functions=(lambda x: abs(x) ** 0.5, lambda x: x**2))
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (%)", ylabel="pixels (%)")
+    axes.xaxis.set_major_locator(_FIFTHS)
+    axes.xaxis.set_major_formatter(_PERCENT)
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.1, 0.5, 1]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(_PERCENT)
+
+
+def _draw_risk(axes: Axes, line: RiskCoverageLine, style: Style, title: str, *, start: float) -> None:
+    """Draw a curve; its first marker comes after ``start`` of a step, so that curves on each other can be told."""
+    coverage = line.coverage.tolist()
+    axes.plot(
+        coverage,
+        line.risk.tolist(),
+        color=style.color,
+        linestyle=style.dashes,
+        marker=style.marker,
+        markevery=(round(start * len(coverage) / 6), max(1, len(coverage) // 6)),
+        markersize=4.5,
+        linewidth=1.4,
+        label=title,
+    )
+
+
+def _draw_ideal(axes: Axes, line: RiskCoverageLine) -> None:
+    axes.plot(
+        line.coverage.tolist(),
+        line.risk.tolist(),
+        color=LIGHT["soft"],
+        linestyle=(0, (1, 2)),
+        linewidth=1.2,
+        label="ideal: every mistake ranked last",
+    )
+
+
 def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *, gaps: bool) -> None:
     # A handful of pixels says nothing, and the band of a single image has no width: such bins are points, no curve.
     full, sparse = line.share >= SPARSE, (line.share > 0) & (line.share < SPARSE)
-    said, right = line.confidence.where(full, torch.nan), line.accuracy.where(full, torch.nan)
+    confidence, right = line.confidence.where(full, torch.nan), line.accuracy.where(full, torch.nan)
     bounds = (line.low.where(full, torch.nan).tolist(), line.high.where(full, torch.nan).tolist())
-    axes.fill_between(said.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
+    axes.fill_between(confidence.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
     if gaps:
         axes.bar(
-            said[full].tolist(),
-            (right - said)[full].tolist(),
-            bottom=said[full].tolist(),
+            confidence[full].tolist(),
+            (right - confidence)[full].tolist(),
+            bottom=confidence[full].tolist(),
             width=0.6 / len(line.share),
             fill=False,
             edgecolor=style.color,
@@ -182,7 +216,7 @@ def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *
             linewidth=0.6,
         )
     looks: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 4.5, "clip_on": False}
-    axes.plot(said.tolist(), right.tolist(), linestyle=style.dashes, linewidth=1.4, label=title, **looks)
+    axes.plot(confidence.tolist(), right.tolist(), linestyle=style.dashes, linewidth=1.4, label=title, **looks)
     if bool(sparse.any()):
         points = (line.confidence[sparse].tolist(), line.accuracy[sparse].tolist())
         axes.plot(*points, linestyle="none", markerfacecolor="none", label="_sparse", **looks)

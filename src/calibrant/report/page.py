@@ -19,9 +19,9 @@ from calibrant.metrics import Measurement
 from calibrant.report import palette
 from calibrant.report.cases import Case, color_key, confidence_ramp, pictures
 from calibrant.report.classes import FEW, class_rows
+from calibrant.report.columns import BEST, SHARE, changes, columns, number, other_scores, percent
 from calibrant.report.curves import Reliability, draws, reliability, risk_coverage
 from calibrant.report.figures import ideal_risk_coverage, reliability_figure, risk_coverage_figure
-from calibrant.report.tables import BEST, SHARE, changes, columns, number, other_scores, percent
 from calibrant.report.words import headline
 
 CITATIONS = (
@@ -92,15 +92,18 @@ def render_page(
 ) -> str:
     """Return the page as text.
 
-    :param comparison: see ``write_page``, which takes the same.
-    :param measurements: see there.
-    :param title: see there.
-    :param facts: see there.
-    :param class_names: see there.
-    :param cases: see there.
-    :param scores: see there.
-    :param notes: see there.
-    :raises InputError: see there.
+    :param comparison: the scores of all methods; the first is the model as it is.
+    :param measurements: what reliability diagrams, risk–coverage curves and the table of classes are drawn from: of
+        every method in the comparison, one a repetition. Without them (for counts of your own) the page has no such
+        parts.
+    :param title: the headline.
+    :param facts: what was measured and how, as shown: images, left out, void rule, resolution, bins, split, seeds.
+    :param class_names: by default class 0, class 1, …
+    :param cases: single images to show, see ``case_of`` and ``worst_images``.
+    :param scores: names of scores compared, a column each; by default the main ones. The others are there to unfold.
+    :param notes: what the fits had to say.
+    :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
+        score was not compared.
     """
     if not isinstance(comparison, Comparison):
         raise InputError(

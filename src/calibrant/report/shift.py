@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calibrant.evaluation import Comparison
-from calibrant.report.tables import columns
+from calibrant.report.columns import columns
 
 SHOWN = ("ece", "nll")
 
@@ -16,7 +16,7 @@ SHOWN = ("ece", "nll")
 def mean_ranks(comparisons: Mapping[str, Comparison], scores: Sequence[str] = SHOWN) -> dict[str, float]:
     """Return the mean of each method's ranks over places and scores that have a better side, 1 if it is always best.
 
-    :param comparisons: of the same methods, by the name of the place.
+    :param comparisons: by the name of the place; all with the same methods.
     :param scores: names of scores; those that were not compared are left out.
     """
     first = next(iter(comparisons.values()))
@@ -30,7 +30,7 @@ def mean_ranks(comparisons: Mapping[str, Comparison], scores: Sequence[str] = SH
 def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = SHOWN) -> Table:
     """Return a table for the terminal: a row a method, a column for each score in each place, and the mean rank.
 
-    :param comparisons: of the same methods, by the name of the place.
+    :param comparisons: by the name of the place; all with the same methods.
     :param scores: names of scores; those that were not compared are left out.
     """
     table = Table(

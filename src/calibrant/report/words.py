@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Measurement, reliability_curve
+from calibrant.report.columns import columns, percent, shown_scores, verdict
 from calibrant.report.curves import pooled_bins
-from calibrant.report.tables import columns, percent, shown_scores, verdict
 
 _DECIDING = ("ece", "ece_images")
 """Names of the scores that decide, if compared; image-wise ECE also tells how unlike in difficulty the images are."""

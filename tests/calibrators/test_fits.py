@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calibrant.calibrators import TemperatureScaling, VectorScaling
+from calibrant.calibrators import TemperatureScaling, VectorScaling, _newton
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.predictions import IGNORE, Prediction

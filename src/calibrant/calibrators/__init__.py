@@ -12,6 +12,7 @@ from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.local_temperature import LocalTemperatureScaling
+from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective import (
     EntropyAbove,
     LearntSelector,
@@ -42,6 +43,7 @@ __all__ = [
     "MetaCal",
     "NoSelector",
     "OracleSelector",
+    "Pixels",
     "SelectiveScaling",
     "Selector",
     "SelectorQuality",

@@ -1,8 +1,12 @@
 """Small smooth convex fits, taken to their optimum, over any number of pixels.
 
-A fit is the mean, over labelled pixels, of a *term* with few parameters (2 c at most, say). A term looks at a block of
-pixels and returns the sums of its value, gradient and Hessian there; the sums are added in float64. Newton's method
-then needs a handful of passes over the pixels, most of them over a small sample (see :func:`fit`).
+What is minimised is the mean over labelled pixels of a *term* with few parameters (2 c at most, say), plus a ridge. A
+term returns the sums over a block of pixels of its value, gradient and Hessian; they are added in float64. Newton's
+method, with steps halved until the loss falls, then needs a handful of passes over the pixels, most of them over a
+small sample (see :func:`fit`).
+
+It is ours because pixels may be streamed, one image in memory at a time: each evaluation is a pass over all images,
+and scipy's trust-exact asks for value, gradient and Hessian apart, which is up to three.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +22,13 @@ from calibrant.errors import FitError
 from calibrant.predictions import Predictions
 
 SAMPLE = 16
-"""One pixel in so many is enough to bring a fit close to its optimum."""
+"""A fit starts from its optimum over one pixel in this many, which is close to that over all."""
 
 HALVINGS = 16
-"""A step that brings no gain when halved so often has met the noise of float32, and that is the optimum."""
+"""A step that does not lower the loss after this many halvings is within the noise of float32: the optimum."""
+
+LIFTS = (0.0, *(10.0**power for power in range(-10, 4)))
+"""What is added to the Hessian's diagonal, relative to its largest entry, until it can be inverted."""
 
 
 @dataclass(frozen=True)
@@ -193,11 +200,13 @@ def _newton_step(here: Taylor) -> Float[Tensor, " q"]:
     """The Newton step, its Hessian lifted just enough to be inverted: float32 sums may leave it slightly indefinite."""
     size = here.hessian.diagonal().abs().max().clamp_min(1e-12)
     eye = torch.eye(len(here.gradient), dtype=torch.float64)
-    lift = 0.0
-    while True:
+    for lift in LIFTS:
         factor, failed = torch.linalg.cholesky_ex(here.hessian + lift * size * eye)
         if int(failed) == 0:
             step = -torch.cholesky_solve(here.gradient[:, None], factor).squeeze(1)
             if bool(torch.isfinite(step).all()):
                 return step
-        lift = max(1e-10, 10 * lift)
+    raise FitError(
+        "expected finite second derivatives of the loss; got some that are not. Look for infinite logits or logits "
+        "beyond the range of float32."
+    )

@@ -1,22 +1,24 @@
-"""Smooth convex fits with too many parameters for a Hessian: L-BFGS over any number of pixels, with a preconditioner.
+"""Smooth convex fits with too many parameters for a Hessian: scipy's L-BFGS-B in preconditioned coordinates.
 
-(Nocedal and Wright, Numerical Optimization, 2nd ed., algorithms 7.4 and 7.5.) The term gives sums over a block of
-pixels of its value and gradient; they are added in float64. Each evaluation is one pass over the pixels.
+What is minimised is the mean over labelled pixels of a term, plus a penalty. The term gives the sums over a block of
+pixels of its value and gradient; they are added in float64, so that each evaluation is one pass over the pixels, which
+may be streamed. With the Hessian about L Lᵀ at the start, the search is over u = Lᵀ (point - start), in which it is
+about the identity.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators._newton import Blocks
 from calibrant.errors import FitError
 
 MEMORY = 12
-"""Steps remembered."""
-
-HALVINGS = 12
+"""Steps whose curvature is remembered."""
 
 Slope = Callable[[Float[Tensor, "c p"], Int[Tensor, " p"], Tensor], tuple[float, Tensor]]
 """From logits, labels and parameters to the sums over these pixels of value and gradient, both in float64."""
@@ -24,22 +26,63 @@ Slope = Callable[[Float[Tensor, "c p"], Int[Tensor, " p"], Tensor], tuple[float,
 Penalty = Callable[[Tensor], tuple[float, Tensor]]
 """From parameters to value and gradient of what is added to the mean."""
 
-Preconditioner = Callable[[Tensor], Tensor]
-"""From a gradient to about the Newton step against it: the inverse of an approximate Hessian."""
+
+@dataclass(frozen=True)
+class RowFactors:
+    """A Hessian that is about block-diagonal, one block for each row of the parameters, by Cholesky factors L.
+
+    :param lower: one lower triangular factor for each row, (rows, q, q), or one that serves all, (1, q, q).
+    :param scale: what the factor of each row is multiplied by, (rows, 1).
+    """
+
+    lower: Float[Tensor, "r q q"]
+    scale: Float[Tensor, "k 1"]
+
+    def to_point(self, u: Float[Tensor, "k q"]) -> Float[Tensor, "k q"]:
+        """Return L⁻ᵀ u: a step in the parameters."""
+        return torch.linalg.solve_triangular(self.lower.mT, (u / self.scale)[..., None], upper=True)[..., 0]
+
+    def to_coordinates(self, gradient: Float[Tensor, "k q"]) -> Float[Tensor, "k q"]:
+        """Return L⁻¹ g: the gradient in the coordinates u."""
+        return torch.linalg.solve_triangular(self.lower, (gradient / self.scale)[..., None], upper=False)[..., 0]
 
 
-class Found(NamedTuple):
-    """Where a minimisation ended, after how many passes."""
+@dataclass(frozen=True)
+class DiagonalFactors:
+    """A Hessian that is about diagonal, by the square root of its diagonal.
+
+    :param root: in the form of the parameters.
+    """
+
+    root: Float[Tensor, "k q"]
+
+    def to_point(self, u: Float[Tensor, "k q"]) -> Float[Tensor, "k q"]:
+        """Return a step in the parameters."""
+        return u / self.root
+
+    def to_coordinates(self, gradient: Float[Tensor, "k q"]) -> Float[Tensor, "k q"]:
+        """Return the gradient in the coordinates u."""
+        return gradient / self.root
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a minimisation ended.
+
+    :param evaluations: passes over the pixels that it took.
+    :param converged: false if the evaluations ran out.
+    """
 
     point: Tensor
     value: float
     evaluations: int
+    converged: bool
 
 
 def minimise(
     slope: Slope,
     penalty: Penalty,
-    precondition: Preconditioner,
+    factors: RowFactors | DiagonalFactors,
     blocks: Blocks,
     start: Tensor,
     *,
@@ -48,64 +91,38 @@ def minimise(
 ) -> Found:
     """Return the minimum of the mean of a convex term plus a penalty.
 
-    It ends when the next step promises less than ``tolerance`` of the value.
-
+    :param factors: of the approximate Hessian.
+    :param tolerance: it ends where a step lowers the value by less than this share of it.
+    :param max_evaluations: passes over the pixels after which it ends, wherever it is.
     :raises FitError: there is no labelled pixel, or the value is not finite at the start.
     """
-    point = start.double()
-    value, gradient = _mean(slope, penalty, blocks, point)
-    if not torch.isfinite(torch.tensor(value)):
-        raise FitError(
-            f"expected a finite loss at the start of a fit; got {value}. Look for infinite logits or logits beyond the "
-            "range of float32."
-        )
-    pairs: list[tuple[Tensor, Tensor]] = []
-    evaluations, small = 1, 0
-    while evaluations < max_evaluations:
-        step = _direction(gradient, pairs, precondition)
-        promise = -_dot(gradient, step) / 2
-        # A single small promise may come from a poor model of the curvature; two in a row do not.
-        small = small + 1 if promise <= tolerance * abs(value) + 1e-10 else 0
-        if small == 2:
-            break
-        for _ in range(HALVINGS):
-            there = point + step
-            value_there, gradient_there = _mean(slope, penalty, blocks, there)
-            evaluations += 1
-            # The slack is the noise of float32: below it nothing can be gained.
-            if value_there <= value - 1e-4 * promise + 1e-8 * abs(value):
-                break
-            step, promise = step / 2, promise / 2
-        else:
-            break
-        change = gradient_there - gradient
-        if _dot(step, change) > 1e-12 * _dot(change, change) ** 0.5 * _dot(step, step) ** 0.5:
-            pairs = [*pairs[1 - MEMORY :], (step, change)]
-        point, value, gradient = there, value_there, gradient_there
-    return Found(point, value, evaluations)
+    start = start.double()
 
+    def look(u: np.ndarray) -> tuple[float, np.ndarray]:
+        point = start + factors.to_point(torch.from_numpy(u).view_as(start))
+        value, gradient = _mean(slope, penalty, blocks, point)
+        if not u.any() and not np.isfinite(value):
+            raise FitError(
+                f"expected a finite loss at the start of a fit; got {value}. Look for infinite logits or logits beyond "
+                "the range of float32."
+            )
+        return value, factors.to_coordinates(gradient).flatten().numpy()
 
-def _direction(
-    gradient: Tensor, pairs: list[tuple[Tensor, Tensor]], precondition: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """The two-loop recursion."""
-    q, along = gradient.clone(), []
-    for step, change in reversed(pairs):
-        share = _dot(step, q) / _dot(step, change)
-        along.append(share)
-        q -= share * change
-    r = precondition(q)
-    if pairs:
-        # The usual scaling of the identity, here of the preconditioner.
-        step, change = pairs[-1]
-        r = r * (_dot(step, change) / _dot(change, precondition(change)))
-    for (step, change), share in zip(pairs, reversed(along), strict=True):
-        r += (share - _dot(change, r) / _dot(step, change)) * step
-    return -r
-
-
-def _dot(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum())
+    found = minimize(
+        look,
+        np.zeros(start.numel()),
+        jac=True,
+        method="L-BFGS-B",
+        options={
+            "maxcor": MEMORY,
+            "ftol": tolerance,
+            "gtol": 0.0,
+            "maxfun": max_evaluations,
+            "maxiter": max_evaluations,
+        },
+    )
+    point = start + factors.to_point(torch.from_numpy(found.x).view_as(start))
+    return Found(point, float(found.fun), found.nfev, found.status != 1)
 
 
 def _mean(slope: Slope, penalty: Penalty, blocks: Blocks, point: Tensor) -> tuple[float, Tensor]:

@@ -10,6 +10,7 @@ from calibrant.calibrators import _quasi_newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._likelihood import FLOOR, floored_log_softmax
 from calibrant.calibrators._newton import Blocks
+from calibrant.calibrators._notes import stopped_short
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes, sample
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
@@ -134,7 +135,7 @@ class DirichletScaling(Calibrator):
         if strength is None or safe:
             chosen = choose(
                 STRENGTHS if strength is None else (strength,),
-                lambda pixels, t, power, at: _fit(pixels, t, power, bias_strength, at, tolerance=1e-4),
+                lambda pixels, t, power, at: _fit(pixels, t, power, bias_strength, at, tolerance=1e-4).point,
                 lambda point: cls(point[:, :c], point[:, c], keep_labels=keep_labels),
                 source,
                 seed=seed,
@@ -145,8 +146,9 @@ class DirichletScaling(Calibrator):
             start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
         strength = strength or 0.0
         near = _fit(sample(source, seed), temperature, strength, bias_strength, start, tolerance=1e-5)
-        point = _fit(source, temperature, strength, bias_strength, near, seed=seed)
-        return cls(point[:, :c], point[:, c], keep_labels=keep_labels, notes=notes)
+        found = _fit(source, temperature, strength, bias_strength, near.point, seed=seed)
+        notes += stopped_short("Dirichlet scaling", found.evaluations, found.converged)
+        return cls(found.point[:, :c], found.point[:, c], keep_labels=keep_labels, notes=notes)
 
     @classmethod
     def fit_as_published(
@@ -176,7 +178,7 @@ def _fit(
     *,
     tolerance: float = 1e-6,
     seed: int = 0,
-) -> Float[Tensor, "c q"]:
+) -> _quasi_newton.Found:
     """The minimum over ``[weight, bias]``."""
     c = num_classes(source)
     centre = torch.cat([torch.eye(c) / temperature, torch.zeros(c, 1)], 1).double()
@@ -189,10 +191,9 @@ def _fit(
         return float((pull * (point - centre)).sum()), 2 * pull
 
     start = centre if start is None else start
-    found = _quasi_newton.minimise(
-        _slope, penalty, _preconditioner(sample(source, seed), start, power), Blocks(source), start, tolerance=tolerance
+    return _quasi_newton.minimise(
+        _slope, penalty, _factors(sample(source, seed), start, power), Blocks(source), start, tolerance=tolerance
     )
-    return found.point
 
 
 def _slope(
@@ -212,10 +213,8 @@ def _slope(
     return value, gradient.double().cpu()
 
 
-def _preconditioner(
-    pixels: Pixels, point: Float[Tensor, "c q"], power: Float[Tensor, "c q"]
-) -> _quasi_newton.Preconditioner:
-    """The inverse of the Hessian's blocks on its diagonal, one for each row: sum p_k (1 - p_k) [x, 1] [x, 1]ᵀ.
+def _factors(pixels: Pixels, point: Float[Tensor, "c q"], power: Float[Tensor, "c q"]) -> _quasi_newton.RowFactors:
+    """Factors of the Hessian's blocks on its diagonal, one for each row: mean of p_k (1 - p_k) [x, 1] [x, 1]ᵀ.
 
     With very many classes one block, of the mean weight, serves all rows but for its size.
     """
@@ -233,16 +232,10 @@ def _preconditioner(
         for block, each in zip(blocks, weight, strict=True):
             block += (x * each @ x.T).cpu()
     blocks /= len(pixels)
-    share = torch.ones(c, 1, 1, dtype=torch.float64)
+    share = torch.ones(c, 1, dtype=torch.float64)
     if size == 1:
-        share = (mass / mass.mean()).clamp_min(1e-3)[:, None, None]
+        share = (mass / mass.mean()).clamp_min(1e-3)[:, None]
     # The curvature of the penalty; the rest damps steps for classes with almost no probability.
     blocks += torch.diag_embed(2 * (power if size > 1 else power.mean(0, keepdim=True)))
     blocks += 1e-6 * torch.eye(c + 1, dtype=torch.float64) * blocks.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    factor = torch.linalg.cholesky(blocks)
-
-    def inverse(gradient: Tensor) -> Tensor:
-        rows = gradient[:, :, None] / share
-        return torch.cholesky_solve(rows, factor.expand(c, -1, -1)).squeeze(2)
-
-    return inverse
+    return _quasi_newton.RowFactors(torch.linalg.cholesky(blocks), share.sqrt())

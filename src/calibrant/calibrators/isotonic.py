@@ -211,11 +211,17 @@ def _counts(source: Predictions | Pixels, temperature: float, seed: int) -> Coun
 
 
 def _images_and_folds(source: Predictions | Pixels, seed: int) -> Iterator[tuple[Predictions | Pixels, int]]:
-    """Each image by itself, and the fold that leaves it out."""
-    images: list[int] | Predictions = torch.unique(source.image).tolist() if isinstance(source, Pixels) else source
-    fold_of = {number: fold for fold, part in enumerate(folds(len(images), FOLDS, seed=seed)) for number in part}
-    for number, image in enumerate(images):
-        yield source.where(source.image == image) if isinstance(source, Pixels) else [image], fold_of[number]
+    """Each image by itself, and the number of the fold that leaves it out."""
+    images = _images(source)
+    num_images = len(torch.unique(source.image)) if isinstance(source, Pixels) else len(source)
+    fold_of = {number: fold for fold, part in enumerate(folds(num_images, FOLDS, seed=seed)) for number in part}
+    return ((image, fold_of[number]) for number, image in enumerate(images))
+
+
+def _images(source: Predictions | Pixels) -> Iterator[Predictions | Pixels]:
+    if isinstance(source, Pixels):
+        return (source.where(source.image == number) for number in torch.unique(source.image))
+    return ([prediction] for prediction in source)
 
 
 def _rising(counts: Counts, toward: Accuracies, prior: float) -> Accuracies:

@@ -8,7 +8,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._newton import Taylor
-from calibrant.calibrators._notes import warn_and_note
+from calibrant.calibrators._notes import stopped_short, warn_and_note
 from calibrant.calibrators._projections import keep_labels
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
@@ -73,16 +73,16 @@ class TemperatureScaling(Calibrator):
         """
         found = minimum_over_temperatures(predictions, pixels_per_image=pixels_per_image, seed=seed)
         temperature = 1 / float(found.point)
-        notes = ()
+        notes = stopped_short("temperature scaling", found.evaluations, found.converged)
         if temperature > 0.999 * MAX_TEMPERATURE:
-            notes = (
+            notes += (
                 warn_and_note(
                     f"temperature scaling ended at its upper bound, {MAX_TEMPERATURE:g}: on these pixels the logits "
                     "say less than a uniform guess. Check that labels and classes belong together."
                 ),
             )
         elif temperature < 1.001 * MIN_TEMPERATURE or found.value < 1e-6:
-            notes = (
+            notes += (
                 warn_and_note(
                     f"no temperature is too small for these pixels, nearly all are right; ended at {temperature:.3g}. "
                     "Fit on images the model has not been trained on."

@@ -9,7 +9,7 @@ from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._newton import Taylor
-from calibrant.calibrators._notes import warn_and_note
+from calibrant.calibrators._notes import stopped_short, warn_and_note
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
@@ -118,7 +118,7 @@ class VectorScaling(Calibrator):
         if strength is None or safe:
             chosen = choose(
                 STRENGTHS if strength is None else (max(RIDGE, strength),),
-                lambda pixels, temperature, ridge, at: _fit(pixels, _scaling(temperature, c), ridge, at, seed),
+                lambda pixels, temperature, ridge, at: _fit(pixels, _scaling(temperature, c), ridge, at, seed).point,
                 lambda point: cls(point[:c], point[c:], keep_labels=keep_labels),
                 source,
                 seed=seed,
@@ -129,7 +129,9 @@ class VectorScaling(Calibrator):
             start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
         strength = max(RIDGE, strength or 0.0)
         present = torch.zeros(c, dtype=torch.bool)
-        point = _fit(source, centre, strength, start, seed, present)
+        found = _fit(source, centre, strength, start, seed, present)
+        point = found.point
+        notes += stopped_short("vector scaling", found.evaluations, found.converged)
         notes += _absent(present) if strength < 1e-6 else ()
         return cls(point[:c], point[c:], keep_labels=keep_labels, notes=notes)
 
@@ -162,7 +164,7 @@ def _fit(
     start: Float[Tensor, " q"] | None,
     seed: int,
     present: Bool[Tensor, " c"] | None = None,
-) -> Float[Tensor, " q"]:
+) -> _newton.Minimum:
     """The minimum, from where another fit ended or, by way of a sample, from the centre; to choose by, a rough one."""
 
     def term(logits: Tensor, labels: Tensor, point: Tensor) -> Taylor:
@@ -171,12 +173,9 @@ def _fit(
         return _negative_log_likelihood(logits, labels, point)
 
     if start is None:
-        found = _newton.fit(term, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
-    else:
-        tolerance = 1e-4 if present is None else 1e-7
-        blocks = _newton.Blocks(source)
-        found = _newton.minimise(term, blocks, start, ridge=strength, centre=centre, tolerance=tolerance)
-    return found.point
+        return _newton.fit(term, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
+    tolerance = 1e-4 if present is None else 1e-7
+    return _newton.minimise(term, _newton.Blocks(source), start, ridge=strength, centre=centre, tolerance=tolerance)
 
 
 def _absent(present: Bool[Tensor, " c"]) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ Point = tuple[float, ...]
 
 _STEPS = (0.3, 0.1, 0.03)
 
+MAX_MOVES = 100
+"""Moves at each step length after which the search goes on, real gain or not; a few are usual."""
+
 LEAST_GAIN = 1e-6
 """A move that lowers the mean score by no more than this ends the search at a step."""
 
@@ -65,7 +68,7 @@ def fit_variances(
     best = int(scores.mean(1).argmin())
     point, here = corners[best], scores[best]
     for step in _STEPS:
-        while True:
+        for _ in range(MAX_MOVES):
             moves = _moves(point, step)
             scores = look(moves)
             best = int(scores.mean(1).argmin())

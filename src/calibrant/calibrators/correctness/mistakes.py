@@ -149,8 +149,9 @@ def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
         away = point - centre
         return strength / 2 * float(away.square().sum()), strength * away
 
-    curvature = strength + sum(_curvature(z, at, centre) for z, at in Blocks(pixels)) / len(pixels)
-    found = _quasi_newton.minimise(_slope, penalty, lambda g: g / curvature, Blocks(pixels), centre)
+    curvature = strength + torch.stack([_curvature(z, at, centre) for z, at in Blocks(pixels)]).sum(0) / len(pixels)
+    factors = _quasi_newton.DiagonalFactors(curvature.sqrt())
+    found = _quasi_newton.minimise(_slope, penalty, factors, Blocks(pixels), centre)
     weight, bias, *confusion = found.point.to(below.device).unbind()
     return MistakeModel(weight, bias, torch.stack(confusion))
 

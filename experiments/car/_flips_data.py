@@ -76,15 +76,15 @@ class Scenes:
         if path is not None and path.exists():
             network.load_state_dict(torch.load(path, weights_only=True))
             return network.eval()
-        told = max(1, self.box_steps // 20)
+        told = 10 * max(1, self.box_steps // 200)
         train_segmenter(
             network,
             self.examples("train"),
             num_steps=self.box_steps,
             batch_size=self.box_batch,
             seed=self.seed,
-            progress=lambda done, of, loss: (
-                print(f"{done} of {of}: {loss:.3f}", flush=True) if done % told == 0 else None
+            watch=lambda done, figures: (
+                print(f"{done} of {self.box_steps}: {figures}", flush=True) if done % told == 0 else None
             ),
         )
         if path is not None:

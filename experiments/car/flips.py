@@ -48,8 +48,8 @@ class Config:
     head: dict[str, Any] = field(default_factory=lambda: {"width": 16, "blocks": 5, "dropout": 0.0})
     recipe: RefinementRecipe = field(
         default_factory=lambda: RefinementRecipe(
-            steps=2000,
-            batch=8,
+            num_steps=2000,
+            batch_size=8,
             num_samples=5,
             refinement_rate=1e-3,
             discriminator_rate=1e-3,
@@ -75,7 +75,7 @@ class Config:
             runs="",
             crop=(24, 24),
             head_steps=2,
-            recipe=RefinementRecipe.small(steps=2, batch=2, num_samples=2),
+            recipe=RefinementRecipe.small(num_steps=2, batch_size=2, num_samples=2),
             refinement={"width": 4, "depth": 2, "gain": 1.0, "noise_size": 4},
             discriminator={"width": 4, "halvings": 2},
             num_samples=4,
@@ -93,7 +93,7 @@ class Config:
             head_steps=20_000,
             head_rate=2e-4,
             head={},
-            recipe=RefinementRecipe(batch=16, num_samples=7),
+            recipe=RefinementRecipe(batch_size=16, num_samples=7),
             refinement={"noise_size": 32},
             discriminator={},
             test_every=1,
@@ -119,7 +119,7 @@ class Config:
             self.predictions(source, "train", self.scenes.num_draws),
             make=partial(CalibrationHead, **self.head),
             reads=self.reads,
-            steps=self.head_steps,
+            num_steps=self.head_steps,
             learning_rate=self.head_rate,
             one_annotator=True,
             augmentation=Augmentation.of_scenes(crop=self.crop),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from calibrant.samplers import RefinementRecipe
 from calibrant.training import Devices, open_fabric
 
-SMALL = RefinementRecipe.small(steps=900)
+SMALL = RefinementRecipe.small(num_steps=900)
 LONGER = ", four times as long"
 """Trained for as many steps as the preset has."""
 
@@ -52,7 +52,7 @@ class Config:
     @classmethod
     def smoke(cls, runs: str) -> "Config":
         """Return a few steps of each part, on synthetic data."""
-        recipe = RefinementRecipe.small(steps=4, batch=2, num_samples=2, judged_samples=1)
+        recipe = RefinementRecipe.small(num_steps=4, batch_size=2, num_samples=2, judged_samples=1)
         return cls(
             "smoke",
             "",
@@ -75,7 +75,7 @@ class Config:
     @classmethod
     def published(cls) -> "Config":
         """Return the paper's networks and recipe, for a GPU; crops are 71 pixels a side, the paper's 128."""
-        recipe = RefinementRecipe(steps=40_000)
+        recipe = RefinementRecipe(num_steps=40_000)
         return cls(
             "as published, but for crops, steps and turned images",
             runs="runs/lidc-published",
@@ -120,5 +120,5 @@ def arms(config: Config) -> dict[str, Arm]:
         "CAR behind temperature": Arm(own, "temperature"),
         "CAR behind correctness": Arm(own, "correctness"),
         **others,
-        **{f"{name}{LONGER}": Arm(replace(recipe, steps=4 * recipe.steps)) for name, recipe in both.items()},
+        **{f"{name}{LONGER}": Arm(replace(recipe, num_steps=4 * recipe.num_steps)) for name, recipe in both.items()},
     }

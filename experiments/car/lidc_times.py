@@ -44,7 +44,7 @@ def times(config: Config) -> dict[int, float]:
     found: dict[int, list[float]] = {m: [] for m in config.lidc.numbers}
     for round_number in range(config.rounds + 1):
         for m, seconds in found.items():
-            recipe = replace(config.lidc.recipe, num_samples=m, steps=config.steps)
+            recipe = replace(config.lidc.recipe, num_samples=m, num_steps=config.steps)
             begun = time.process_time()
             train_refinement(config.lidc, images, recipe, config.seed)
             if round_number:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import interpolate
 
 import calibrant.networks.unet
-import calibrant.training.segmenter
+import calibrant.training.black_box
 from calibrant.models import ModelPredictions
 from calibrant.networks import SmallUNet
 from calibrant.predictions import Example, Examples, Prediction
@@ -72,16 +72,16 @@ def trained(recipe: Recipe, cache: Path) -> SmallUNet:
         stride=2,
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    code = inspect.getsource(calibrant.training.segmenter) + inspect.getsource(calibrant.networks.unet)
+    code = inspect.getsource(calibrant.training.black_box) + inspect.getsource(calibrant.networks.unet)
     name = hashlib.sha256((json.dumps(asdict(recipe)) + code).encode()).hexdigest()[:16]
     kept = cache / f"unet-{name}.pt"
     if kept.exists():
         network.load_state_dict(torch.load(kept, weights_only=True))
         return network.eval()
 
-    def progress(done: int, total: int, loss: float) -> None:
+    def watch(done: int, figures: Mapping[str, float]) -> None:
         if done % 50 == 0:
-            print(f"training a U-Net: step {done} of {total}, loss {loss:.3f}", flush=True)
+            print(f"training a U-Net: step {done} of {recipe.num_steps}, {figures}", flush=True)
 
     train_segmenter(
         network,
@@ -90,7 +90,7 @@ def trained(recipe: Recipe, cache: Path) -> SmallUNet:
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
         seed=recipe.seed,
-        progress=progress,
+        watch=watch,
     )
     cache.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), kept.with_suffix(".tmp"))

@@ -215,10 +215,8 @@ def main(config: Config, output: Path, *, device: str = "cpu", precision: str = 
         told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         print(f"step {done} of {config.steps}: {told}; {time.monotonic() - begun:.0f} s", flush=True)
 
-    # The folder is where checkpoints of this training lie; all that matters for going on with it is in its name.
-    name = f"{config.family}, {asdict(config)}"
     train(
-        trainee, steps=config.steps, seed=config.seed, name=name, folder=output / "training",
+        trainee, num_steps=config.steps, seed=config.seed, identity=asdict(config), folder=output / "training",
         checkpoint_every=config.checkpoint_every, watch=tell, devices=devices,
     )  # fmt: skip
     network.eval().cpu().save_pretrained(output)

@@ -14,7 +14,7 @@ QUICK = {
     "selective": "epochs=2",
     "selective-published": "epochs=2",
     "correctness": "epochs=1;num_networks=2",
-    "network": "steps=2;batch=2",
+    "network": "num_steps=2;batch_size=2",
     "temperature-published": "epochs=2",
     "vector-published": "epochs=2",
     "dirichlet-published": "epochs=2",

@@ -52,7 +52,7 @@ FITS: dict[str, Fit] = {
     "Meta-Cal*": partial(MetaCal.fit, keep_labels=True),
     "Meta-Cal* for an accuracy": partial(MetaCal.fit, keep_labels=True, accuracy=0.9),
     "Meta-Cal over vector": partial(MetaCal.fit, base=VectorScaling.fit),
-    "calibration network": partial(CalibrationNetwork.fit, steps=2, batch=2),
+    "calibration network": partial(CalibrationNetwork.fit, num_steps=2, batch_size=2),
     "selective": partial(SelectiveScaling.fit, epochs=3),
     "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
     "selective between vector and Dirichlet": partial(

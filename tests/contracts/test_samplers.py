@@ -21,7 +21,7 @@ def test_sampler_keeps_the_contract(name):
 
 @pytest.mark.parametrize("size", [(12, 16), (12, 12, 13)])
 def test_refinement_keeps_the_contract(size):
-    recipe = RefinementRecipe.small(steps=2, batch=2, num_samples=2, discriminator_steps=0)
+    recipe = RefinementRecipe.small(num_steps=2, batch_size=2, num_samples=2, discriminator_steps=0)
     sampler = RefinementSampler.fit(toy_predictions(size=size), recipe=recipe)
     check_sampler(sampler, spatial_dims=(len(size),), num_samples=400)
 

@@ -80,5 +80,5 @@ def test_smoke(capsys):
 def test_the_published_sizes():
     config = flips.Config.published()
     assert config.recipe.num_samples == 7
-    assert config.recipe.batch == 16
+    assert config.recipe.batch_size == 16
     assert config.reads == "labels"

@@ -82,7 +82,7 @@ def test_controls_change_the_losses_alone():
     assert own.calibration_weight > 0
     assert (entropy.calibration_weight, without.calibration_weight, without.cross_entropy_weight) == (0, 0, 0)
     assert entropy.cross_entropy_weight > 0
-    assert own.steps == entropy.steps == without.steps
+    assert own.num_steps == entropy.num_steps == without.num_steps
 
 
 def test_hard_samples_pay_for_chance_and_soft_ones_do_not():

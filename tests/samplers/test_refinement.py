@@ -15,7 +15,7 @@ from calibrant.samplers import RefinementRecipe, RefinementSampler
 from calibrant.testing import toy_predictions
 from calibrant.training import Augmentation
 
-RECIPE = RefinementRecipe.small(steps=6, batch=2, num_samples=3)
+RECIPE = RefinementRecipe.small(num_steps=6, batch_size=2, num_samples=3)
 
 
 def blobs(num_images=6, **options):
@@ -64,7 +64,7 @@ def test_it_stands_behind_any_calibrator_and_leaves_it_alone():
     calibrator = TemperatureScaling(2.0)
     seen = []
     calibrator.register_forward_hook(lambda module, given, out: seen.append((torch.is_grad_enabled(), out)))
-    RefinementSampler.fit(predictions, calibrator, recipe=replace(RECIPE, steps=1))
+    RefinementSampler.fit(predictions, calibrator, recipe=replace(RECIPE, num_steps=1))
     assert seen
     assert not any(enabled for enabled, _ in seen)
     assert not any(out.requires_grad for _, out in seen)
@@ -81,7 +81,7 @@ def test_samples_come_in_blocks_without_a_change(monkeypatch):
 
 def test_what_it_was_not_trained_for_is_refused():
     predictions = toy_predictions(size=(16, 16), num_images=2)
-    sampler = RefinementSampler.fit(predictions, recipe=replace(RECIPE, steps=1))
+    sampler = RefinementSampler.fit(predictions, recipe=replace(RECIPE, num_steps=1))
     with pytest.raises(ShapeError, match="expected the image"):
         drawn(sampler, replace(predictions[0], image=None))
     with pytest.raises(ShapeError, match="3 classes and an image"):
@@ -94,7 +94,7 @@ def test_what_it_was_not_trained_for_is_refused():
 
 def test_without_images():
     predictions = [replace(p, image=None) for p in toy_predictions(size=(16, 16), num_images=2)]
-    sampler = RefinementSampler.fit(predictions, recipe=replace(RECIPE, steps=1))
+    sampler = RefinementSampler.fit(predictions, recipe=replace(RECIPE, num_steps=1))
     assert sampler.standardise is None
     for _, maps in draw_hypotheses(sampler, predictions, num_samples=3, generator=torch.Generator()):
         assert maps.shape == (3, 16, 16)
@@ -111,7 +111,7 @@ class TestCalibrationNetwork:
     def test_it_learns_the_law_of_the_annotators_behind_an_overconfident_box(self):
         predictions = blobs(24, size=(16, 16))
         sharp = [replace(p, logits=4 * p.logits) for p in predictions]
-        fitted = CalibrationNetwork.fit(sharp, steps=150, batch=8, learning_rate=1e-2)
+        fitted = CalibrationNetwork.fit(sharp, num_steps=150, batch_size=8, learning_rate=1e-2)
 
         def away(p, logits):
             return float((logits.softmax(0)[1] - p.logits.softmax(0)[1]).abs().mean())
@@ -125,8 +125,8 @@ class TestCalibrationNetwork:
 
     def test_interrupted_and_resumed_it_is_the_same(self, tmp_path):
         predictions = blobs(4, size=(16, 16))
-        options = {"batch": 2, "one_annotator": True, "augmentation": Augmentation.of_scans()}
-        whole = CalibrationNetwork.fit(predictions, steps=6, **options)
+        options = {"batch_size": 2, "one_annotator": True, "augmentation": Augmentation.of_scans()}
+        whole = CalibrationNetwork.fit(predictions, num_steps=6, **options)
 
         def stop(number):
             raise KeyboardInterrupt
@@ -138,9 +138,9 @@ class TestCalibrationNetwork:
             patched.setattr(room, "train", lambda *a, **k: plain(*a, **{**k, "checkpoint_every": 2, "look_every": 3}))
             with pytest.raises(KeyboardInterrupt):
                 CalibrationNetwork.fit(
-                    predictions, steps=6, folder=tmp_path, watch=lambda done, _: stop(done), **options
+                    predictions, num_steps=6, folder=tmp_path, watch=lambda done, _: stop(done), **options
                 )
-        resumed = CalibrationNetwork.fit(predictions, steps=6, folder=tmp_path, **options)
+        resumed = CalibrationNetwork.fit(predictions, num_steps=6, folder=tmp_path, **options)
         for name, value in whole.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -148,7 +148,7 @@ class TestCalibrationNetwork:
     def test_what_it_reads(self, reads):
         predictions = toy_predictions(size=(16, 16), num_images=2)
         make = SegNet.small if reads == "nothing" else CalibrationHead.small
-        fitted = CalibrationNetwork.fit(predictions, make=make, reads=reads, steps=2, batch=2)
+        fitted = CalibrationNetwork.fit(predictions, make=make, reads=reads, num_steps=2, batch_size=2)
         p = predictions[0]
         with torch.no_grad():
             out = fitted(p.logits[None], p.image[None])
@@ -160,7 +160,7 @@ class TestCalibrationNetwork:
                 assert not torch.equal(fitted(-p.logits[None], p.image[None]), out)
 
     def test_stored_with_its_weights(self, tmp_path):
-        fitted = CalibrationNetwork.fit(toy_predictions(num_images=2), steps=1, batch=2)
+        fitted = CalibrationNetwork.fit(toy_predictions(num_images=2), num_steps=1, batch_size=2)
         save(fitted, tmp_path)
         p = toy_predictions(seed=3)[0]
         with torch.no_grad():
@@ -168,5 +168,5 @@ class TestCalibrationNetwork:
 
     def test_no_labels(self):
         void = [replace(p, labels=torch.full_like(p.labels, -100)) for p in toy_predictions()]
-        with pytest.raises(FitError, match="got none in 4 images"):
+        with pytest.raises(FitError, match="all pixels of the 4 images are unlabelled"):
             CalibrationNetwork.fit(void)

@@ -13,8 +13,8 @@ from calibrant.testing import toy_predictions
 from calibrant.training import Augmentation, Batches, SingleDevice, reproducible, train
 
 RECIPE = RefinementRecipe(
-    steps=6,
-    batch=2,
+    num_steps=6,
+    batch_size=2,
     num_samples=3,
     discriminator_steps=1,
     discriminator_cycle=2,
@@ -28,7 +28,7 @@ def training(recipe=RECIPE, *, seed=0, void=0.1):
     with reproducible(0):
         refinement = RefinementUNet.small(5, 3, width=4, depth=2)
         discriminator = Discriminator.small(5, width=4)
-    batches = Batches(predictions, recipe.batch, recipe.augmentation, seed)
+    batches = Batches(predictions, recipe.batch_size, recipe.augmentation, seed)
     return RefinementTraining(refinement, discriminator, batches, recipe, seed=seed)
 
 
@@ -37,7 +37,7 @@ def weights(network):
 
 
 def run(trainee, **options):
-    train(trainee, **{"steps": 6, "seed": 0, "name": "G", "look_every": 1, **options})
+    train(trainee, **{"num_steps": 6, "seed": 0, "identity": {"network": "G"}, "look_every": 1, **options})
     return trainee
 
 
@@ -123,8 +123,8 @@ def test_the_calibration_loss_alone_calibrates_the_mean():
     """Without an adversary G is drawn to what F says, from where it starts."""
     recipe = replace(
         RECIPE,
-        batch=4,
-        steps=150,
+        batch_size=4,
+        num_steps=150,
         adversarial_weight=0.0,
         discriminator_steps=0,
         refinement_rate=1e-2,
@@ -132,9 +132,9 @@ def test_the_calibration_loss_alone_calibrates_the_mean():
         augmentation=Augmentation(crop=(16, 16)),
     )
     trainee = training(recipe)
-    trainee.batches.predictions = [smooth(p) for p in toy_predictions(size=(16, 20), num_annotators=2)]
+    trainee.batches.source = [smooth(p) for p in toy_predictions(size=(16, 20), num_annotators=2)]
     seen = []
-    run(trainee, steps=150, look_every=30, watch=lambda done, figures: seen.append(figures))
+    run(trainee, num_steps=150, look_every=30, watch=lambda done, figures: seen.append(figures))
     losses = [figures["calibration loss"] for figures in seen]
     assert losses[-1] < 0.3 * losses[0]
 
@@ -189,7 +189,7 @@ def test_the_discriminator_judges_as_many_samples_as_the_recipe_says():
         with reproducible(0):
             figures[number] = trainee.step(1)
         seen[number] = sizes
-    assert seen == {None: [RECIPE.num_samples * RECIPE.batch], 1: [RECIPE.batch]}
+    assert seen == {None: [RECIPE.num_samples * RECIPE.batch_size], 1: [RECIPE.batch_size]}
     assert torch.equal(figures[None]["calibration loss"], figures[1]["calibration loss"])
     assert not torch.equal(figures[None]["adversarial loss"], figures[1]["adversarial loss"])
 
@@ -201,8 +201,8 @@ def test_recipes_that_cannot_be():
         RefinementRecipe(num_samples=1)
     assert RefinementRecipe(num_samples=1, calibration_weight=0.0).num_samples == 1
     with pytest.raises(InputError, match="1 step or more"):
-        RefinementRecipe(steps=0)
-    assert RefinementRecipe.small(steps=7).steps == 7
+        RefinementRecipe(num_steps=0)
+    assert RefinementRecipe.small(num_steps=7).num_steps == 7
 
 
 def test_a_place_to_run_is_asked_for_everything():
@@ -226,7 +226,7 @@ def test_lightning_fabric_takes_the_same_steps():
     predictions = toy_predictions(size=(16, 20), num_annotators=2, num_classes=3)
     with reproducible(0):
         networks = RefinementUNet.small(5, 3, width=4, depth=2), Discriminator.small(5, width=4)
-    batches = Batches(predictions, RECIPE.batch, RECIPE.augmentation, 0)
+    batches = Batches(predictions, RECIPE.batch_size, RECIPE.augmentation, 0)
     wrapped = RefinementTraining(*networks, batches, RECIPE, seed=0, devices=fabric)
     for number in range(3):
         for trainee in (plain, wrapped):

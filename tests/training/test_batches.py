@@ -16,7 +16,7 @@ def numbered(count, size=(6, 6)):
 
 
 def batches(predictions, **options):
-    return Batches(predictions, **{"size": 3, "augmentation": Augmentation(), "seed": 0, **options})
+    return Batches(predictions, **{"batch_size": 3, "augmentation": Augmentation(), "seed": 0, **options})
 
 
 def test_every_image_once_an_epoch_whatever_the_batch():
@@ -37,7 +37,7 @@ def test_a_batch_depends_on_its_step_alone():
 
 
 def test_processes_share_a_batch():
-    source, parts = batches(numbered(8), size=4), batches(numbered(8), size=2)
+    source, parts = batches(numbered(8), batch_size=4), batches(numbered(8), batch_size=2)
     halves = [parts.draw(1, part=part, parts=2).logits for part in range(2)]
     assert torch.equal(torch.cat(halves), source.draw(1).logits)
 
@@ -51,11 +51,11 @@ def test_images_are_kept_up_to_the_memory():
             return super().__getitem__(i)
 
     source = Counted(numbered(4))
-    kept = batches(source, size=4, memory=10**6)
+    kept = batches(source, batch_size=4, memory=10**6)
     for step in range(5):
         kept.draw(step)
     assert source.reads == 4
-    read = batches(source, size=4, memory=0)
+    read = batches(source, batch_size=4, memory=0)
     for step in range(5):
         read.draw(step)
     assert source.reads == 4 + 20
@@ -111,14 +111,19 @@ def test_what_cannot_be_drawn():
         Augmentation(flips=(0,))
     with pytest.raises(FitError, match="0 images"):
         batches([])
-    with pytest.raises(ShapeError, match="Give a crop"):
+    words = (
+        r"image '0': expected logits \(2, 6, 6\), image \(1, 6, 6\), labels over \(6, 6\), like image .* Give a crop"
+    )
+    with pytest.raises(ShapeError, match=words):
         batches([*numbered(2), *numbered(1, (6, 7))]).draw(0)
+    with pytest.raises(ShapeError, match=r"image '.': expected images of \(8, 8\) pixels or larger"):
+        batches(numbered(3), augmentation=Augmentation(crop=(8, 8))).draw(0)
 
 
 def test_fewer_annotators_are_filled_up():
     predictions = toy_predictions(num_images=2, num_annotators=3, void=0.0)
     predictions[1] = Prediction("toy1", predictions[1].logits, predictions[1].labels[:1], predictions[1].image)
-    labels = batches(predictions, size=2).draw(0).labels
+    labels = batches(predictions, batch_size=2).draw(0).labels
     assert sorted((each != IGNORE).flatten(1).any(1).sum().item() for each in labels) == [1, 3]
     # One who said nothing is never drawn, and the others are drawn alike.
     drawn = torch.stack([chosen_annotator(labels, seeded(n)) for n in range(300)])

@@ -36,7 +36,17 @@ class Walk:
 
 
 def run(walk, folder=None, **options):
-    train(walk, **{"steps": 20, "seed": 3, "name": "a walk", "folder": folder, "look_every": 5, **options})
+    train(
+        walk,
+        **{
+            "num_steps": 20,
+            "seed": 3,
+            "identity": {"walk": "up", "width": 4},
+            "folder": folder,
+            "look_every": 5,
+            **options,
+        },
+    )
     return walk.at
 
 
@@ -94,10 +104,22 @@ def test_seeds_of_unlike_places_differ():
         assert torch.equal(torch.rand(2), one)
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+def test_a_checkpoint_of_another_training_is_refused_and_what_differs_is_named(tmp_path):
     run(Walk(), tmp_path)
-    with pytest.raises(StoreError, match=r"this training \(a run\); got one of another \(a walk\)"):
-        run(Walk(), tmp_path, name="a run")
+    words = r"one of another: width is 4 there and 5 now; height is nothing there and 1 now\. Train into another folder"
+    with pytest.raises(StoreError, match=words):
+        run(Walk(), tmp_path, identity={"walk": "up", "width": 5, "height": 1})
+    with pytest.raises(StoreError, match=r"another: width is 4 there and nothing now\."):
+        run(Walk(), tmp_path, identity={"walk": "up"})
+    assert torch.equal(run(Walk(), tmp_path, identity={"width": 4, "walk": "up"}), run(Walk()))
+
+
+def test_a_checkpoint_of_version_1_is_refused(tmp_path):
+    torch.save({"of": "a walk", "steps": 3, "trainee": {"at": torch.zeros(4)}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(
+        StoreError, match=r"setting by setting; this one does not, as those of calibrant 0\.1\.0\. Train"
+    ):
+        run(Walk(), tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -110,7 +132,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, share):
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    run(Walk(), tmp_path, steps=10)
+    run(Walk(), tmp_path, num_steps=10)
 
     def full(*_):
         raise OSError(28, "No space left on device")

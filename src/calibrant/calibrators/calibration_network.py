@@ -26,7 +26,10 @@ from calibrant.training import (
     chosen_annotator,
     move_average,
     reproducible,
+    restore_states,
     seeded,
+    set_rate,
+    states_of,
     train,
 )
 
@@ -83,8 +86,8 @@ class CalibrationNetwork(Calibrator):
         make: Callable[..., nn.Module] = CalibrationHead.small,
         reads: str = "probabilities",
         with_image: bool = True,
-        steps: int = 2000,
-        batch: int = 16,
+        num_steps: int = 2000,
+        batch_size: int = 16,
         learning_rate: float = 2e-3,
         betas: tuple[float, float] = (0.5, 0.99),
         weight_decay: float = 5e-4,
@@ -117,9 +120,9 @@ class CalibrationNetwork(Calibrator):
             network = make(channels, first.num_classes, **({} if dims == 2 else {"dims": dims}))
         training = _NetworkTraining(
             network,
-            Batches(predictions, batch, Augmentation() if augmentation is None else augmentation, seed),
+            Batches(predictions, batch_size, Augmentation() if augmentation is None else augmentation, seed),
             lambda logits, image: _seen(logits, image, reads, standardise),
-            rate=lambda step: learning_rate * (1 - step / steps),
+            rate=lambda step: learning_rate * (1 - step / num_steps),
             optimiser=lambda weights: torch.optim.Adam(weights, betas=betas, weight_decay=weight_decay),
             one_annotator=one_annotator,
             average=average,
@@ -128,10 +131,24 @@ class CalibrationNetwork(Calibrator):
         )
         train(
             training,
-            steps=steps,
+            num_steps=num_steps,
             seed=seed,
-            name=f"F of {steps} steps of {batch}, {learning_rate=}, {betas=}, {weight_decay=}, {average=}, {reads=}, "
-            f"{one_annotator=}, {augmentation}, {seed=}, {len(predictions)} images, {channels} channels",
+            identity={
+                "training": "calibration network",
+                "network": getattr(make, "__qualname__", repr(make)),
+                "reads": reads,
+                "channels": channels,
+                "num_images": len(predictions),
+                "num_steps": num_steps,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "betas": betas,
+                "weight_decay": weight_decay,
+                "one_annotator": one_annotator,
+                "average": average,
+                "augmentation": augmentation,
+                "seed": seed,
+            },
             folder=folder,
             watch=watch,
             devices=devices,
@@ -159,16 +176,17 @@ class _NetworkTraining:
         self.one_annotator, self.keep, self.seed, self.devices = one_annotator, average, seed, devices
         self.network, self.optimiser = devices.setup(network.train(), optimiser(network.parameters()))
         self.average = deepcopy(network).eval().requires_grad_(False)
+        self._parts = {"network": self.plain, "average": self.average, "optimiser": self.optimiser}
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Take one step."""
         rank, device = self.devices.global_rank, self.devices.device
         batch = self.batches.draw(number, part=rank, parts=self.devices.world_size)
+        assert batch.logits is not None
         seen, labels = self.see(batch.logits, batch.image).to(device), batch.labels.to(device)
         if self.one_annotator:
             labels = chosen_annotator(labels, seeded(self.seed, "annotator", number, rank))[:, None]
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(number)
+        set_rate(self.optimiser, self.rate(number))
         with self.devices.autocast():
             loss = annotator_cross_entropy(self.network(seen).float(), labels)
         self.optimiser.zero_grad()
@@ -183,17 +201,11 @@ class _NetworkTraining:
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step needs."""
-        return {
-            "network": self.plain.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
+        return states_of(self._parts)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take a state back."""
-        self.plain.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore_states(self._parts, state)
 
 
 def _seen(

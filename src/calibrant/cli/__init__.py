@@ -1,5 +1,6 @@
 """The command line: parse, call, print. One file per command; nothing heavy is imported before a command runs."""
 
+import os
 import signal
 import sys
 
@@ -43,6 +44,7 @@ def _options(version: bool | None = typer.Option(False, "--version", callback=_p
 def main() -> None:
     """Run the command line; every error that a user can mend is one message and exit code 2."""
     signal.signal(signal.SIGINT, _interrupted)
+    _let_waiting_threads_sleep()
     try:
         app()
     except CalibrantError as error:
@@ -52,6 +54,18 @@ def main() -> None:
             f"error: {error.strerror or error}: {error.filename or 'a file'}. Check the path and the room on the disk.",
             2,
         )
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Have OpenMP's threads sleep where they wait for each other; in force if torch is not imported yet.
+
+    By default they wait in a loop, which keeps a processor from the very thread that is waited for as soon as other
+    programs are busy: ``calibrant demo`` beside two busy processes on two processors then takes three to four times as
+    long as alone, and 1.5 times if they sleep; alone, sleeping costs up to a fifth (``python -m benchmarks.busy``).
+    Whoever has set one of the variables knows better.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def _interrupted(*_: object) -> None:

@@ -39,10 +39,13 @@ def demo(
         examples = list(with_progress(train, progress, "making streets"))
         task = progress.add_task("training a small segmenter", total=num_steps)
 
-        def step(done: int, _: int, loss: float) -> None:
-            progress.update(task, completed=done, description=f"training a small segmenter [dim]loss {loss:.3f}[/]")
-
-        train_segmenter(network, examples, num_steps=num_steps, seed=seed, progress=step)
+        train_segmenter(
+            network,
+            examples,
+            num_steps=num_steps,
+            seed=seed,
+            watch=lambda done, _: progress.update(task, completed=done),
+        )
         progress.remove_task(task)
         provenance = Provenance(
             model=f"a small U-Net, {num_steps} training steps",

@@ -51,9 +51,9 @@ def refine(
             window = None if crop is None else (crop,) * dims
             augmentation = Augmentation.of_scans(crop=window) if turns else Augmentation.of_scenes(crop=window)
             recipe = replace(RefinementRecipe() if published else RefinementRecipe.small(), augmentation=augmentation)
-            recipe = replace(recipe, steps=steps or recipe.steps, num_samples=num_samples or recipe.num_samples)
+            recipe = replace(recipe, num_steps=steps or recipe.num_steps, num_samples=num_samples or recipe.num_samples)
             plain = precision == "32-true"
-            task = progress.add_task("training", total=recipe.steps)
+            task = progress.add_task("training", total=recipe.num_steps)
             sampler = RefinementSampler.fit(
                 stored,
                 front,

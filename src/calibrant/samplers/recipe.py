@@ -15,28 +15,32 @@ class RefinementRecipe:
     differ the paper is followed: 20 samples (code: 5) and a learning rate that falls linearly to nil (code: halved at
     three epochs). Neither had augmentation at work or a moving average.
 
-    :param steps: of G. The released training ended after five days, not after a number of steps.
-    :param batch: images a step, of each process.
-    :param num_samples: of G for each image, m of the calibration loss.
-    :param judged_samples: of these, so many are shown to D for the adversarial loss of G; None for all, as released.
-        Fewer leave its mean as it is, with more noise, and save most of a step's time: D costs more than G.
-    :param adversarial_weight: of the adversarial loss.
-    :param calibration_weight: of the calibration loss; lambda is this over ``adversarial_weight``.
-    :param cross_entropy_weight: of the cross-entropy of each sample with an annotator, for the control.
+    :param num_steps: steps of G. The released training ended after five days, not after a number of steps.
+    :param batch_size: images a step, of each process.
+    :param num_samples: samples of G for each image, m of the calibration loss (eq. 6).
+    :param judged_samples: how many of these samples D judges for the adversarial loss of G; None for all, as released.
+        Fewer leave the mean of the loss as it is, with more noise, and save most of a step's time: D costs more than G.
+    :param adversarial_weight: weight of the adversarial loss (eq. 3).
+    :param calibration_weight: weight of the calibration loss (eq. 6); lambda is this over ``adversarial_weight``.
+    :param cross_entropy_weight: weight of the cross-entropy of each sample with an annotator, for the control.
     :param refinement_rate: learning rate of G.
     :param discriminator_rate: learning rate of D.
-    :param discriminator_steps: D learns in so many of ``discriminator_cycle`` steps,
-    :param discriminator_cycle: and
-    :param accuracy_cap: only while it tells fewer than this share of maps rightly.
-    :param r1_weight: of the penalty on D's gradient.
+    :param discriminator_steps: D is updated in the first ``discriminator_steps`` of every ``discriminator_cycle``
+        steps of G.
+    :param discriminator_cycle: the length of a cycle, in steps of G.
+    :param accuracy_cap: D is updated only if its last accuracy, the share of maps that it told real or drawn
+        rightly, was below this.
+    :param r1_weight: weight of the penalty on D's gradient (R1; Mescheder et al., 2018).
     :param r1_of_probability: penalise D's probability, as released, and not its logit.
+    :param betas: decay rates of Adam's two moving averages, of G and of D.
+    :param weight_decay: of Adam, for G and for D.
     :param average: how much of the moving average of G's weights stays each step; 0 keeps the last weights.
     :param augmentation: drawn for each image of each step.
     """
 
     _: KW_ONLY
-    steps: int = 100_000
-    batch: int = 32
+    num_steps: int = 100_000
+    batch_size: int = 32
     num_samples: int = 20
     judged_samples: int | None = None
     adversarial_weight: float = 10.0
@@ -55,10 +59,10 @@ class RefinementRecipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.num_samples < 1 or not 0 <= self.average < 1:
+        if self.num_steps < 1 or self.num_samples < 1 or not 0 <= self.average < 1:
             raise InputError(
                 "expected 1 step or more, 1 sample or more, and an average from 0 to below 1; got "
-                f"steps={self.steps}, num_samples={self.num_samples}, average={self.average}."
+                f"num_steps={self.num_steps}, num_samples={self.num_samples}, average={self.average}."
             )
         if self.judged_samples is not None and not 1 <= self.judged_samples <= self.num_samples:
             raise InputError(
@@ -80,8 +84,8 @@ class RefinementRecipe:
         (``experiments.car.lidc`` is what they were chosen on).
         """
         preset = cls(
-            steps=3600,
-            batch=8,
+            num_steps=3600,
+            batch_size=8,
             num_samples=10,
             judged_samples=1,
             calibration_weight=200.0,
@@ -108,7 +112,7 @@ class RefinementRecipe:
 
     def rate_factor(self, step: int) -> float:
         """Return what is left of the learning rates at a step: they fall linearly to nil."""
-        return 1 - step / self.steps
+        return 1 - step / self.num_steps
 
     def discriminator_turn(self, step: int) -> bool:
         """Return whether it is D's turn at a step; it then learns if its last accuracy was below the cap."""

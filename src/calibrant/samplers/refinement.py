@@ -1,6 +1,6 @@
 """Calibrated adversarial refinement behind any black box and any calibrator (Kassapis et al., ICCV 2021)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +125,19 @@ class RefinementSampler(Sampler):
                 f"{network.in_channels} and {network.num_classes}. RefinementUNet({channels}, {first.num_classes})."
             )
         seen = Mapped(predictions, _AsInput(calibrator, standardise))
-        batches = Batches(seen, recipe.batch, recipe.augmentation, seed)
+        batches = Batches(seen, recipe.batch_size, recipe.augmentation, seed)
         training = RefinementTraining(network, discriminator, batches, recipe, seed=seed, devices=devices)
         train(
             training,
-            steps=recipe.steps,
+            num_steps=recipe.num_steps,
             seed=seed,
-            name=f"G of {recipe}, seed {seed}, {len(predictions)} images, {network.arguments()}",
+            identity={
+                "training": "refinement network",
+                **{field.name: getattr(recipe, field.name) for field in fields(recipe)},
+                **{f"network {name}": value for name, value in network.arguments().items()},
+                "num_images": len(predictions),
+                "seed": seed,
+            },
             folder=folder,
             watch=watch,
             devices=devices,

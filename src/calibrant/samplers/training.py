@@ -29,7 +29,10 @@ from calibrant.training import (
     annotator_cross_entropy,
     chosen_annotator,
     move_average,
+    restore_states,
     seeded,
+    set_rate,
+    states_of,
 )
 
 
@@ -58,6 +61,13 @@ class RefinementTraining:
         self.discriminator, self.discriminator_optimiser = self._set_up(discriminator, recipe.discriminator_rate)
         self.average = deepcopy(refinement).eval().requires_grad_(False)
         self.accuracy = 0.0
+        self._parts = {
+            "refinement": self.plain,
+            "discriminator": self.plain_discriminator,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "discriminator optimiser": self.discriminator_optimiser,
+        }
 
     def _set_up(self, network: nn.Module, rate: float) -> tuple[nn.Module, torch.optim.Optimizer]:
         recipe = self.recipe
@@ -71,6 +81,7 @@ class RefinementTraining:
         rank, device = self.devices.global_rank, self.devices.device
         generator = seeded(self.seed, "draws", number, rank)
         batch = self.batches.draw(number, part=rank, parts=self.devices.world_size).to(device)
+        assert batch.logits is not None
         target = batch.logits.softmax(1)
         seen = [] if batch.image is None else [batch.image]
         labels = chosen_annotator(batch.labels, generator)
@@ -129,12 +140,8 @@ class RefinementTraining:
 
     def _set_rates(self, number: int) -> None:
         factor = self.recipe.rate_factor(number)
-        for optimiser, rate in (
-            (self.optimiser, self.recipe.refinement_rate),
-            (self.discriminator_optimiser, self.recipe.discriminator_rate),
-        ):
-            for group in optimiser.param_groups:
-                group["lr"] = factor * rate
+        set_rate(self.optimiser, factor * self.recipe.refinement_rate)
+        set_rate(self.discriminator_optimiser, factor * self.recipe.discriminator_rate)
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
         """Say what looks wrong: samples that are all alike, or a discriminator that cannot be fooled."""
@@ -151,20 +158,9 @@ class RefinementTraining:
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step needs; random numbers follow from the seed."""
-        return {
-            "refinement": self.plain.state_dict(),
-            "discriminator": self.plain_discriminator.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "discriminator optimiser": self.discriminator_optimiser.state_dict(),
-            "accuracy": self.accuracy,
-        }
+        return {**states_of(self._parts), "accuracy": self.accuracy}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take a state back."""
-        self.plain.load_state_dict(state["refinement"])
-        self.plain_discriminator.load_state_dict(state["discriminator"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.discriminator_optimiser.load_state_dict(state["discriminator optimiser"])
+        restore_states(self._parts, state)
         self.accuracy = state["accuracy"]

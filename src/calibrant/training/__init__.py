@@ -5,9 +5,11 @@ from calibrant.training.annotators import annotator_cross_entropy, chosen_annota
 from calibrant.training.augment import Augmentation
 from calibrant.training.average import move_average
 from calibrant.training.batches import Batch, Batches
+from calibrant.training.black_box import train_segmenter
+from calibrant.training.checkpoint import restore_states, states_of
 from calibrant.training.devices import Devices, SingleDevice, open_fabric
 from calibrant.training.loop import Trainee, Watch, train
-from calibrant.training.segmenter import train_segmenter
+from calibrant.training.rates import set_rate
 from calibrant.training.standardise import Standardise
 
 __all__ = [
@@ -24,7 +26,10 @@ __all__ = [
     "move_average",
     "open_fabric",
     "reproducible",
+    "restore_states",
     "seeded",
+    "set_rate",
+    "states_of",
     "train",
     "train_segmenter",
 ]

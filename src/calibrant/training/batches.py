@@ -1,108 +1,140 @@
-"""Batches of predictions that depend on a seed and on the number of the step alone."""
+"""Batches of images that depend on a seed and on the number of the step alone."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from calibrant._check import shape_of
 from calibrant._random import seeded
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import FitError, ShapeError
-from calibrant.predictions import Prediction, Predictions
+from calibrant.predictions import Example, Examples, Prediction, Predictions
 from calibrant.training.augment import Augmentation
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one size with what was said of them.
+    """Images of one size with their labels and what was said of them.
 
-    :param labels: of fewer annotators are filled up with maps of ``IGNORE``.
+    :param logits: of predictions; None for examples.
+    :param labels: one map per annotator; images with fewer annotators are filled up with maps of ``IGNORE``.
+    :param image: the images themselves; None if the source has none.
     """
 
-    logits: Float[Tensor, "n c *s"]
+    logits: Float[Tensor, "n c *s"] | None
     labels: Int[Tensor, "n a *s"]
     image: Float[Tensor, "n k *s"] | None
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on a device."""
-        image = None if self.image is None else self.image.to(device)
-        return Batch(self.logits.to(device), self.labels.to(device), image)
+        """Return the batch on a device.
+
+        :param device: where its tensors shall be.
+        """
+
+        def moved(maps: Tensor | None) -> Tensor | None:
+            return None if maps is None else maps.to(device)
+
+        return Batch(moved(self.logits), self.labels.to(device), moved(self.image))
 
 
 @dataclass
 class Batches:
     """Random batches, every image once an epoch; batches go on over the end of an epoch, so none is cut short.
 
+    :param source: predictions, or examples without logits; images are read when they are needed.
+    :param batch_size: images a batch, of each process.
+    :param augmentation: drawn anew each time an image is used.
+    :param seed: the seed of the order and of the augmentation.
     :param memory: bytes of images kept once read, so that they are read from the disk once.
     :raises FitError: there is no image.
     """
 
-    predictions: Predictions
-    size: int
+    source: Predictions | Examples
+    batch_size: int
     augmentation: Augmentation
     seed: int
     memory: int = 2**31
-    _kept: dict[int, Prediction] = field(default_factory=dict, repr=False)
-    _orders: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _kept: dict[int, Prediction | Example] = field(default_factory=dict, init=False, repr=False)
+    _orders: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.predictions) == 0 or self.size < 1:
+        if len(self.source) == 0 or self.batch_size < 1:
             raise FitError(
-                f"expected images to train on, 1 or more a batch; got {len(self.predictions)} images, {self.size} a "
+                f"expected images to train on, 1 or more a batch; got {len(self.source)} images, {self.batch_size} a "
                 "batch. Check the folder or the split."
             )
 
     def draw(self, step: int, *, part: int = 0, parts: int = 1) -> Batch:
-        """Return the batch of a step; of several processes each draws its part of it, ``size`` images."""
-        first = (step * parts + part) * self.size
-        return collate([self._placed(position) for position in range(first, first + self.size)])
+        """Return the batch of a step.
 
-    def _placed(self, position: int) -> Prediction:
-        epoch, place = divmod(position, len(self.predictions))
+        :param step: the number of the step, from 0.
+        :param part: the number of this process; each draws a part of its own, ``batch_size`` images.
+        :param parts: how many processes there are.
+        :raises ShapeError: an image is smaller than the crop, or the images differ in size.
+        """
+        first = (step * parts + part) * self.batch_size
+        return collate([self._placed(position) for position in range(first, first + self.batch_size)])
+
+    def _placed(self, position: int) -> Prediction | Example:
+        """The image at a position of the endless sequence of epochs, augmented."""
+        epoch, place = divmod(position, len(self.source))
         if epoch not in self._orders:
-            order = torch.randperm(len(self.predictions), generator=seeded(self.seed, "order", epoch))
+            order = torch.randperm(len(self.source), generator=seeded(self.seed, "order", epoch))
             self._orders = {epoch: order}
-        prediction = self._read(int(self._orders[epoch][place]))
+        item = self._read(int(self._orders[epoch][place]))
         generator = seeded(self.seed, "augmentation", position)
-        placement = self.augmentation.draw(prediction.logits.shape[1:], generator)
-        image = None if prediction.image is None else placement.of(prediction.image)
-        return Prediction(prediction.key, placement.of(prediction.logits), placement.of(prediction.labels), image)
+        try:
+            placement = self.augmentation.draw(item.labels.shape[1:], generator)
+        except ShapeError as error:
+            raise ShapeError(f"image {item.key!r}: {error}") from error
+        return replace(item, **{name: placement.of(maps) for name, maps in _maps_of(item).items()})
 
-    def _read(self, number: int) -> Prediction:
+    def _read(self, number: int) -> Prediction | Example:
         if number in self._kept:
             return self._kept[number]
-        prediction = self.predictions[number]
-        tensors = (prediction.logits, prediction.labels, prediction.image)
-        cost = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        item = self.source[number]
+        cost = sum(maps.nbytes for maps in _maps_of(item).values())
         if cost <= self.memory:
             self.memory -= cost
-            self._kept[number] = prediction
-        return prediction
+            self._kept[number] = item
+        return item
 
 
-def collate(predictions: list[Prediction]) -> Batch:
-    """Return predictions of one size as a batch.
+def collate(items: Sequence[Prediction | Example]) -> Batch:
+    """Return predictions, or examples, of one size as a batch.
 
+    :param items: one or more, all predictions or all examples.
     :raises ShapeError: they differ in size, classes or channels.
     """
-    first = predictions[0]
-    for other in predictions[1:]:
-        images = (first.image, other.image)
-        alike = (images[0] is None) == (images[1] is None) and (
-            images[0] is None or images[1] is None or images[0].shape == images[1].shape
-        )
-        if first.logits.shape != other.logits.shape or not alike:
+    columns = [_maps_of(item) for item in items]
+    for item, maps in zip(items, columns, strict=True):
+        if _sizes(maps) != _sizes(columns[0]):
             raise ShapeError(
-                f"image {other.key!r}: expected logits {tuple(first.logits.shape)} and an image like that of "
-                f"{first.key!r}; got {tuple(other.logits.shape)}. Give a crop that fits all images."
+                f"image {item.key!r}: expected {_sizes(columns[0])}, like image {items[0].key!r} of the same batch; "
+                f"got {_sizes(maps)}. Give a crop that fits all images, or train on one image a batch."
             )
-    most = max(len(p.labels) for p in predictions)
-    labels = [
-        torch.cat([p.labels, p.labels.new_full((most - len(p.labels), *p.labels.shape[1:]), IGNORE)])
-        for p in predictions
-    ]
-    images = [p.image for p in predictions if p.image is not None]
-    return Batch(
-        torch.stack([p.logits for p in predictions]).float(),
-        torch.stack(labels),
-        torch.stack(images).float() if images else None,
+    most = max(len(maps["labels"]) for maps in columns)
+    labels = [_filled_up(maps["labels"], most) for maps in columns]
+    logits, image = (
+        torch.stack([maps[name] for maps in columns]).float() if name in columns[0] else None
+        for name in ("logits", "image")
     )
+    return Batch(logits, torch.stack(labels).long(), image)
+
+
+def _maps_of(item: Prediction | Example) -> dict[str, Tensor]:
+    """The tensors over space of one image, by name; those that it has."""
+    found = {name: getattr(item, name, None) for name in ("logits", "labels", "image")}
+    return {name: maps for name, maps in found.items() if maps is not None}
+
+
+def _sizes(maps: dict[str, Tensor]) -> str:
+    """The sizes that must be alike in a batch, in words; the number of annotators need not be."""
+    scores = [f"{name} {shape_of(each)}" for name, each in maps.items() if name != "labels"]
+    return ", ".join([*scores, f"labels over {tuple(maps['labels'].shape[1:])}"])
+
+
+def _filled_up(labels: Int[Tensor, "a *s"], count: int) -> Int[Tensor, "b *s"]:
+    """Labels with maps of ``IGNORE`` for annotators that there are not."""
+    return torch.cat([labels, labels.new_full((count - len(labels), *labels.shape[1:]), IGNORE)])

@@ -1,7 +1,8 @@
 """The state of a training in one file: whole or not there, and of that training or refused."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -9,39 +10,88 @@ from calibrant._files import replacing
 from calibrant.errors import StoreError
 
 NAME = "checkpoint.pt"
+MISSING = "nothing"
 
 
-def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+class Stateful(Protocol):
+    """What torch keeps in a ``state_dict()``: networks and optimisers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take a state back."""
+        ...
+
+
+def states_of(parts: Mapping[str, Stateful]) -> dict[str, Any]:
+    """Return the states of parts by name.
+
+    :param parts: networks and optimisers, by the names that their states get.
+    """
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def restore_states(parts: Mapping[str, Stateful], states: Mapping[str, Any]) -> None:
+    """Give parts their states back.
+
+    :param parts: networks and optimisers, by name.
+    :param states: as :func:`states_of` returned them.
+    """
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any], identity: Mapping[str, object]) -> None:
     """Write a state, whole or not at all.
 
+    :param folder: is made if missing; its checkpoint is replaced.
+    :param state: tensors, numbers, words, and lists and dicts of them.
+    :param identity: what training this is; everything that must be the same for going on with it, by name.
     :raises StoreError: it cannot be written.
     """
     try:
         with replacing(folder / NAME) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+            torch.save({**state, "identity": _as_words(identity)}, file)
     except OSError as error:
         raise StoreError(f"{folder}: expected to write a checkpoint; {error}. Make room, or choose another.") from error
 
 
-def read_checkpoint(folder: Path, of: str) -> dict[str, Any] | None:
+def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> dict[str, Any] | None:
     """Return the state in a folder, or None if it has none; no code is loaded.
 
-    :param of: what the training is: a state of another is refused.
-    :raises StoreError: the file is damaged, or of another training.
+    :param folder: where :func:`write_checkpoint` wrote it.
+    :param identity: what training this is, as :func:`write_checkpoint` was given it; another is refused.
+    :raises StoreError: the file is damaged, of version 0.1.0, or of another training; naming what differs.
     """
     path = folder / NAME
     if not path.exists():
         return None
+    again = "Train into another folder, or remove the file to begin anew."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["of"]
+        there = dict(state.get("identity", {}))
     except Exception as error:
         raise StoreError(
             f"{path}: expected the checkpoint of a training; {error!r}. Remove the file to begin anew."
         ) from error
-    if found != of:
+    if not there:
         raise StoreError(
-            f"{path}: expected the checkpoint of this training ({of}); got one of another ({found}). "
-            "Train into another folder, or remove the file to begin anew."
+            f"{path}: expected a checkpoint that says what training it is of, setting by setting; this one does not, "
+            f"as those of calibrant 0.1.0. {again}"
+        )
+    here = _as_words(identity)
+    names = [name for name in {**here, **there} if here.get(name, MISSING) != there.get(name, MISSING)]
+    if names:
+        differences = "; ".join(
+            f"{name} is {there.get(name, MISSING)} there and {here.get(name, MISSING)} now" for name in names
+        )
+        raise StoreError(
+            f"{path}: expected the checkpoint of this training; got one of another: {differences}. {again}"
         )
     return state
+
+
+def _as_words(identity: Mapping[str, object]) -> dict[str, str]:
+    return {name: repr(value) for name, value in identity.items()}

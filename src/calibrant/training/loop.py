@@ -50,9 +50,9 @@ class Trainee(Protocol):
 def train(
     trainee: Trainee,
     *,
-    steps: int,
+    num_steps: int,
     seed: int,
-    name: str,
+    identity: Mapping[str, object],
     folder: str | Path | None = None,
     checkpoint_every: int = 500,
     look_every: int = 50,
@@ -63,40 +63,46 @@ def train(
 
     Ctrl-C ends it after the step that runs, with a checkpoint; a second one at once.
 
-    :param name: says what is trained, with all that matters for going on with it.
+    :param trainee: what is trained; changed in place.
+    :param num_steps: how many steps the whole training has.
+    :param seed: seeds torch's global generators in each step.
+    :param identity: what training this is: all settings that must be the same for going on with it, by name.
     :param folder: where checkpoints go; None writes none.
+    :param checkpoint_every: steps from one checkpoint to the next.
     :param look_every: steps from one look at the figures to the next; a look waits for the device.
+    :param watch: called at each look with the number of steps done and the means of the figures since the last look.
+    :param devices: where it runs; by default the processor.
     :raises FitError: a figure is not finite: the training has diverged.
     :raises StoreError: the folder holds the checkpoint of another training, or cannot be written.
     """
     devices = SingleDevice() if devices is None else devices
     folder = None if folder is None else Path(folder)
-    state = None if folder is None else read_checkpoint(folder, name)
+    state = None if folder is None else read_checkpoint(folder, identity)
     begin = 0
     if state is not None:
         trainee.restore(state["trainee"])
         begin = int(state["steps"])
-        log.info("going on from step %d of %d", begin, steps)
+        log.info("going on from step %d of %d", begin, num_steps)
 
     def keep(done: int) -> None:
         if folder is not None:
             if devices.global_rank == 0:
-                write_checkpoint(folder, {"of": name, "steps": done, "trainee": trainee.state()})
+                write_checkpoint(folder, {"steps": done, "trainee": trainee.state()}, identity)
             devices.barrier()
 
     sums = _Sums()
     told: set[str] = set()
     with _interruptible() as interrupted:
-        for number in range(begin, steps):
+        for number in range(begin, num_steps):
             with reproducible(seed, "step", number, devices.global_rank, device=devices.device):
                 sums.add(trainee.step(number))
             done = number + 1
-            if done % look_every == 0 or done == steps:
+            if done % look_every == 0 or done == num_steps:
                 figures = sums.take()
-                _look(trainee, done, steps, figures, told)
+                _look(trainee, done, num_steps, figures, told)
                 if watch is not None:
                     watch(done, figures)
-            if interrupted() or done % checkpoint_every == 0 or done == steps:
+            if interrupted() or done % checkpoint_every == 0 or done == num_steps:
                 keep(done)
             if interrupted():
                 raise KeyboardInterrupt

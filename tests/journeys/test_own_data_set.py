@@ -1,4 +1,4 @@
-"""A data set of one's own, declared outside the package: read, predicted, stored and measured, in Python and by command.
+"""A data set of one's own, declared outside the package: read, predicted, stored and measured, by command too.
 
 Nothing here but public names: what a user writes who has read the documentation.
 """

@@ -67,7 +67,7 @@ def corrupted(examples: Examples, name: str, *, strength: int, seed: int) -> Map
     :param examples: with images (3, h, w) in [0, 1].
     :param name: the corruption, one of ``CORRUPTIONS``.
     :param strength: from 1 to 5.
-    :param seed: of the noise and whatever else is drawn.
+    :param seed: the seed of the noise and of whatever else is drawn.
     :raises MethodError: no corruption of that name.
     :raises InputError: a strength other than 1 to 5.
 

@@ -23,7 +23,7 @@ class ClassFlips:
     """Classes that turn into others, with what probability.
 
     :param flips: by class, the class it turns into and the probability.
-    :param num_classes: of the label set with the new classes.
+    :param num_classes: the number of classes, the new ones among them.
     :raises LabelError: a class out of range, or one that is both turned and turned into.
     :raises InputError: a probability outside 0 and 1.
 
@@ -63,7 +63,12 @@ class ClassFlips:
         return tuple(k for k, _ in self.pairs) + tuple(new for _, new in self.pairs)
 
     def draw(self, labels: Int[Tensor, "*s"], num_draws: int = 1, *, generator: torch.Generator) -> Int[Tensor, "r *s"]:
-        """Return draws of one clean label map; each class flips as a whole, independently in each draw."""
+        """Return draws of one clean label map; each class flips as a whole, independently in each draw.
+
+        :param labels: the clean label map.
+        :param num_draws: the number of label maps to draw.
+        :param generator: draws which classes flip.
+        """
         chances = torch.tensor(self.probabilities, dtype=torch.float64)
         turned = torch.rand(num_draws, len(chances), generator=generator, dtype=torch.float64) < chances
         return self._turned(labels, turned)
@@ -72,13 +77,18 @@ class ClassFlips:
         """Return all 2^k maps that a clean label map can turn into, and their probabilities.
 
         Classes that the map does not show leave some of them alike; their weights still add up to one.
+
+        :param labels: the clean label map.
         """
         turned = torch.tensor(list(itertools.product([False, True], repeat=len(self.flips))))
         chances = torch.tensor(self.probabilities, dtype=torch.float64)
         return self._turned(labels, turned), torch.where(turned, chances, 1 - chances).prod(1)
 
     def marginals(self, labels: Int[Tensor, "*s"]) -> Float[Tensor, "c *s"]:
-        """Return the probability of every class in every pixel, given the clean label map; alike where unlabelled."""
+        """Return the probability of every class in every pixel, given the clean label map; alike where unlabelled.
+
+        :param labels: the clean label map.
+        """
         probs = torch.stack([(labels == k) for k in range(self.num_classes)]).float()
         for k, (new, p) in self.flips.items():
             probs[new] += p * probs[k]
@@ -86,7 +96,10 @@ class ClassFlips:
         return torch.where(labels == IGNORE, 1 / self.num_classes, probs)
 
     def undone(self, labels: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-        """Return the maps with every new class turned back."""
+        """Return the maps with every new class turned back.
+
+        :param labels: label maps with flips.
+        """
         clean = labels.clone()
         for k, new in self.pairs:
             clean[labels == new] = k
@@ -119,7 +132,7 @@ def with_class_flips(examples: Examples, flips: ClassFlips, *, num_draws: int = 
     :param examples: with one clean label map each.
     :param flips: which classes turn into which, with what probability.
     :param num_draws: the number of label maps drawn for an image: its annotators.
-    :param seed: of the draws.
+    :param seed: the seed of the draws.
 
     >>> clean = [Example("a", torch.zeros(3, 1, 2), torch.tensor([[[0, 1]]]))]
     >>> drawn = with_class_flips(clean, ClassFlips({0: (2, 0.25)}, num_classes=3), num_draws=100, seed=0)[0].labels

@@ -52,6 +52,7 @@ def open_folder(
     :param probabilities: the numbers are probabilities, not logits; one channel is that of the foreground. They are
         never told from their values, but must be named if the folder or the array says so: True, or False.
     :param class_axis: where array files and TIFFs hold the classes; often 0 or -1. NIfTI has them last.
+    :param class_names: one name a class, in the order of the scores; empty if they have none.
     :param upsample: logits smaller than the labels are at the network's own stride: they are upsampled (bilinear,
         ``align_corners=False``) when read, and stored as they are by :func:`write_store`.
     :raises DataError: no files are found, or some are missing.
@@ -81,6 +82,13 @@ def open_folder(
 class FolderPredictions:
     """The predictions of a folder, read one at a time; made by :func:`open_folder`.
 
+    :param path: the folder, as it was given.
+    :param files: for each image its files of scores, of labels, and its picture.
+    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
+    :param probabilities: whether the numbers are probabilities; None if nobody said.
+    :param class_axis: the axis of array files and TIFFs that holds the classes.
+    :param class_names: one name a class; empty if there are none.
+    :param upsample: whether logits smaller than the labels are upsampled when read.
     :param unused_labels: how many label maps have no scores.
     """
 
@@ -115,7 +123,10 @@ class FolderPredictions:
         return self.strided(i).upsampled()
 
     def strided(self, i: int) -> StridedPrediction:
-        """Read and check one image, its logits at the size that they have in the files."""
+        """Read and check one image, its logits at the size that they have in the files.
+
+        :param i: the number of the image.
+        """
         files = self.files[i]
         scores, labels = self._scores(files), self._labels(files)
         try:

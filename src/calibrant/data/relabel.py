@@ -54,6 +54,10 @@ class LabelMap:
     ) -> "LabelMap":
         """Return the map in which each class of the second space takes in these of the first.
 
+        :param from_names: the classes of the first space, in the order of their numbers.
+        :param class_names: the classes of the second space, in the order of their numbers.
+        :param merges: for each class of the second space the classes of the first that it takes in; those in no list
+            are left out.
         :raises LabelError: a name that is not there, or one that is taken in twice.
         """
         targets = dict.fromkeys(from_names, IGNORE)
@@ -71,7 +75,10 @@ class LabelMap:
         return len(self.class_names)
 
     def labels(self, labels: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-        """Return label maps in the second space."""
+        """Return label maps in the second space.
+
+        :param labels: label maps in the first space, ``IGNORE`` where unlabelled.
+        """
         check_labels(labels, len(self.from_names), "labels to be merged")
         table = torch.tensor([*self.targets, IGNORE], device=labels.device)
         return table[torch.where(labels == IGNORE, len(self.targets), labels)]
@@ -79,6 +86,7 @@ class LabelMap:
     def logits(self, logits: Float[Tensor, "c *s"]) -> Float[Tensor, "c2 *s"]:
         """Return logits in the second space, at least in float32.
 
+        :param logits: logits in the first space, class axis first.
         :raises ShapeError: another number of classes.
         """
         if logits.shape[0] != len(self.from_names):

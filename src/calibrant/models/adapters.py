@@ -48,8 +48,9 @@ def open_model(
 ) -> OpenedModel:
     """Return the model that a path or a name stands for, as a callable from images in [0, 1] to logits.
 
-    :param spec: see the table above. A function is called without arguments and returns the model; one that has an
-        argument without default is the model itself: images ``n k *s`` in [0, 1] to logits ``n c *t``.
+    :param spec: the path or name of a model; the table above says what it may be. A function is called without
+        arguments and returns the model; one that has an argument without default is the model itself: images ``n k *s``
+        in [0, 1] to logits ``n c *t``.
     :param device: where it runs: ``cpu``, ``cuda``, ``cuda:1``.
     :param trust: allow code that comes with the model to run.
     :param normalise: how images in [0, 1] are scaled: ``none``, ``imagenet``, or ``means/deviations`` with commas. By

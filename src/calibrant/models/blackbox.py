@@ -27,6 +27,7 @@ class ModelPredictions:
     sigmoid head's. Logits are upsampled linearly to the labels' size, before any softmax. A module is put in eval
     mode while it runs and left as it was. Predictions lie on the CPU.
 
+    :param model: any callable from images ``n k *s`` to logits ``n c *t``.
     :param examples: read by number; images need not be of one size.
     :param batch_size: so many consecutive images of one size go through the model together.
     :param device: where images are sent; by default where the model's first parameter lives.
@@ -85,7 +86,10 @@ class ModelPredictions:
             yield prediction_from(example.key, logits.cpu(), example.labels, image=example.image, ignore_index=None)
 
     def answers(self, batch: list[Example]) -> Float[Tensor, "n c *t"]:
-        """Run the model over images of one size, and return what it answers at its own resolution."""
+        """Run the model over images of one size, and return what it answers at its own resolution.
+
+        :param batch: examples whose images are of one size.
+        """
         parameter = next(self.model.parameters(), None) if isinstance(self.model, nn.Module) else None
         device = self.device if parameter is None or self.device is not None else parameter.device
         dtype = parameter.dtype if parameter is not None and parameter.is_floating_point() else torch.float32

@@ -21,9 +21,14 @@ class BlockPredictions:
     number alone, so any image read again, in another run, has the same logits (on one machine, and on a GPU as far as
     its kernels are deterministic). The block last used is kept: reading in order runs each image once.
 
+    :param model: any callable from images ``n k *s`` to logits ``n c *t``.
+    :param examples: the images, read by number; they need not be of one size.
+    :param batch_size: the number of images in a block; those of one size go through the model together.
     :param resolution: what :meth:`strided` returns: ``network``, logits as the model answered, or ``label``, logits
         upsampled linearly to the labels.
-    :param device, precision: as for :class:`~calibrant.models.ModelPredictions`.
+    :param device: where images are sent; by default where the first parameter of the model lives.
+    :param precision: ``32-true``, the precision of the weights of the model; or ``bf16-mixed`` or ``16-mixed``,
+        autocast.
     :raises MethodError, InputError: no such resolution, precision or size.
 
     >>> from torch import nn
@@ -69,7 +74,10 @@ class BlockPredictions:
         return prediction_from(answer.key, logits, answer.labels, image=answer.image, ignore_index=None)
 
     def strided(self, i: int) -> StridedPrediction | Prediction:
-        """Return one image's prediction with logits at the ``resolution``: what a store keeps."""
+        """Return one image's prediction with logits at the ``resolution``: what a store keeps.
+
+        :param i: the number of the image.
+        """
         return self._answer(i) if self.resolution == "network" else self[i]
 
     def _answer(self, i: int) -> StridedPrediction:

@@ -30,6 +30,8 @@ def slide(
 
     Windows lie as :func:`window_starts` says. The answer to each is upsampled linearly to the window first.
 
+    :param model: any callable from images to logits.
+    :param images: the images, of one size.
     :param crop: the size of windows along each axis of space. An axis that is shorter is taken whole, not padded.
     :param overlap: the share of a window that the next one repeats, at least; 1/3 is usual for images, 1/4 for volumes.
     :raises InputError: no such windows.
@@ -80,6 +82,8 @@ def mean_of_views(
     back to the image's size before the softmax. With one scale and no mirroring the model's answer is returned as it
     is, logits at its own resolution. One channel is taken for a sigmoid head's, and becomes two.
 
+    :param model: any callable from images to logits.
+    :param images: the images, of one size.
     :param scales: factors on each side of the image; mmsegmentation's are 0.5, 0.75, 1, 1.25, 1.5 and 1.75.
     :param flip: mirror the last axis, left to right, too.
     :raises InputError: no scales.
@@ -134,8 +138,10 @@ class InViews(nn.Module):
     The three compose: each scaled or mirrored image is run in windows of its own.
 
     :param model: any callable from images to logits.
-    :param crop, overlap: of :func:`slide`; None for the whole image at once.
-    :param scales, flip: of :func:`mean_of_views`.
+    :param crop: the size of windows along each axis of space; None for the whole image at once.
+    :param overlap: the share of a window that the next one repeats, at least.
+    :param scales: factors on each side of the image.
+    :param flip: whether to mirror the last axis, left to right, too.
     :param shorter_side: resize images to this first, keeping their proportions, whatever size they have.
 
     >>> InViews(nn.Conv2d(3, 5, 1), crop=8, flip=True)(torch.rand(1, 3, 20, 31)).shape
@@ -157,7 +163,10 @@ class InViews(nn.Module):
         self.scales, self.flip, self.shorter_side = tuple(scales), flip, shorter_side
 
     def forward(self, images: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *t"]:
-        """Return logits of images."""
+        """Return logits of images.
+
+        :param images: the images, of one size.
+        """
         base = 1.0 if self.shorter_side is None else self.shorter_side / min(images.shape[2:])
         scales = [base * scale for scale in self.scales]
         return mean_of_views(self._once, images, scales=scales, flip=self.flip)

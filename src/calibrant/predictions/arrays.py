@@ -14,6 +14,8 @@ from calibrant.predictions.prediction import Prediction
 def from_probabilities(probs: Float[Tensor, "c *s"], *, name: str = "probabilities") -> Float[Tensor, "c *s"]:
     """Return logits whose softmax is ``probs``, of one image; zeros become the smallest normal float32.
 
+    :param probs: the probabilities of one image, class axis first.
+    :param name: what error messages call them.
     :raises LogitsError: the numbers are provably no probabilities.
 
     >>> from_probabilities(torch.tensor([[0.5], [0.25], [0.25]])).softmax(0).squeeze(1)
@@ -26,6 +28,8 @@ def from_probabilities(probs: Float[Tensor, "c *s"], *, name: str = "probabiliti
 
 def from_sigmoid(scores: Float[Tensor, "1 *s"]) -> Float[Tensor, "2 *s"]:
     """Return two logits, background and foreground, for the one channel of a sigmoid head (before the sigmoid).
+
+    :param scores: the scores of one image before the sigmoid, one channel.
 
     >>> from_sigmoid(torch.tensor([[1.0]])).softmax(0)[1] == torch.tensor(1.0).sigmoid()
     tensor([True])
@@ -51,7 +55,7 @@ def from_arrays(
     :param logits: (n, c, *s), or one (c, *s) an image if sizes differ; one channel is a sigmoid head's.
     :param labels: (n, *s), or (n, a, *s) with several annotators, or one of these an image.
     :param images: (n, k, *s), or one an image.
-    :param keys: names; by default 0000, 0001, …
+    :param keys: the names of the images, all different; 0000, 0001, … if None.
     :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
     :raises ShapeError, LogitsError, LabelError: naming the image.
 
@@ -89,6 +93,11 @@ def prediction_from(
     A label map without an annotator axis gets one; one channel of logits becomes two; ``ignore_index`` becomes
     ``IGNORE``; float64 becomes float32. Labels of one annotator and unlike size are told by name.
 
+    :param key: the name of the image.
+    :param logits: an array or tensor (c, *s); one channel is taken for the head of a sigmoid.
+    :param labels: an array or tensor of integers, (*s) or (a, *s).
+    :param image: an array or tensor (k, *s), if there is one.
+    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
     :raises ShapeError, LogitsError, LabelError: naming the image, what was expected, what came, what to do.
     """
     name = f"image {key!r}"

@@ -17,7 +17,7 @@ MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 class Example:
     """An image and what annotators said of it: what a data set holds and a model is run on.
 
-    :param key: names the image.
+    :param key: the name of the image.
     :param image: its channels, as the model takes them (for pictures red, green and blue in [0, 1]).
     :param labels: one map per annotator; ``IGNORE`` where unlabelled.
     """
@@ -31,7 +31,7 @@ class Example:
 class Prediction:
     """What a model said about one image.
 
-    :param key: names the image.
+    :param key: the name of the image.
     :param logits: unnormalised log-probabilities, class axis first.
     :param labels: one map per annotator; ``IGNORE`` where unlabelled.
     :param image: the image itself, for methods and figures that look at it.
@@ -84,7 +84,7 @@ def resized(
 ) -> Float[Tensor, "n c *s"]:
     """Return scores interpolated linearly over another space, in float32; as they are if it is theirs already.
 
-    :param scores: of a batch; one, two or three axes of space.
+    :param scores: a batch of maps over one, two or three axes of space.
     :param space: the size wanted, in pixels.
     :param align_corners: whether the middles of corner pixels stay in place (True) or the corners of the whole do.
 
@@ -104,6 +104,10 @@ class StridedPrediction:
     Many networks score every fourth pixel and upsample linearly at the very end. Kept as they were before that step,
     logits take a sixteenth of the room, and the step can be repeated exactly.
 
+    :param key: the name of the image.
+    :param logits: unnormalised log-probabilities over the space that the network answers in, class axis first.
+    :param labels: one map per annotator, ``IGNORE`` where unlabelled.
+    :param image: the image over the space of the labels, if it is kept.
     :param align_corners: how the network upsamples, in the words of ``torch.nn.functional.interpolate``.
 
     >>> import torch
@@ -120,7 +124,10 @@ class StridedPrediction:
 
     @classmethod
     def of(cls, item: Any) -> "StridedPrediction":
-        """Return a record with ``key``, ``logits``, ``labels`` and ``image``, a ``Prediction`` say, as one of these."""
+        """Return a record with ``key``, ``logits``, ``labels`` and ``image``, a ``Prediction`` say, as one of these.
+
+        :param item: what has the four attributes; ``align_corners`` is False if it has none.
+        """
         if isinstance(item, cls):
             return item
         return cls(item.key, item.logits, item.labels, item.image, getattr(item, "align_corners", False))

@@ -104,6 +104,7 @@ class DataSet:
     def root(self, path: str | PathLike[str]) -> Path:
         """Return the folder of the data set: ``path``, or the folder of the official name in it.
 
+        :param path: the folder of the data set, or the folder that holds it.
         :raises DataError: there is no such folder.
         """
         path = Path(path)
@@ -114,6 +115,8 @@ class DataSet:
     def pairs(self, root: Path, part: str = "") -> Pairs:
         """Return (key, (image file, label file)) of the files of one folder of a split, sorted.
 
+        :param root: the folder of the data set.
+        :param part: the folder that ``{}`` in the patterns stands for.
         :raises DataError: there are none, an image has no labels, or labels have no image.
         """
         pattern = self.labels.replace("{}", part)
@@ -124,7 +127,7 @@ class DataSet:
         """Return the files that a pattern such as ``images/*.jpg`` describes, by key.
 
         :param root: the folder that the pattern starts from.
-        :param pattern: see :class:`DataSet`.
+        :param pattern: a pattern as ``images`` and ``labels`` of the data set are.
         :param what: what is looked for, for messages.
         :raises DataError: the folder is missing, or has none.
         """

@@ -95,6 +95,8 @@ class PictureAndIds:
 def picture_for(file: Path, shape: tuple[int, ...]) -> Float[Tensor, "3 h w"]:
     """Read a picture that must be as large as its labels.
 
+    :param file: the picture.
+    :param shape: rows and columns of its labels.
     :raises DataError: it is not, or cannot be read.
     """
     with reading(file), Image.open(file) as image:
@@ -110,6 +112,10 @@ def picture_for(file: Path, shape: tuple[int, ...]) -> Float[Tensor, "3 h w"]:
 def classes_of(ids: np.ndarray, table: Mapping[int, int], file: Path, name: str) -> np.ndarray:
     """Return the class of each id, or ``IGNORE``.
 
+    :param ids: the ids (h, w) of a label file.
+    :param table: the class of every id that the data set has, or ``IGNORE``.
+    :param file: the label file, for the message.
+    :param name: the name of the data set, for the message.
     :raises LabelError: an id that is not in the table, naming it and the file.
     """
     low, high = min(table), max(table)
@@ -129,7 +135,11 @@ def classes_of(ids: np.ndarray, table: Mapping[int, int], file: Path, name: str)
 
 
 def same_ids(num_classes: int, ignore_index: int | None) -> dict[int, int]:
-    """Return the table of ids that are classes already, and one id that is not."""
+    """Return the table of ids that are classes already, and one id that is not.
+
+    :param num_classes: the number of classes.
+    :param ignore_index: the id of unlabelled pixels; None if every pixel is labelled.
+    """
     return {k: k for k in range(num_classes)} | ({} if ignore_index is None else {ignore_index: IGNORE})
 
 

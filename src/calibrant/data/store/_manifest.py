@@ -76,9 +76,9 @@ class Settings:
 class Entry:
     """One image of a store, as the manifest and the image file's own header say it.
 
-    :param tensors: for each tensor of the file its ``dtype`` and ``shape``, in the words of safetensors.
-    :param unlabelled: the number that stands for ``IGNORE`` among the stored labels.
     :param sha256: of the tensors' bytes, in the order of their names.
+    :param unlabelled: the number that stands for ``IGNORE`` among the stored labels.
+    :param tensors: for each tensor of the file its ``dtype`` and ``shape``, in the words of safetensors.
     """
 
     key: str

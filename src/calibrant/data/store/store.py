@@ -42,6 +42,7 @@ def write_store(
 
     :param predictions: any source, or iterable; ``StridedPrediction`` stores logits at the network's own stride.
     :param url: a path, or an address that fsspec can reach.
+    :param provenance: which model, data, resolution, class names and rule for unlabelled pixels; recorded in the store.
     :param dtype: float16, bfloat16 or float32 for the logits; None stores them as they come. Narrowing may make
         logits of a pixel equal that were not.
     :param with_images: keep the images too, where the source has them.
@@ -129,7 +130,10 @@ class StoredPredictions:
         return self.strided(i).upsampled()
 
     def strided(self, i: int) -> StridedPrediction:
-        """Read one image as it is stored, the logits at the network's own stride."""
+        """Read one image as it is stored, the logits at the network's own stride.
+
+        :param i: the number of the image.
+        """
         entry = self._entry(i)
         with opened(self._place, entry) as read:
             image = decode_image(read("image")) if "image" in entry.tensors else None
@@ -138,13 +142,19 @@ class StoredPredictions:
             return StridedPrediction(entry.key, read("logits"), labels, image, corners)
 
     def labels(self, i: int) -> Int[Tensor, "a *s"]:
-        """Read the labels of one image alone."""
+        """Read the labels of one image alone.
+
+        :param i: the number of the image.
+        """
         entry = self._entry(i)
         with opened(self._place, entry) as read:
             return decode_labels(read("labels"), entry)
 
     def shape(self, i: int) -> tuple[int, ...]:
-        """Return the space of one image, ``*s``, without reading it."""
+        """Return the space of one image, ``*s``, without reading it.
+
+        :param i: the number of the image.
+        """
         return tuple(self._entry(i).tensors["labels"]["shape"][1:])
 
     def crop(self, i: int, window: Sequence[slice]) -> Prediction:
@@ -153,6 +163,8 @@ class StoredPredictions:
         Of a local file only the window is read. Logits at a smaller stride are read whole (they are small) and
         upsampled before the window is cut, so that a window always equals the same part of the whole.
 
+        :param i: the number of the image.
+        :param window: one slice for each axis of space.
         :raises ShapeError: not one slice for each axis.
 
         >>> import torch

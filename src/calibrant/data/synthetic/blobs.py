@@ -24,10 +24,12 @@ SCENE, LABELS = range(2)  # streams of random numbers that never meet
 class BlobAnnotators:
     """Images (1, h, w) in [0, 1], and labels (a, h, w): 0 ground, 1 blob; image i depends on the seed and i alone.
 
+    :param num_images: the number of images.
     :param size: rows and columns; at least 16 x 16.
     :param num_annotators: independent draws of the known law.
     :param noise: standard deviation of white noise on the picture. ``modes`` is the law given the picture at 0; with
         noise it is the law given the scene behind it.
+    :param seed: the seed of all images.
     :raises InputError: numbers or a size that cannot be.
 
     >>> blobs = BlobAnnotators(3, seed=0)
@@ -81,7 +83,10 @@ class BlobAnnotators:
         return Example(self._key(self._number(i)), self._picture(i), maps[torch.from_numpy(drawn)])
 
     def modes(self, i: int) -> tuple[Int[Tensor, "r h w"], Float[Tensor, " r"]]:
-        """Return the seven maps that annotators draw of image i, the empty one first, and their probabilities."""
+        """Return the seven maps that annotators draw of image i, the empty one first, and their probabilities.
+
+        :param i: the number of the image, from 0.
+        """
         blob = _Blob.draw(self._rng(i, SCENE), self.size)
         maps, weights = [np.zeros(self.size, bool)], [1 - blob.presence]
         for step, share in _SIZES.items():
@@ -91,7 +96,10 @@ class BlobAnnotators:
         return torch.from_numpy(np.stack(maps).astype(np.int64)), torch.tensor(weights, dtype=torch.float64)
 
     def probabilities(self, i: int) -> Float[Tensor, "2 h w"]:
-        """Return p(y|x) of each pixel of image i, in float64."""
+        """Return p(y|x) of each pixel of image i, in float64.
+
+        :param i: the number of the image, from 0.
+        """
         maps, weights = self.modes(i)
         blob = torch.tensordot(weights, maps.double(), 1)
         return torch.stack([1 - blob, blob])

@@ -35,28 +35,44 @@ class BimodalRegression:
             raise InputError(f"expected lower from 0 to 1 and noise above 0; got {self.lower} and {self.noise}.")
 
     def draw(self, num: int, *, generator: torch.Generator) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-        """Return inputs and answers."""
+        """Return inputs and answers.
+
+        :param num: the number of inputs.
+        :param generator: draws inputs and answers.
+        """
         x = torch.rand(num, generator=generator)
         return x, self.answers(x, generator=generator)
 
     def answers(self, x: Float[Tensor, " p"], *, generator: torch.Generator) -> Float[Tensor, " p"]:
-        """Return one answer to each input."""
+        """Return one answer to each input.
+
+        :param x: the inputs, in [0, 1].
+        :param generator: draws the answers.
+        """
         is_lower = torch.rand(x.shape, generator=generator) < self.lower
         upper, lower = self.modes(x)
         return torch.where(is_lower, lower, upper) + self.noise * torch.randn(x.shape, generator=generator)
 
     def modes(self, x: Float[Tensor, "*p"]) -> Float[Tensor, "2 *p"]:
-        """Return the upper and the lower answer, without noise; they are one from x = 0.8 on."""
+        """Return the upper and the lower answer, without noise; they are one from x = 0.8 on.
+
+        :param x: the inputs, in [0, 1].
+        """
         upper = torch.where(x < 0.4, 0.5, (1 - 1.25 * x).clamp(min=0))
         return torch.stack([upper, -upper])
 
     def mean(self, x: Float[Tensor, "*p"]) -> Float[Tensor, "*p"]:
-        """Return the expected answer: what a calibration network with a Gaussian likelihood should learn."""
+        """Return the expected answer: what a calibration network with a Gaussian likelihood should learn.
+
+        :param x: the inputs, in [0, 1].
+        """
         return (1 - 2 * self.lower) * self.modes(x)[0]
 
     def log_density(self, y: Float[Tensor, "*p"], x: Float[Tensor, "*p"], *, floor: float = 0.0) -> Float[Tensor, "*p"]:
         """Return log p(y|x).
 
+        :param y: the answers.
+        :param x: the inputs, in [0, 1], one for each answer.
         :param floor: is added to the density; 1e-11 as published, so that no answer counts below -25.3.
         """
         shares = torch.tensor([1 - self.lower, self.lower], dtype=x.dtype).view(-1, *[1] * x.ndim)
@@ -69,6 +85,9 @@ class BimodalRegression:
         """Return P(Y <= y | x). Of answers with the right law it is uniform on [0, 1]; of a collapsed model's not.
 
         The likelihood cannot tell: a model that always gives the likelier answer scores above the truth.
+
+        :param y: the answers.
+        :param x: the inputs, in [0, 1], one for each answer.
         """
         upper, lower = torch.special.ndtr((y - self.modes(x)) / self.noise)
         return (1 - self.lower) * upper + self.lower * lower

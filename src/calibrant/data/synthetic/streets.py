@@ -51,7 +51,10 @@ class StreetScenes:
     and on the bonnet of the car that carries the camera. ``probabilities(i)`` is the law that labels are drawn from:
     no prediction has a lower expected NLL or Brier score, and it is perfectly calibrated.
 
+    :param num_images: the number of images.
     :param size: rows and columns; at least 16 x 16.
+    :param num_annotators: the number of label maps of an image, drawn independently.
+    :param seed: the seed of all images.
     :param lighting: ``"day"``, or ``"dusk"`` for a shifted set: darker, flatter, noisier, with the same streets,
         annotators and probabilities.
     :raises InputError: a number of images or annotators or a size that cannot be.
@@ -107,7 +110,10 @@ class StreetScenes:
         return Example(self._key(i), torch.from_numpy(self._picture(street, i)), torch.from_numpy(labels))
 
     def probabilities(self, i: int) -> Float[Tensor, "c h w"]:
-        """Return p(y|x) of image i in float64; under unlabelled pixels, what annotators would say there."""
+        """Return p(y|x) of image i in float64; under unlabelled pixels, what annotators would say there.
+
+        :param i: the number of the image, from 0.
+        """
         _, street = self._street(i)
         probs = np.zeros((len(CLASSES), *self.size))
         probs[SKY] = 1
@@ -119,7 +125,11 @@ class StreetScenes:
         return torch.from_numpy(probs)
 
     def labels(self, i: int, draw: int) -> Int[Tensor, "h w"]:
-        """Return what annotator number ``draw`` says of image i; the first ``num_annotators`` are the example's."""
+        """Return what annotator number ``draw`` says of image i; the first ``num_annotators`` are the example's.
+
+        :param i: the number of the image, from 0.
+        :param draw: the number of the annotator, from 0.
+        """
         i, street = self._street(i)
         return torch.from_numpy(self._labels(street, i, draw))
 

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from calibrant._check import needs
+from calibrant._own_code import must_trust
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError, InputError, LogitsError
 from calibrant.models._normalise import Normalisation
-from calibrant.models.opened import OpenedModel, Scaled, digest, must_trust
+from calibrant.models.opened import OpenedModel, Scaled, digest
 
 
 def open_onnx(path: Path, *, device: str, normalisation: Normalisation) -> OpenedModel:

@@ -13,10 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from calibrant._check import needs
+from calibrant._own_code import must_trust
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError
 from calibrant.models._normalise import Normalisation
-from calibrant.models.opened import OpenedModel, Scaled, digest, must_trust
+from calibrant.models.opened import OpenedModel, Scaled, digest
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 

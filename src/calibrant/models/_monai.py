@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from calibrant._check import needs
+from calibrant._own_code import must_trust
 from calibrant.errors import DataError
 from calibrant.models._normalise import Normalisation
-from calibrant.models.opened import OpenedModel, Scaled, digest, must_trust
+from calibrant.models.opened import OpenedModel, Scaled, digest
 
 CONFIGS = ("inference.json", "inference.yaml", "inference.yml", "evaluate.json", "train.json", "train.yaml")
 NETWORK = "network_def"

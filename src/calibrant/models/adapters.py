@@ -14,12 +14,9 @@ folder with ``configs/``    a MONAI bundle                                      
 Weights are read as safetensors, or with ``weights_only=True``. What can run code needs ``trust=True``, and says so.
 """
 
-import importlib
-import importlib.util
 import inspect
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,13 +24,14 @@ from typing import Any
 import torch
 
 from calibrant._check import check_choice
+from calibrant._own_code import import_named, must_trust, names_code
 from calibrant.errors import DataError, InputError
 from calibrant.models._files import open_onnx, open_torch_file
 from calibrant.models._huggingface import open_hugging_face
 from calibrant.models._monai import is_bundle, open_bundle
 from calibrant.models._normalise import Normalisation
 from calibrant.models.blocks import RESOLUTIONS
-from calibrant.models.opened import OpenedModel, Scaled, must_trust
+from calibrant.models.opened import OpenedModel, Scaled
 
 TORCH_FILES = (".pt", ".pth", ".pt2", ".ts", ".ptc", ".ckpt", ".bin", ".safetensors")
 
@@ -87,7 +85,7 @@ def open_model(
             f"{path}: expected a model file, .onnx or {', '.join(TORCH_FILES[:3])}; got {path.suffix or 'no ending'}. "
             "Write a function that opens it, and pass module:function."
         )
-    if re.fullmatch(r"[\w./\\-]+:\w+", name):
+    if names_code(name):
         if not trust:
             raise must_trust(name, "it is your own code, or somebody's")
         return _open_function(name, device=device, normalisation=plain)
@@ -102,15 +100,7 @@ def open_model(
 
 
 def _open_function(name: str, *, device: str, normalisation: Normalisation) -> OpenedModel:
-    where, _, attribute = name.rpartition(":")
-    try:
-        module = _file_module(Path(where)) if where.endswith(".py") else _module(where)
-        found: Any = getattr(module, attribute)
-    except (ImportError, AttributeError, OSError) as error:
-        raise DataError(
-            f"{name}: expected {attribute!r} in the Python module {where!r}; {error}. Run the command from the folder "
-            "that holds the module, or write the path of its file: path/to/file.py:function."
-        ) from error
+    found = import_named(name)
     if not callable(found):
         raise DataError(f"{name}: expected a function or a model; got {type(found).__name__}. Name the function.")
     model: Callable[..., Any] = found
@@ -129,23 +119,6 @@ def _open_function(name: str, *, device: str, normalisation: Normalisation) -> O
 class _Plain(Scaled):
     def forward(self, images: torch.Tensor) -> Any:
         return self.model(self.normalise(images))
-
-
-def _module(name: str) -> Any:
-    sys.path.insert(0, os.getcwd())  # as python -m does; a script that was installed does not
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(os.getcwd())
-
-
-def _file_module(path: Path) -> Any:
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    if found is None or found.loader is None or not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 def _required(function: Callable[..., Any]) -> bool:

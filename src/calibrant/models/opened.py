@@ -78,11 +78,3 @@ def digest(files: Iterable[Path]) -> str:
             while block := stream.read(1 << 20):
                 total.update(block)
     return total.hexdigest()[:12]
-
-
-def must_trust(what: str, because: str) -> InputError:
-    """Return the error for a model that would run code from its files."""
-    return InputError(
-        f"{what}: expected leave to run code that comes with this model; {because}. If you trust where it comes "
-        "from, pass trust=True (command line: --trust)."
-    )

@@ -1,17 +1,19 @@
 """Fitted things in a folder: a readable JSON of what their constructors need, and the tensors in a safetensors file.
 
-Loading calls the constructors of the kinds that are known and nothing else: no code is ever loaded. The JSON holds the
-digest of the tensors, so that halves of two saves are never put together.
+Loading calls the constructors of the kinds that are known, or that the caller passes, and nothing else: a name in a
+file is never imported. A class of the user's own is stored under its ``module:Class``, and passed to be loaded. The
+JSON holds the digest of the tensors, so that halves of two saves are never put together.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -26,6 +28,24 @@ VERSION = 1
 """Of the files that are written, under ``format``; a change that an older reader would get wrong raises it."""
 
 
+@runtime_checkable
+class Storable(Protocol):
+    """What can be stored: an object that says what its constructor needs."""
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return the constructor's keywords: numbers, words, tensors, sequences of them, and storable objects."""
+        ...
+
+
+def kind_of(own: type) -> str:
+    """Return the name under which a class of the user's own is stored: ``module:Class``.
+
+    >>> kind_of(Storage)
+    'calibrant._stored:Storage'
+    """
+    return f"{own.__module__}:{own.__qualname__}"
+
+
 @dataclass(frozen=True)
 class Storage:
     """How one sort of fitted things is stored.
@@ -37,6 +57,7 @@ class Storage:
     :param made_by: the command that makes one.
     :param renamed: names of kinds and arguments in files of older versions, and what they are called now; None for an
         argument that is no more. ``kind.argument`` is an argument of that kind alone.
+    :param own: which of the kinds are classes of the user's own.
     """
 
     what: str
@@ -45,6 +66,7 @@ class Storage:
     networks: Mapping[str, type]
     made_by: str
     renamed: Mapping[str, str | None] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
     @property
     def json(self) -> str:
@@ -56,13 +78,16 @@ class Storage:
         """The name of the file of tensors."""
         return f"{self.what}.safetensors"
 
-    def save(self, thing: Any, path: str | os.PathLike[str]) -> None:
+    def save(self, thing: Any, path: str | os.PathLike[str], kinds: Mapping[str, type] | None = None) -> None:
         """Write a thing into a folder, which is made if missing; one that is there is replaced.
 
-        :raises StoreError: the thing, or a part of it, is of no known kind, or cannot be written.
+        :param thing: an instance of ``base``.
+        :param path: the folder.
+        :param kinds: names for classes of the user's own; one without a name is stored under its ``module:Class``.
+        :raises StoreError: the thing, or a part of it, does not say what its constructor needs, or cannot be written.
         """
         folder, tensors = Path(path), {}
-        stored = self._encode(thing, "", tensors)
+        stored = self._knowing(kinds)._encode(thing, "", tensors)
         data = save_tensors(tensors)
         text = json.dumps({"format": VERSION, "digest": hashlib.sha256(data).hexdigest(), self.what: stored}, indent=2)
         try:
@@ -73,10 +98,13 @@ class Storage:
         except OSError as error:
             raise StoreError(f"{folder}: expected to write a {self.what}; {error}. Choose another folder.") from error
 
-    def load(self, path: str | os.PathLike[str]) -> Any:
+    def load(self, path: str | os.PathLike[str], kinds: Mapping[str, type] | None = None) -> Any:
         """Return the thing in a folder.
 
-        :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it.
+        :param path: the folder.
+        :param kinds: classes of the user's own by the names that they are stored under.
+        :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it
+            holds a class of the user's own that is not in ``kinds``.
         """
         folder = Path(path)
         try:
@@ -101,8 +129,17 @@ class Storage:
                 f"{folder / self.tensors}: expected the tensors that {self.json} was written with; got others: the "
                 "file is truncated or a save was interrupted. Fit and save it again."
             )
+        storage = self._knowing(kinds)
+        missing = sorted({name for name in _own_names(stored) if name not in storage.kinds})
+        if missing:
+            passed = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in missing)
+            raise StoreError(
+                f"{folder}: expected the classes of your own that it was saved with, {' and '.join(missing)}; got "
+                f"{', '.join(kinds or ()) or 'none'}. Pass them: kinds={{{passed}}} "
+                f"(command line: {' '.join(f'--kinds {name}' for name in missing)})."
+            )
         try:
-            thing = self._decode(stored, load_tensors(data))
+            thing = storage._decode(stored, load_tensors(data))
         except MethodError as error:
             raise StoreError(f"{folder / self.json}: {error} A newer calibrant may know it.") from error
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -112,6 +149,26 @@ class Storage:
                 f"{folder / self.json}: expected a {self.what}; got a {stored.get('kind')}. Fit and save it again."
             )
         return thing
+
+    def own_kinds(self, thing: Any) -> dict[str, type]:
+        """Return the classes of a thing and its parts that are not calibrant's, by the names they are stored under.
+
+        :param thing: an instance of ``base``, or a part of one.
+        """
+        if isinstance(thing, list | tuple):
+            return {name: kind for part in thing for name, kind in self.own_kinds(part).items()}
+        if isinstance(thing, Tensor) or not isinstance(thing, Storable):
+            return {}
+        found = self.own_kinds(list(thing.arguments().values()))
+        known = type(thing) in (*self.kinds.values(), *self.networks.values())
+        return found if known else {kind_of(type(thing)): type(thing), **found}
+
+    def _knowing(self, kinds: Mapping[str, type] | None) -> "Storage":
+        """The storage with further kinds."""
+        taken = sorted({*(kinds or ())} & {*self.kinds, *self.networks})
+        if taken:
+            raise StoreError(f"expected other names than those of calibrant's kinds; got {taken[0]!r}. Choose another.")
+        return replace(self, kinds={**self.kinds, **(kinds or {})}, own=frozenset(kinds or ()))
 
     def _encode(self, value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         if isinstance(value, Tensor):
@@ -123,10 +180,14 @@ class Storage:
             return value
         known = {**self.kinds, **self.networks}
         kind = next((kind for kind, each in known.items() if type(value) is each), None)
-        if kind is None:
+        if not isinstance(value, Storable):
             raise StoreError(
-                f"expected a {self.what} of: {', '.join(known)}; got {type(value).__name__}. It has no kind."
+                f"expected a {self.what} of: {', '.join(known)}, or of your own with arguments(); got "
+                f"{type(value).__name__}. Give it a method arguments() that returns what its constructor needs."
             )
+        if kind is None or kind in self.own:
+            _check_made_again(value)
+        kind = kind or kind_of(type(value))
         prefix = f"{name}." if name else ""
         arguments = {key: self._encode(part, prefix + key, tensors) for key, part in value.arguments().items()}
         stored = {"kind": kind, "arguments": arguments}
@@ -145,15 +206,51 @@ class Storage:
         known = {**self.kinds, **self.networks}
         kind = self.renamed.get(stored["kind"]) or stored["kind"]
         check_choice(kind, known, f"kind of {self.what}")
+        renamed = {} if kind in self.own else self.renamed
         arguments = {}
         for key, part in stored["arguments"].items():
-            name = self.renamed.get(f"{kind}.{key}", self.renamed.get(key, key))
+            name = renamed.get(f"{kind}.{key}", renamed.get(key, key))
             if name is not None:
                 arguments[name] = self._decode(part, tensors)
-        if "notes" in stored:
+        if stored.get("notes"):
             arguments["notes"] = tuple(stored["notes"])
         thing = known[kind](**arguments)
         if "weights" in stored:
             assert isinstance(thing, nn.Module)
             thing.load_state_dict({key: self._decode(part, tensors) for key, part in stored["weights"].items()})
         return thing
+
+
+def _own_names(stored: Any) -> Iterator[str]:
+    """The names of kinds that are classes of the user's own, in what is stored."""
+    if isinstance(stored, list):
+        for part in stored:
+            yield from _own_names(part)
+    elif isinstance(stored, dict):
+        kind = stored.get("kind")
+        if isinstance(kind, str) and ":" in kind:
+            yield kind
+        yield from _own_names(list(stored.values()))
+
+
+def _check_made_again(value: Storable) -> None:
+    """Raise unless a class of the user's own makes the same thing again from its arguments.
+
+    :raises StoreError: its constructor does not take them, or a tensor of it is another afterwards.
+    """
+    name = type(value).__name__
+    try:
+        again = type(value)(**value.arguments())
+    except TypeError as error:
+        raise StoreError(
+            f"{name}: expected arguments() to return the keywords of the constructor; {error}. Name them alike."
+        ) from error
+    if not isinstance(value, nn.Module) or not isinstance(again, nn.Module):
+        return
+    before, after = value.state_dict(), again.state_dict()
+    unlike = [key for key in before if key not in after or not torch.equal(before[key], after[key].to(before[key]))]
+    if unlike:
+        raise StoreError(
+            f"{name}: expected arguments() to return all that makes it; {unlike[0]!r} differs when it is made again. "
+            "Take it as an argument of the constructor and return it from arguments()."
+        )

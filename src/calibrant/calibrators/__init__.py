@@ -25,7 +25,7 @@ from calibrant.calibrators.selective import (
     Uniform,
     oracle_predictions,
 )
-from calibrant.calibrators.storage import load, save
+from calibrant.calibrators.storage import load, own_kinds, save
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 
@@ -54,5 +54,6 @@ __all__ = [
     "export_onnx",
     "load",
     "oracle_predictions",
+    "own_kinds",
     "save",
 ]

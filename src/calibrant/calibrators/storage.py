@@ -1,10 +1,11 @@
 """Calibrators on disk: a folder with a readable ``calibrator.json`` and the tensors in ``calibrator.safetensors``.
 
-What is stored is what each constructor needs, and loading calls the constructors of :data:`KINDS` and nothing else:
-no code is ever loaded.
+What is stored is what each constructor needs. Loading calls the constructors of :data:`KINDS`, and of the classes of
+your own that you pass, and nothing else: no name in a file is ever imported.
 """
 
 import os
+from collections.abc import Mapping
 
 from calibrant._stored import Storage
 from calibrant.calibrators.calibration_network import CalibrationNetwork
@@ -49,7 +50,7 @@ KINDS: dict[str, type] = {
     "calibration network": CalibrationNetwork,
     "standardised images": Standardise,
 }
-"""What can be stored. A new calibrator is one more line."""
+"""What can be stored without a word. A new calibrator of calibrant is one more line; your own needs none."""
 
 NETWORKS: dict[str, type] = {"calibration head": CalibrationHead, "segnet": SegNet}
 """Parts whose weights are stored with what their constructors need."""
@@ -64,17 +65,38 @@ RENAMED = {
 _STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED)
 
 
-def save(calibrator: Calibrator, path: str | os.PathLike[str]) -> None:
+def save(calibrator: Calibrator, path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> None:
     """Write a calibrator into a folder, which is made if missing; one that is there is replaced.
 
-    :raises StoreError: the calibrator, or a part of it, is of no kind in :data:`KINDS`, or cannot be written.
+    A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
+
+    :param calibrator: of calibrant's kinds or of your own.
+    :param path: the folder.
+    :param kinds: other names for classes of your own.
+    :raises StoreError: the calibrator, or a part of it, does not say what its constructor needs, differs when it is
+        made again from that, or cannot be written.
     """
-    _STORAGE.save(calibrator, path)
+    _STORAGE.save(calibrator, path, kinds)
 
 
-def load(path: str | os.PathLike[str]) -> Calibrator:
+def load(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> Calibrator:
     """Return the calibrator in a folder.
 
-    :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it.
+    :param path: the folder that it was saved into.
+    :param kinds: classes of your own by the names that they are stored under, ``{"module:Class": Class}``. None of
+        them is ever imported because a file names it.
+    :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it holds
+        a class of your own that is not in ``kinds``.
     """
-    return _STORAGE.load(path)
+    return _STORAGE.load(path, kinds)
+
+
+def own_kinds(calibrator: Calibrator) -> dict[str, type]:
+    """Return the classes of a calibrator and its parts that are not calibrant's: what :func:`load` needs besides.
+
+    :param calibrator: one to be saved.
+
+    >>> own_kinds(TemperatureScaling(2.0))
+    {}
+    """
+    return _STORAGE.own_kinds(calibrator)

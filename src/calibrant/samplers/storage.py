@@ -1,6 +1,7 @@
 """Samplers on disk: a folder with a readable ``sampler.json`` and the tensors in ``sampler.safetensors``."""
 
 import os
+from collections.abc import Mapping
 
 from calibrant._stored import Storage
 from calibrant.networks import RefinementUNet
@@ -23,17 +24,27 @@ NETWORKS: dict[str, type] = {"refinement U-Net": RefinementUNet}
 _STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine")
 
 
-def save_sampler(sampler: Sampler, path: str | os.PathLike[str]) -> None:
+def save_sampler(sampler: Sampler, path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> None:
     """Write a sampler into a folder, which is made if missing; one that is there is replaced.
 
-    :raises StoreError: the sampler, or a part of it, is of no kind in :data:`KINDS`, or cannot be written.
+    A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
+
+    :param sampler: of calibrant's kinds or of your own.
+    :param path: the folder.
+    :param kinds: other names for classes of your own.
+    :raises StoreError: the sampler, or a part of it, does not say what its constructor needs, differs when it is
+        made again from that, or cannot be written.
     """
-    _STORAGE.save(sampler, path)
+    _STORAGE.save(sampler, path, kinds)
 
 
-def load_sampler(path: str | os.PathLike[str]) -> Sampler:
+def load_sampler(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> Sampler:
     """Return the sampler in a folder.
 
-    :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it.
+    :param path: the folder that it was saved into.
+    :param kinds: classes of your own by the names that they are stored under, ``{"module:Class": Class}``. None of
+        them is ever imported because a file names it.
+    :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it holds
+        a class of your own that is not in ``kinds``.
     """
-    return _STORAGE.load(path)
+    return _STORAGE.load(path, kinds)

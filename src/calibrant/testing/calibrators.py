@@ -6,7 +6,16 @@ from dataclasses import replace
 import torch
 
 from calibrant._shapes import IGNORE, Tensor
-from calibrant.calibrators import Calibrator, EntropyAbove, Fit, SelectiveScaling, TemperatureScaling, load, save
+from calibrant.calibrators import (
+    Calibrator,
+    EntropyAbove,
+    Fit,
+    SelectiveScaling,
+    TemperatureScaling,
+    load,
+    own_kinds,
+    save,
+)
 from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Predictions
 from calibrant.testing.toys import tied_logits, toy_predictions
@@ -24,7 +33,7 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, o
 
     :param fit: from predictions to a calibrator, seeded.
     :param num_classes: how many classes the predictions have that it is fitted to.
-    :param storable: false for a calibrator of your own, which :func:`calibrant.calibrators.save` does not know.
+    :param storable: false for a calibrator that cannot be stored, such as one whose ``arguments()`` is not complete.
     :param onnx: whether its ONNX file must answer as it does, for one that needs no image (with the extra ``onnx``;
         takes seconds).
     :raises AssertionError: a promise is broken; the message says which.
@@ -103,7 +112,7 @@ def _check_map(calibrator: Calibrator, predictions: Predictions, storable: bool)
     if storable:
         with tempfile.TemporaryDirectory() as folder:
             save(calibrator, folder)
-            loaded = load(folder)
+            loaded = load(folder, kinds=own_kinds(calibrator))
         assert type(loaded) is type(calibrator), "loaded as another kind"
         assert loaded.notes == calibrator.notes, "the notes changed in storage"
         assert torch.equal(_apply(loaded, logits, image), out), "a saved and loaded calibrator differs"

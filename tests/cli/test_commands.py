@@ -5,10 +5,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from calibrant.cli.methods import METHODS, Method
 from PIL import Image
 
 from calibrant.cli import main
-from calibrant.cli.methods import METHODS, Method
 
 
 @pytest.fixture(scope="session")

@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._own import Kinds, described, open_calibrator
+
 
 def apply(
     calibrator: Annotated[Path, typer.Argument(help="A calibrator, as calibrant fit made it.")],
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the calibrated store goes.")],
     dtype: Annotated[str, typer.Option(help="float32 keeps every label; float16 is half the size.")] = "float32",
+    kinds: Kinds = None,
 ) -> None:
-    """Write STORE as CALIBRATOR makes it.
+    """Write STORE as CALIBRATOR makes it: the calibrator first, then the store.
 
-    Interrupted, the same command goes on.
+    Interrupted, the same command goes on. Example: calibrant apply runs/selective runs/test -o runs/test-calibrated
     """
-    from calibrant.calibrators import calibrated, load
+    from calibrant.calibrators import calibrated
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions, write_store
     from calibrant.errors import InputError
@@ -25,8 +28,8 @@ def apply(
 
     if Path(store).resolve() == Path(output).resolve():
         raise InputError(f"expected another place for the calibrated store; got {output} for both. Choose a new one.")
-    loaded, stored = load(calibrator), StoredPredictions(store)
-    provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {loaded}")
+    loaded, stored = open_calibrator(calibrator, kinds), StoredPredictions(store)
+    provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {described(loaded)}")
     with bars() as progress:
         watched = with_progress(stored, progress, "calibrating")
         source = Mapped(watched, lambda prediction: with_logits(prediction, calibrated(prediction, loaded)))

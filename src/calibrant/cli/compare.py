@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._own import Trust
+
 
 def compare(
     store: Annotated[str, typer.Argument(help="The store to fit on; without TEST, one part of it is for testing.")],
@@ -13,8 +15,8 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Names with commas between, all, or published; with settings, selective:base=vector-kept;epochs=5. "
-            "A wrong name is answered with the right ones."
+            help="Names with commas between, all, or published; with options, selective:base=vector-kept,epochs=5; "
+            "fits of your own, module:function, with --trust. A wrong name is answered with the right ones."
         ),
     ] = "all",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
@@ -22,37 +24,39 @@ def compare(
     tallies: Annotated[
         Path | None, typer.Option(help="A folder for measurement files, to redraw reports from.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many times: other splits, pixels and trainings.")] = 3,
+    num_seeds: Annotated[
+        int, typer.Option(min=1, help="How many times to fit, with seeds 0, 1, …: other splits, pixels and trainings.")
+    ] = 3,
     share: Annotated[float, typer.Option(help="Share of the images to fit on, without TEST.")] = 0.5,
     pixels_per_image: Annotated[int, typer.Option(min=1, help="Pixels drawn from each image to fit.")] = 10_000,
     num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
     boundary_width: Annotated[
-        int, typer.Option(min=1, help="How far from a change of label the boundary reaches.")
+        int, typer.Option(min=1, help="How far from a change of label the boundary reaches, in pixels.")
     ] = 2,
+    trust: Trust = False,
 ) -> None:
     """Fit methods, judge them on other images, report.
 
     Fits on one part of STORE and tests on the other, or on each TEST. The report opens by double click; with several
-    stores to test on, each gets its own.
+    stores to test on, each gets its own. Example: calibrant compare runs/val runs/test --methods all -o report.html
     """
     from calibrant.cli._console import console
-    from calibrant.cli._study import run_study
-    from calibrant.cli.methods import parse_methods
+    from calibrant.cli._run import Plan, run_study
     from calibrant.data import StoredPredictions
+    from calibrant.methods import parse_methods
     from calibrant.report import shift_table
 
     urls = test or []
     names = [""] if len(urls) < 2 else _names(urls)
-    studies = run_study(
-        StoredPredictions(store),
-        [StoredPredictions(url) for url in urls],
-        parse_methods(methods),
-        seeds=range(seeds),
+    plan = Plan(
+        seeds=range(num_seeds),
         share=share,
         pixels_per_image=pixels_per_image,
         num_bins=num_bins,
         boundary_width=boundary_width,
     )
+    tested = [StoredPredictions(url) for url in urls]
+    studies = run_study(StoredPredictions(store), tested, parse_methods(methods, trust=trust), plan)
     for name, study in zip(names, studies, strict=True):
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)

@@ -12,7 +12,7 @@ def demo(
         Path, typer.Option("--output", "-o", help="The folder for stores, calibrators and the report.")
     ] = Path("demo"),
     num_steps: Annotated[int, typer.Option(min=1, help="Training steps of the small segmenter.")] = 700,
-    seed: Annotated[int, typer.Option(help="Of scenes, training and fits.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of scenes, training and fits.")] = 0,
 ) -> None:
     """Do the whole job on synthetic street scenes, in two minutes.
 
@@ -20,52 +20,16 @@ def demo(
     """
     from dataclasses import replace
 
-    import torch
-
-    from calibrant.cli._console import bars, console, with_progress
-    from calibrant.cli._study import run_study
-    from calibrant.cli.methods import parse_methods
-    from calibrant.data import Provenance, StreetScenes, write_store
-    from calibrant.models import ModelPredictions
-    from calibrant.networks import SmallUNet
-    from calibrant.training import train_segmenter
+    from calibrant.cli._console import console
+    from calibrant.cli._run import Plan, run_study
+    from calibrant.data import StreetScenes
+    from calibrant.methods import parse_methods
 
     # Few streets seen often: the segmenter becomes surer than it is right, as real ones do.
     train, test = StreetScenes(40, seed=seed), StreetScenes(80, seed=seed + 1000)
-    weights = torch.Generator().manual_seed(seed)
-    network = SmallUNet(3, train.num_classes, stride=2, generator=weights)
-    network = network.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload] torch leaves it out
-    with bars() as progress:
-        examples = list(with_progress(train, progress, "making streets"))
-        task = progress.add_task("training a small segmenter", total=num_steps)
-
-        train_segmenter(
-            network,
-            examples,
-            num_steps=num_steps,
-            seed=seed,
-            watch=lambda done, _: progress.update(task, completed=done),
-        )
-        progress.remove_task(task)
-        provenance = Provenance(
-            model=f"a small U-Net, {num_steps} training steps",
-            data="synthetic street scenes",
-            resolution="the scenes' own size",
-            class_names=train.class_names,
-            ignore="the rim of the image and the bonnet of the camera's car count nowhere",
-        )
-        source = with_progress(ModelPredictions(network, test, batch_size=8), progress, "running the segmenter")
-        stored = write_store(source, output / "store", provenance=provenance, overwrite=True)
-    (study,) = run_study(
-        stored,
-        [],
-        parse_methods("uncalibrated,temperature,vector,selective"),
-        seeds=[seed],
-        share=0.5,
-        pixels_per_image=5_000,
-        num_bins=15,
-        boundary_width=2,
-    )
+    stored = _store(_trained(train, num_steps, seed), test, num_steps, output / "store")
+    plan = Plan(seeds=[seed], share=0.5, pixels_per_image=5_000, num_bins=15, boundary_width=2)
+    (study,) = run_study(stored, [], parse_methods("uncalibrated,temperature,vector,selective"), plan)
     limit = _limit(test, study.measurements["uncalibrated"][0].keys)
     study = replace(study, facts=dict(study.facts) | {"the best possible": limit})
     study.show()
@@ -74,6 +38,48 @@ def demo(
     study.write_json(output / "figures.json")
     study.write_page(output / "report.html", title="Calibration of a small segmenter on synthetic street scenes")
     console.print(str(output / "report.html"), highlight=False, soft_wrap=True)
+
+
+def _trained(scenes: Any, num_steps: int, seed: int) -> Any:
+    """Return a small U-Net trained on the scenes."""
+    import torch
+
+    from calibrant.cli._console import bars, with_progress
+    from calibrant.networks import SmallUNet
+    from calibrant.training import train_segmenter
+
+    weights = torch.Generator().manual_seed(seed)
+    network = SmallUNet(3, scenes.num_classes, stride=2, generator=weights)
+    network = network.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload] torch leaves it out
+    with bars() as progress:
+        examples = list(with_progress(scenes, progress, "making streets"))
+        task = progress.add_task("training a small segmenter", total=num_steps)
+        train_segmenter(
+            network,
+            examples,
+            num_steps=num_steps,
+            seed=seed,
+            watch=lambda done, _: progress.update(task, completed=done),
+        )
+    return network
+
+
+def _store(network: Any, scenes: Any, num_steps: int, path: Path) -> Any:
+    """Run the network over the scenes and return its stored predictions."""
+    from calibrant.cli._console import bars, with_progress
+    from calibrant.data import Provenance, write_store
+    from calibrant.models import ModelPredictions
+
+    provenance = Provenance(
+        model=f"a small U-Net, {num_steps} training steps",
+        data="synthetic street scenes",
+        resolution="the scenes' own size",
+        class_names=scenes.class_names,
+        ignore="the rim of the image and the bonnet of the camera's car count nowhere",
+    )
+    with bars() as progress:
+        source = with_progress(ModelPredictions(network, scenes, batch_size=8), progress, "running the segmenter")
+        return write_store(source, path, provenance=provenance, overwrite=True)
 
 
 def _limit(scenes: Any, keys: Sequence[str]) -> str:

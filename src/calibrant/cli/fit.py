@@ -5,27 +5,41 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._own import Trust, described
+
 
 def fit(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the calibrator goes.")],
     method: Annotated[
         str,
-        typer.Option(help="The method, such as temperature, or with settings, selective:base=temperature;epochs=5."),
+        typer.Option(
+            help="The method, such as temperature; with options, selective:epochs=5; or a fit of your own, "
+            "module:function or path/to/file.py:Class.fit, with --trust. A wrong name is answered with the right ones."
+        ),
     ],
-    base: Annotated[str | None, typer.Option(help="The method that a composed method builds on.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The method that a composed method builds on, such as vector-kept.")
+    ] = None,
     pixels_per_image: Annotated[int, typer.Option(help="Pixels drawn from each image.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the pixels drawn and of training.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the pixels drawn and of training.")] = 0,
+    trust: Trust = False,
 ) -> None:
-    """Fit a calibrator to STORE and save it."""
-    from calibrant.calibrators import save
-    from calibrant.cli._console import bars, console, with_progress
-    from calibrant.cli.methods import fit_method, parse_method
-    from calibrant.data import StoredPredictions
+    """Fit a calibrator to STORE and save it.
 
-    chosen = parse_method(f"{method}{';' if ':' in method else ':'}base={base}" if base else method)
+    Example: calibrant fit runs/val --method selective --base vector-kept -o runs/selective
+    """
+    from calibrant.calibrators import own_kinds, save
+    from calibrant.cli._console import bars, console, with_progress
+    from calibrant.data import StoredPredictions
+    from calibrant.methods import parse_method, with_option
+
+    chosen = parse_method(method if base is None else with_option(method, f"base={base}"), trust=trust)
     with bars() as progress:
         predictions = with_progress(StoredPredictions(store), progress, chosen.title)
-        calibrator = fit_method(chosen, predictions, pixels_per_image=pixels_per_image, seed=seed)
+        calibrator = chosen.fitted(predictions, pixels_per_image=pixels_per_image, seed=seed)
     save(calibrator, output)
-    console.print(f"{calibrator} → {output}", highlight=False)
+    console.print(f"{described(calibrator)} → {output}", highlight=False)
+    own = " ".join(f"--kinds {name}" for name in own_kinds(calibrator))
+    if own:
+        console.print(f"to use it: {own}", highlight=False)

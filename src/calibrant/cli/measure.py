@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._own import Kinds, open_calibrator
+
 
 def measure(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels.")],
@@ -17,16 +19,17 @@ def measure(
     json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,
     num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
     boundary_width: Annotated[
-        int, typer.Option(min=1, help="How far from a change of label the boundary reaches.")
+        int, typer.Option(min=1, help="How far from a change of label the boundary reaches, in pixels.")
     ] = 2,
+    kinds: Kinds = None,
 ) -> None:
-    """Print the scores of STORE with their intervals.
+    """Print the scores of STORE with their intervals, as it is and through each --calibrator.
 
     Calibration, likelihood, overlap and ranking; intervals are over images. --json writes every figure.
+    Example: calibrant measure runs/test --calibrator runs/selective --calibrator runs/temperature
     """
     from functools import partial
 
-    from calibrant.calibrators import load
     from calibrant.cli._console import bars, with_progress
     from calibrant.cli._study import Study
     from calibrant.data import StoredPredictions
@@ -34,7 +37,7 @@ def measure(
     from calibrant.metrics import Measurement
 
     stored = StoredPredictions(store)
-    through = {"uncalibrated": None} | {path.name: load(path) for path in calibrator or ()}
+    through = {"uncalibrated": None} | {path.name: open_calibrator(path, kinds) for path in calibrator or ()}
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
     with bars() as progress:
         found = tally_all(count, with_progress(stored, progress, "measuring"), through)

@@ -1,5 +1,6 @@
 """``calibrant predict``: run a black box over images and store its logits."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,7 @@ def predict(
     from calibrant.cli._datasets import OWN, open_examples
     from calibrant.cli.import_ import names_in
     from calibrant.data import Provenance, write_store
-    from calibrant.models import BlockPredictions, InViews, open_model
+    from calibrant.models import BlockPredictions, open_model
     from calibrant.predictions import Mapped, Subset
 
     def read(names: tuple[str, ...]) -> Any:
@@ -73,16 +74,13 @@ def predict(
     if note:
         aside.print(f"note: {note}", highlight=False)
     some: Any = examples if limit is None or limit >= len(examples) else Subset(examples, range(limit))
-    factors = _numbers(scales, "--scales", float)
-    window = None if crop is None else _numbers(crop, "--crop", int)
-    run: Any = opened.run
-    if window or factors != (1.0,) or flip or shorter_side:
-        run = InViews(run, crop=window, overlap=overlap, scales=factors, flip=flip, shorter_side=shorter_side)
+    views = _Views.parsed(crop=crop, overlap=overlap, scales=scales, flip=flip, shorter_side=shorter_side)
+    run = views.around(opened.run)
     source = BlockPredictions(run, some, batch_size=batch, resolution=resolution, device=device, precision=precision)
     provenance = Provenance(
         model=opened.description + ("" if precision == "32-true" else f", {precision}"),
         data=getattr(examples, "name", "") or str(data),
-        resolution=_told(opened.answers, resolution, window, overlap, factors, flip, shorter_side),
+        resolution=views.described(opened.answers, resolution),
         class_names=examples.class_names,
         ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
     )
@@ -144,31 +142,62 @@ def _numbers(text: str, option: str, kind: type) -> tuple[Any, ...]:
         raise InputError(f"expected numbers with commas between; got {option} {text!r}.") from error
 
 
-def _told(
-    answers: str,
-    resolution: str,
-    crop: tuple[int, ...] | None,
-    overlap: float,
-    scales: tuple[float, ...],
-    flip: bool,
-    shorter_side: int | None,
-) -> str:
-    """Say in words at what size the model is judged, and how it was run."""
-    said = (
-        "the labels' size, logits upsampled linearly"
-        if resolution == "label"
-        else ("the network's own, upsampled linearly to the labels when read")
-    )
-    parts = [said, answers]
-    if shorter_side is not None:
-        parts.append(f"images resized to a shorter side of {shorter_side}")
-    if crop is not None:
-        size = " x ".join(map(str, crop))
-        parts.append(f"windows of {size}, overlap {overlap:.3g}, mean of logits")
-    if scales != (1.0,) or flip:
-        views = f"scales {', '.join(f'{scale:g}' for scale in scales)}" + (" and mirrored" if flip else "")
-        parts.append(f"{views}, mean of probabilities" if len(scales) > 1 or flip else views)
-    return "; ".join(part for part in parts if part)
+@dataclass(frozen=True)
+class _Views:
+    """How a model sees an image: in windows, at several sizes, mirrored.
+
+    :param crop: the size of the windows, in pixels; None for the whole image.
+    :param overlap: the share of a window that the next repeats.
+    :param scales: factors of the image's size.
+    :param flip: mirrored, left to right, too.
+    :param shorter_side: images are resized to this before all else; None leaves them.
+    """
+
+    crop: tuple[int, ...] | None
+    overlap: float
+    scales: tuple[float, ...]
+    flip: bool
+    shorter_side: int | None
+
+    @classmethod
+    def parsed(cls, *, crop: str | None, scales: str, **others: Any) -> "_Views":
+        """Read what the options say."""
+        window = None if crop is None else _numbers(crop, "--crop", int)
+        return cls(crop=window, scales=_numbers(scales, "--scales", float), **others)
+
+    def around(self, run: Any) -> Any:
+        """Return a model that is run in these views, or itself if the view is the image as it is."""
+        from calibrant.models import InViews
+
+        if not (self.crop or self.scales != (1.0,) or self.flip or self.shorter_side):
+            return run
+        return InViews(
+            run,
+            crop=self.crop,
+            overlap=self.overlap,
+            scales=self.scales,
+            flip=self.flip,
+            shorter_side=self.shorter_side,
+        )
+
+    def described(self, answers: str, resolution: str) -> str:
+        """Say in words at what size the model is judged, and how it was run."""
+        said = (
+            "the labels' size, logits upsampled linearly"
+            if resolution == "label"
+            else "the network's own, upsampled linearly to the labels when read"
+        )
+        parts = [said, answers]
+        if self.shorter_side is not None:
+            parts.append(f"images resized to a shorter side of {self.shorter_side}")
+        if self.crop is not None:
+            size = " x ".join(map(str, self.crop))
+            parts.append(f"windows of {size}, overlap {self.overlap:.3g}, mean of logits")
+        if self.scales != (1.0,) or self.flip:
+            mirrored = " and mirrored" if self.flip else ""
+            views = f"scales {', '.join(f'{scale:g}' for scale in self.scales)}{mirrored}"
+            parts.append(f"{views}, mean of probabilities" if len(self.scales) > 1 or self.flip else views)
+        return "; ".join(part for part in parts if part)
 
 
 def _ignored(ignore_index: int | None) -> str:

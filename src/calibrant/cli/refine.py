@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli._own import Kinds, open_calibrator
+
 
 def refine(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels, best of several annotators.")],
@@ -19,19 +21,25 @@ def refine(
     steps: Annotated[int | None, typer.Option(min=1, help="refinement: steps of training.")] = None,
     num_samples: Annotated[int | None, typer.Option(min=2, help="Samples an image while fitting.")] = None,
     crop: Annotated[int | None, typer.Option(min=1, help="refinement: train on windows of so many pixels.")] = None,
-    turns: Annotated[bool, typer.Option(help="refinement: the pictures have no upright, as scans.")] = False,
+    any_orientation: Annotated[
+        bool,
+        typer.Option(
+            "--any-orientation",
+            help="refinement: also train on quarter turns of the images, as suits scans, which have no upright.",
+        ),
+    ] = False,
     published: Annotated[bool, typer.Option(help="refinement: the paper's sizes and rates, for a GPU.")] = False,
     device: Annotated[str, typer.Option(help="refinement: cpu, or cuda.")] = "cpu",
     precision: Annotated[
         str, typer.Option(help="refinement: such as bf16-mixed; other than 32-true needs calibrant[train].")
     ] = "32-true",
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of everything drawn.")] = 0,
+    kinds: Kinds = None,
 ) -> None:
     """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
     from dataclasses import replace
 
     from calibrant._check import check_choice
-    from calibrant.calibrators import load
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.networks import Discriminator, RefinementUNet
@@ -40,7 +48,7 @@ def refine(
 
     check_choice(method, ("refinement", "copula"), "way to make a sampler")
     stored = StoredPredictions(store)
-    front = None if calibrator is None else load(calibrator)
+    front = None if calibrator is None else open_calibrator(calibrator, kinds)
     with bars() as progress:
         if method == "copula":
             chosen = [int(number) for number in classes.split(",")] if classes else None
@@ -49,7 +57,9 @@ def refine(
         else:
             channels, num_classes, dims = _sizes(stored[0])
             window = None if crop is None else (crop,) * dims
-            augmentation = Augmentation.of_scans(crop=window) if turns else Augmentation.of_scenes(crop=window)
+            augmentation = (
+                Augmentation.of_scans(crop=window) if any_orientation else Augmentation.of_scenes(crop=window)
+            )
             recipe = replace(RefinementRecipe() if published else RefinementRecipe.small(), augmentation=augmentation)
             recipe = replace(recipe, num_steps=steps or recipe.num_steps, num_samples=num_samples or recipe.num_samples)
             plain = precision == "32-true"

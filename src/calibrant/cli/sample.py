@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli._own import Kinds, open_calibrator
+
 
 def sample(
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
@@ -18,12 +20,14 @@ def sample(
         str, typer.Option(help="Numbers of the classes whose overlap is scored, with commas; all if not said.")
     ] = "",
     empty: Annotated[str, typer.Option(help="The IoU of two empty regions: one, nan or zero.")] = "one",
-    seed: Annotated[int, typer.Option(help="Of what is drawn; each image depends on it and its name alone.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The seed; what is drawn for an image depends on it and its name alone.")
+    ] = 0,
+    kinds: Kinds = None,
 ) -> None:
     """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
     import torch
 
-    from calibrant.calibrators import load
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import draw_hypotheses
@@ -31,7 +35,7 @@ def sample(
     from calibrant.samplers import IndependentSampler, entropy_map, load_sampler
 
     stored = StoredPredictions(store)
-    front = None if calibrator is None else load(calibrator)
+    front = None if calibrator is None else open_calibrator(calibrator, kinds)
     chosen = IndependentSampler() if sampler is None else load_sampler(sampler)
     counted = [int(number) for number in classes.split(",")] if classes else None
     output.mkdir(parents=True, exist_ok=True)

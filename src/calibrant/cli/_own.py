@@ -1,0 +1,64 @@
+"""Calibrators from a folder on the command line, and the classes of one's own that they may need."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from calibrant.calibrators import Calibrator
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kinds",
+        help="A class of your own that the calibrator was saved with, module:Class or path/to/file.py:Class, or a "
+        "module for all of its classes. Naming it lets its code run. May be given several times.",
+    ),
+]
+"""The option that names classes of one's own."""
+
+Trust = Annotated[bool, typer.Option("--trust", help="Let the code of a method of your own, module:function, run.")]
+"""The option that lets a named fit run."""
+
+
+def open_calibrator(path: Path, kinds: Iterable[str] | None) -> "Calibrator":
+    """Return the calibrator in a folder.
+
+    :param path: the folder, as ``calibrant fit`` made it.
+    :param kinds: what ``--kinds`` named.
+    :raises DataError: there is no such calibrator or no such class.
+    """
+    from calibrant.calibrators import load
+
+    return load(path, kinds={name: kind for each in kinds or () for name, kind in _classes(each).items()})
+
+
+def described(calibrator: "Calibrator") -> str:
+    """Return a calibrator in one line, without its parts: its class and what its ``extra_repr`` says."""
+    return f"{type(calibrator).__name__}({calibrator.extra_repr()})"
+
+
+def _classes(name: str) -> dict[str, type]:
+    """The classes that a name stands for, by the names that they are stored under."""
+    from calibrant._own_code import import_module, import_named, names_code
+    from calibrant._stored import Storable, kind_of
+    from calibrant.errors import DataError
+
+    if names_code(name):
+        found = import_named(name)
+        if not isinstance(found, type):
+            raise DataError(
+                f"--kinds {name}: expected a class; got {type(found).__name__}. Name the class of your own."
+            )
+        return {kind_of(found): found}
+    try:
+        module = import_module(name)
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"--kinds {name}: expected a Python module, or module:Class; {error}. Run the command from the folder that "
+            "holds the module, or write the path of its file: path/to/file.py:Class."
+        ) from error
+    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    return {kind_of(each): each for each in own if issubclass(each, Storable)}

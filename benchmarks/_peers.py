@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibrant.predictions import IGNORE
+from calibrant import IGNORE
 
 Scale = Callable[[torch.Tensor], torch.Tensor]
 """From logits (1, c, p) to calibrated logits."""

@@ -8,7 +8,8 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 
-from calibrant.predictions import IGNORE, Prediction
+from calibrant import IGNORE
+from calibrant.predictions import Prediction
 
 
 @dataclass(frozen=True)

@@ -14,36 +14,28 @@ from functools import partial
 
 import torch
 
+from benchmarks._interleaved import ratios, shown, verdict
 from benchmarks._memory import peak_megabytes
 from benchmarks._scenes import MadeScenes
-from benchmarks._turns import in_turn, shown, verdict
-from calibrant.calibrators import (
-    CorrectnessScaling,
-    DirichletScaling,
-    EntropyAbove,
-    Fit,
-    IsotonicScaling,
-    LocalTemperatureScaling,
-    MetaCal,
-    SelectiveScaling,
-    TemperatureScaling,
-    VectorScaling,
-)
+from calibrant.calibrators import EntropyAbove, Fit, SelectiveScaling, TemperatureScaling
+from calibrant.methods import parse_method
 
-FITS: dict[str, Fit] = {
-    "temperature": TemperatureScaling.fit,
-    "temperature, every pixel": partial(TemperatureScaling.fit, pixels_per_image=None),
-    "vector": VectorScaling.fit,
-    "vector, label map kept": partial(VectorScaling.fit, keep_labels=True),
-    "dirichlet": partial(DirichletScaling.fit, strength=0.01),
-    "dirichlet, label map kept": partial(DirichletScaling.fit, strength=0.01, keep_labels=True),
-    "meta-cal": partial(MetaCal.fit, keep_labels=True),
-    "local": partial(LocalTemperatureScaling.fit, epochs=1, crops_per_image=1),
-    "isotonic": IsotonicScaling.fit,
-    "selective": partial(SelectiveScaling.fit, epochs=1),
-    "selective, as published": partial(SelectiveScaling.fit_as_published, epochs=1),
-    "correctness": partial(CorrectnessScaling.fit, epochs=2, num_networks=8),
+TEXTS = {
+    "temperature": "temperature",
+    "temperature, every pixel": "temperature:pixels_per_image=none",
+    "vector": "vector",
+    "vector, label map kept": "vector-kept",
+    "dirichlet": "dirichlet:strength=0.01",
+    "dirichlet, label map kept": "dirichlet-kept:strength=0.01",
+    "meta-cal": "meta-cal-star",
+    "local": "local:epochs=1,crops_per_image=1",
+    "isotonic": "isotonic",
+    "selective": "selective:epochs=1",
+    "selective, as published": "selective-published:epochs=1",
+    "correctness": "correctness:epochs=2,num_networks=8",
 }
+"""What is fitted, as the command line names it; training is cut short, which changes neither times nor peaks."""
+FITS: dict[str, Fit] = {name: parse_method(text).fit for name, text in TEXTS.items()}
 TARGETS = {"temperature": 1.3, "isotonic": 4.0, "selective": 4.0, "correctness": 8.0}
 GIGABYTES = 4.0
 
@@ -69,10 +61,11 @@ def applications(c: int, h: int, w: int, runs: int) -> None:
     for name in FITS:
         if name not in ("temperature, every pixel", "selective, as published"):
             tasks[name] = partial(fitted(name, scenes), z)
-    for name, ratio in in_turn(partial(torch.softmax, z, 1), tasks, runs).items():
+    for name, ratio in ratios(partial(torch.softmax, z, 1), tasks, runs).items():
         what = next((part for part in ("softening", "selector") if getattr(tasks[name].func, part, None)), "")
         print(
-            shown(f"{name}{f' (with {what})' if what else ''}", ratio) + verdict(ratio, TARGETS.get(name)), flush=True
+            shown(f"{name}{f' (with {what})' if what else ''}", ratio) + verdict(ratio[1], TARGETS.get(name)),
+            flush=True,
         )
 
 

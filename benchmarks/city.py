@@ -9,41 +9,33 @@ thousand passes, and gets three images and its default steps.
 
 import argparse
 import logging
-from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks._peers import best_argmax_keeping
 from benchmarks._scenes import MadeScenes
-from calibrant.calibrators import (
-    CorrectnessScaling,
-    DirichletScaling,
-    Fit,
-    Identity,
-    IsotonicScaling,
-    SelectiveScaling,
-    TemperatureScaling,
-    VectorScaling,
-)
+from calibrant import IGNORE
+from calibrant.calibrators import Fit
 from calibrant.calibrators._projections import nearest_with_winner
-from calibrant.predictions import IGNORE, Subset
+from calibrant.methods import parse_method
+from calibrant.predictions import Subset
 
-KEPT = {"keep_labels": True}
-VECTOR, DIRICHLET = partial(VectorScaling.fit, **KEPT), partial(DirichletScaling.fit, **KEPT)
-FITS: dict[str, Fit] = {
-    "uncalibrated": Identity.fit,
-    "temperature": TemperatureScaling.fit,
-    "isotonic": IsotonicScaling.fit,
-    "vector, labels kept": VECTOR,
-    "dirichlet, labels kept": DIRICHLET,
-    "selective": partial(SelectiveScaling.fit, epochs=5),
-    "correctness": CorrectnessScaling.fit,
-    "correctness over vector": partial(CorrectnessScaling.fit, base=VECTOR),
-    "correctness over dirichlet": partial(CorrectnessScaling.fit, base=DIRICHLET),
-    "vector (changes labels)": VectorScaling.fit,
-    "dirichlet (changes labels)": DirichletScaling.fit,
+TEXTS = {
+    "uncalibrated": "uncalibrated",
+    "temperature": "temperature",
+    "isotonic": "isotonic",
+    "vector, labels kept": "vector-kept",
+    "dirichlet, labels kept": "dirichlet-kept",
+    "selective": "selective:epochs=5",
+    "correctness": "correctness",
+    "correctness over vector": "correctness:base=vector-kept",
+    "correctness over dirichlet": "correctness:base=dirichlet-kept",
+    "vector (changes labels)": "vector",
+    "dirichlet (changes labels)": "dirichlet",
 }
+"""What is fitted, as the command line names it."""
+FITS: dict[str, Fit] = {name: parse_method(text).fit for name, text in TEXTS.items()}
 
 
 class Loss:

@@ -13,30 +13,34 @@ from functools import partial
 
 import torch
 
+from benchmarks._interleaved import ratios, shown, verdict
 from benchmarks._memory import forget_peak, peak_megabytes
 from benchmarks._peers import Scale, peers
 from benchmarks._scenes import MadeScenes
-from benchmarks._turns import in_turn, shown, verdict
-from calibrant.calibrators import DirichletScaling, Fit, IsotonicScaling, TemperatureScaling, VectorScaling
+from calibrant.calibrators import Fit
 from calibrant.calibrators._newton import Blocks
+from calibrant.methods import parse_method
 from calibrant.predictions import Prediction
 
 TARGETS = {"temperature": 3.5, "vector": 12, "dirichlet": 40}
-EVERY = {"pixels_per_image": None}
-OURS: dict[str, dict[str, Fit]] = {
+TEXTS: dict[str, dict[str, str]] = {
     "temperature": {
-        "temperature": partial(TemperatureScaling.fit, **EVERY),
-        "isotonic (no peer)": IsotonicScaling.fit,
+        "temperature": "temperature:pixels_per_image=none",
+        "isotonic (no peer)": "isotonic",
     },
     # At their optima, which is what the others seek; below, weighed against temperature scaling on left-out images.
     "vector": {
-        "vector": partial(VectorScaling.fit, strength=0, safe=False, **EVERY),
-        "vector, strength chosen, safe": partial(VectorScaling.fit, **EVERY),
+        "vector": "vector:strength=0,safe=false,pixels_per_image=none",
+        "vector, strength chosen, safe": "vector:pixels_per_image=none",
     },
     "dirichlet": {
-        "dirichlet": partial(DirichletScaling.fit, strength=1e-3, safe=False, **EVERY),
-        "dirichlet, strength chosen, safe": partial(DirichletScaling.fit, **EVERY),
+        "dirichlet": "dirichlet:strength=1e-3,safe=false,pixels_per_image=none",
+        "dirichlet, strength chosen, safe": "dirichlet:pixels_per_image=none",
     },
+}
+"""What is fitted, as the command line names it, by the kind of method."""
+OURS: dict[str, dict[str, Fit]] = {
+    kind: {name: parse_method(text).fit for name, text in texts.items()} for kind, texts in TEXTS.items()
 }
 
 
@@ -68,16 +72,16 @@ def main() -> None:
         print(f"{kind}: passes by the clock and by processor time; MB above the logits; NLL fitting and left out")
         tasks: dict[str, Callable[[], Scale]] = {name: partial(fit, fitted) for name, fit in ours.items()}
         grown = {name: _growth(task) for name, task in tasks.items()}
-        for name, ratio in in_turn(unit, tasks, 2 if options.quick else 5).items():
+        for name, ratio in ratios(unit, tasks, 2 if options.quick else 5).items():
             line = f"{shown(name, ratio)}{grown[name]:7.0f} MB  {_likelihoods(tasks[name](), fitted, left_out)}"
-            print(line + verdict(ratio, TARGETS.get(name)), flush=True)
+            print(line + verdict(ratio[1], TARGETS.get(name)), flush=True)
         small = peers(kind, z[:, :, :32, :32].contiguous(), y[:, :32, :32].contiguous())
         for name, task in peers(kind, z, y).items():
             if options.quick and not name.startswith("fiducio"):
                 continue
             small[name]()  # imports, and torch's compiler with its optimisers, are no part of it
             kept: list[Scale] = []
-            ratio = in_turn(unit, {name: lambda task=task, kept=kept: kept.append(task())}, 1)[name]
+            ratio = ratios(unit, {name: lambda task=task, kept=kept: kept.append(task())}, 1)[name]
             print(f"{shown(name, ratio)}{'':10}  {_likelihoods(kept[0], fitted, left_out)}", flush=True)
 
 

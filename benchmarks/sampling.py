@@ -6,11 +6,11 @@ sample, whose label maps are compared. All take turns in one process; the least 
 """
 
 import argparse
-import time
 from collections.abc import Callable, Mapping
 
 import torch
 
+from benchmarks._interleaved import timed
 from calibrant.networks import RefinementUNet
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementSampler, Sampler
 from calibrant.training import Standardise
@@ -46,9 +46,7 @@ def take_turns(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     least = dict.fromkeys(tasks, (float("inf"), float("inf")))
     for _ in range(rounds):
         for name, task in tasks.items():
-            start, worked = time.perf_counter(), time.process_time()
-            task()
-            found = time.perf_counter() - start, time.process_time() - worked
+            found = timed(task)
             least[name] = min(least[name][0], found[0]), min(least[name][1], found[1])
     return least
 

@@ -10,18 +10,18 @@ import contextlib
 import importlib
 import importlib.util
 import io
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
+from benchmarks._interleaved import ratios, verdict
 from benchmarks._memory import forget_peak, peak_megabytes
+from benchmarks._scenes import MadeScenes
+from calibrant import IGNORE
 from calibrant.cli import app
 from calibrant.data import write_store
 from calibrant.metrics import CalibrationBins, Measurement
@@ -34,20 +34,9 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def workload(n: int, c: int, h: int, w: int) -> Batch:
-    """Labels from a known law, logits distorted by class and over-confident by 1.8: five of six right, 6 % void."""
-    rng = torch.Generator().manual_seed(0)
-    weight = 1 + 0.03 * torch.randn(c, 1, 1, generator=rng)
-    bias = 0.5 * torch.randn(c, 1, 1, generator=rng)
-    logits, labels = torch.empty(n, c, h, w), torch.empty(n, h, w, dtype=torch.long)
-    for i in range(n):
-        coarse = torch.randn(1, c, h // 16, w // 16, generator=rng)
-        true = 3.0 * F.interpolate(coarse, (h, w), mode="bilinear")[0] + 1.3 * torch.randn(c, h, w, generator=rng)
-        true *= 3.5 if c < 50 else 6.0
-        gumbel = -torch.empty(c, h, w).exponential_(generator=rng).log()
-        labels[i] = (true + gumbel).argmax(0)
-        labels[i][torch.rand(h, w, generator=rng) < 0.06] = IGNORE
-        logits[i] = (true * weight + bias) * 1.8
-    return logits, labels
+    """Return the logits and labels of so many made scenes, one batch of each."""
+    scenes = list(MadeScenes(n, c, h, w))
+    return torch.stack([scene.logits for scene in scenes]), torch.stack([scene.labels[0] for scene in scenes])
 
 
 def plain_pass(logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -78,21 +67,9 @@ def tasks() -> dict[str, Callable[[torch.Tensor, torch.Tensor], object]]:
     return found
 
 
-def timed(task: Callable, batch: Batch) -> tuple[float, float]:
-    wall, processor = time.perf_counter(), time.process_time()
-    task(*batch)
-    return time.perf_counter() - wall, time.process_time() - processor
-
-
-def ratios(batch: Batch, runs: int) -> dict[str, tuple[float, float]]:
-    """Return each task's median ratio to the plain pass of its turn, by the clock and by processor time."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks()}
-    for turn in range(runs + 1):
-        for name, task in tasks().items():
-            before, this, after = timed(plain_pass, batch), timed(task, batch), timed(plain_pass, batch)
-            if turn:  # the first round warms up
-                found[name].append(tuple(2 * x / (a + b) for a, x, b in zip(before, this, after, strict=True)))
-    return {name: tuple(map(statistics.median, zip(*each, strict=True))) for name, each in found.items()}
+def over(batch: Batch, task: Callable[[torch.Tensor, torch.Tensor], object]) -> Callable[[], object]:
+    """Return a task on one batch."""
+    return lambda: task(*batch)
 
 
 def in_fresh_process(*arguments: str) -> float:
@@ -132,10 +109,6 @@ def measured(url: str) -> float:
     return peak_megabytes()
 
 
-def verdict(value: float, target: float | None) -> str:
-    return "" if target is None else f"   target {target:g}: {'met' if value <= target else 'MISSED'}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Counting, in units of a plain pass over the same logits.")
     parser.add_argument("--quick", action="store_true", help="a fifth of the images, fewer turns")
@@ -157,7 +130,9 @@ def main() -> None:
         for count in sorted({1, threads}):
             torch.set_num_threads(count)
             print(f"  ratio to the plain pass, {count} thread{'s' * (count > 1)}" + " " * 8 + "clock  processor")
-            for name, (wall, processor) in ratios(batch, 3 if options.quick else 7).items():
+            timed_tasks = {name: over(batch, task) for name, task in tasks().items()}
+            found = ratios(over(batch, plain_pass), timed_tasks, 3 if options.quick else 7)
+            for name, (wall, processor) in found.items():
                 print(f"    {name:<36}{wall:9.2f}{processor:11.2f}{verdict(wall, TARGETS.get(name))}")
         torch.set_num_threads(1)
         print("  MB above the input")

@@ -1,6 +1,15 @@
-"""How property tests run: the same examples every time in ``make test``, many random ones in ``make fuzz``."""
+"""What tests of several folders share: how property tests run, and the command line, run in this process.
 
+Property tests take the same examples every time in ``make test``, and many random ones in ``make fuzz``.
+"""
+
+import contextlib
+import io
+
+import pytest
 from hypothesis import settings
+
+from calibrant.cli import main
 
 settings.register_profile("test", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("fuzz", deadline=None, max_examples=5000, print_blob=True)
@@ -14,3 +23,22 @@ def pytest_terminal_summary(terminalreporter, config):
             "To keep an example, copy the arguments under 'Falsifying example' into a decorator @example(…) above the "
             "test, below @given: make test then runs it every time."
         )
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    """Run the command line; return its exit code, its output, and its error output in one line."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(list(map(str, arguments)))
+        except SystemExit as stopped:
+            code = stopped.code or 0
+    assert isinstance(code, int), code
+    return code, out.getvalue(), " ".join(err.getvalue().split())
+
+
+@pytest.fixture(scope="session")
+def calibrant():
+    """The command line as a function of its arguments."""
+    return run

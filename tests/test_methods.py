@@ -4,30 +4,19 @@ from functools import partial
 
 import pytest
 import torch
+from quick_methods import QUICK
 
 from calibrant.calibrators import MetaCal, SelectiveScaling, TemperatureScaling, Uniform, VectorScaling
 from calibrant.errors import DataError, InputError, MethodError
 from calibrant.methods import GROUPS, METHODS, Method, parse_method, parse_methods
 from calibrant.testing import toy_predictions
 
-QUICK = {
-    "local": "epochs=1,crops_per_image=1",
-    "local-published": "epochs=1",
-    "selective": "epochs=2",
-    "selective-published": "epochs=2",
-    "correctness": "epochs=1,num_networks=2",
-    "network": "steps=2,batch=2",
-    "temperature-published": "epochs=2",
-    "vector-published": "epochs=2",
-    "dirichlet-published": "epochs=2",
-}
 PREDICTIONS = toy_predictions(num_images=4, size=(16, 20), spread=1.5)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_fits_by_its_name(name):
-    method = parse_method(f"{name}:{QUICK[name]}" if name in QUICK else name)
-    calibrator = method.fitted(PREDICTIONS, pixels_per_image=200, seed=3)
+    calibrator = parse_method(QUICK[name]).fitted(PREDICTIONS, pixels_per_image=200, seed=3)
     logits = torch.stack([p.logits for p in PREDICTIONS])
     image = torch.stack([p.image for p in PREDICTIONS])
     with torch.no_grad():
@@ -106,13 +95,13 @@ def test_an_option_of_a_named_method_can_be_set_anew():
     [
         ("temprature", "Did you mean 'temperature'"),
         ("temprature:epochs=1", "Did you mean 'temperature'"),
-        ("vector:base=temperature", "vector: expected a keyword of: strength"),
+        ("vector:base=temperature", "vector scaling: expected a keyword of: strength"),
         ("vector:strenght=1", "Did you mean 'strength'"),
-        ("vector:strength", "vector: expected options such as strength=…; got 'strength'"),
-        ("vector:strength=much", "vector: expected a number or none for 'strength'; got 'much'"),
+        ("vector:strength", "vector scaling: expected options such as strength=…; got 'strength'"),
+        ("vector:strength=much", "vector scaling: expected a number or none for 'strength'; got 'much'"),
         ("vector:safe=1", "expected true or false for 'safe'"),
         ("vector:pixels_per_image=1.5", "expected a whole number or none"),
-        ("selective:base=vectr", "selective: expected a method of"),
+        ("selective:base=vectr", "selective scaling, validated: expected a method of"),
         ("uncalibrated:seed=1", "uncalibrated: expected no option"),
         ("network:betas=0.5", "set in Python"),
         (" , ", "all or published"),

@@ -1,18 +1,17 @@
 """One fit of each method for all studies: what was fitted once is kept under ``runs/`` and read again.
 
-A fit is found again by its method, seed and options, by every number that it was fitted to, and by the code that made
-it: a change to any of them is another fit.
+A fit is found again by its method, seed and options, by every number that it was fitted to, and by all code that fits
+may run: a change to any of them is another fit.
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +37,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "Meta-Cal*, accuracy 0.95": {"accuracy": 0.85},
 }
 """Options for synthetic data, in seconds."""
+
+PACKAGES = ("calibrators", "networks", "training")
+"""The packages of calibrant whose code a fit may run, beside the modules at its root."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def fit(study: Study, name: str, images: Predictions, seed: int) -> Fitted:
         about = json.loads(kept.with_suffix(".json").read_text())
         return Fitted(load(kept), about["seconds"], tuple(about["notes"]))
     start = time.process_time()
-    calibrator = method(images, seed=seed, **options)
+    seeded = {"seed": seed} if "seed" in method.parameters else {}
+    calibrator = method.fit(images, **seeded, **options)
     found = Fitted(calibrator, time.process_time() - start, calibrator.notes)
     if kept is None:
         return found
@@ -183,7 +186,7 @@ def _blocks(tensor: Tensor, side: int = 8) -> Tensor:
 
 
 def _digest(name: str, seed: int, options: Mapping[str, Any], images: Predictions) -> str:
-    digest = hashlib.sha256(_code(name) + json.dumps([name, seed, dict(options)]).encode())
+    digest = hashlib.sha256(_code() + json.dumps([name, seed, dict(options)]).encode())
     for prediction in images:
         digest.update(prediction.key.encode())
         for tensor in (prediction.logits, prediction.labels, prediction.image):
@@ -193,30 +196,15 @@ def _digest(name: str, seed: int, options: Mapping[str, Any], images: Prediction
 
 
 @cache
-def _code(name: str) -> bytes:
-    """The digest of all code that the fit of a method may run."""
+def _code() -> bytes:
+    """The digest of all code that a fit may run, whichever method it is: none is ever read that other code made."""
     root = Path(calibrant.__file__).parent
-    files = {*root.glob("networks/*.py"), *root.glob("training/*.py"), root / "predictions.py", Path(_methods.__file__)}
-    new = {root / "calibrators" / f"{module}.py" for module in _modules((METHODS | COMBINED)[name])}
-    while new:
-        files |= new
-        new = {imported for file in new for imported in _imported(file)} - files
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).digest()
-
-
-def _modules(method: Any) -> set[str]:
-    """The calibrators' modules in which a method, and the methods that it is given, are defined."""
-    if isinstance(method, partial):
-        return set().union(*map(_modules, (method.func, *method.args, *method.keywords.values())))
-    package, _, module = getattr(method, "__module__", "").rpartition(".")
-    return {module} if package == "calibrant.calibrators" else set()
-
-
-def _imported(file: Path) -> set[Path]:
-    """The files beside one from which it imports."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("calibrant.calibrators"):
-            named = (node.module.rpartition(".")[2], *(each.name for each in node.names))
-            found |= {file.with_name(f"{each}.py") for each in named}
-    return {each for each in found if each.exists()}
+    files = {
+        Path(_methods.__file__),
+        *root.glob("*.py"),
+        *(f for name in PACKAGES for f in root.glob(f"{name}/**/*.py")),
+    }
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.digest()

@@ -39,6 +39,8 @@ from calibrant.calibrators import (
 from calibrant.errors import MethodError
 from calibrant.predictions import Predictions
 
+__all__ = ["GROUPS", "METHODS", "Method", "parse_method", "parse_methods", "with_options"]
+
 
 @dataclass(frozen=True)
 class Method:
@@ -147,7 +149,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 def parse_method(text: str, *, trust: bool = False) -> Method:
     """Return the method that a text names, with its options.
 
-    :param text: see the top of this module.
+    :param text: a name, with options if wanted, as the top of this module describes.
     :param trust: allow the code of ``module:function`` to run.
     :raises MethodError: there is no such method or option, or an option cannot be what it is given.
     :raises InputError: the text names code, which is not allowed to run.
@@ -159,17 +161,30 @@ def parse_method(text: str, *, trust: bool = False) -> Method:
     >>> method.options["alpha"]
     0.1
     """
-    name, rest = _name_and_options(text.strip())
-    method = _named(name, trust)
-    given = [each.strip() for each in rest.split(",") if each.strip()]
+    name, options = _name_and_options(text.strip())
+    return with_options(_named(name, trust), options, trust=trust)
+
+
+def with_options(method: Method, options: str, *, trust: bool = False) -> Method:
+    """Return a method with options set, which its title shows.
+
+    :param method: one with a fit that takes the options as keywords.
+    :param options: ``key=value`` with commas between, or nothing.
+    :param trust: allow the code of ``base=module:function`` to run.
+    :raises MethodError, InputError, DataError: as of :func:`parse_method`.
+
+    >>> with_options(METHODS["vector"], "strength=0.1,safe=false").title
+    'vector scaling (strength: 0.1, safe: false)'
+    """
+    given = [each.strip() for each in options.split(",") if each.strip()]
     if not given:
         return method
     try:
-        options = dict(_option(each, method.parameters, trust) for each in given)
+        chosen = dict(_option(each, method.parameters, trust) for each in given)
     except MethodError as error:
-        raise MethodError(f"{name}: {error}") from error
+        raise MethodError(f"{method.title}: {error}") from error
     shown = ", ".join(each.replace("=", ": ", 1) for each in given)
-    return Method(f"{method.title} ({shown})", partial(method.fit, **options))
+    return Method(f"{method.title} ({shown})", partial(method.fit, **chosen))
 
 
 def parse_methods(text: str, *, trust: bool = False) -> dict[str, Method]:
@@ -199,15 +214,6 @@ def parse_methods(text: str, *, trust: bool = False) -> dict[str, Method]:
         )
     methods = [parse_method(each, trust=trust) for each in texts]
     return {method.title: method for method in methods}
-
-
-def with_option(text: str, option: str) -> str:
-    """Return the text of a method with one more option.
-
-    >>> with_option("selective", "base=vector"), with_option("selective:epochs=5", "base=vector")
-    ('selective:base=vector', 'selective:epochs=5,base=vector')
-    """
-    return f"{text}{',' if _name_and_options(text)[1] else ':'}{option}"
 
 
 def _name_and_options(text: str) -> tuple[str, str]:
@@ -257,7 +263,7 @@ def _option(text: str, parameters: Mapping[str, inspect.Parameter], trust: bool)
 
 
 def _value(text: str, parameter: inspect.Parameter, trust: bool) -> Any:
-    """The value of an option, read as its annotation says."""
+    """The value of an option, as its annotation says."""
     kinds = _kinds(parameter)
     if NoneType in kinds and text == "none":
         return None

@@ -5,10 +5,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from calibrant.cli.methods import METHODS, Method
 from PIL import Image
 
-from calibrant.cli import main
+from calibrant.methods import METHODS, Method
 
 
 @pytest.fixture(scope="session")
@@ -30,32 +29,29 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(monkeypatch, capsys, *arguments):
-    """Run a command line; return its exit code, output and error output."""
-    monkeypatch.setattr("sys.argv", ["calibrant", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr()
-    return stopped.value.code or 0, printed.out, " ".join(printed.err.split())
-
-
-@pytest.fixture
-def calibrant(monkeypatch, capsys):
-    return lambda *arguments: run(monkeypatch, capsys, *arguments)
-
-
-@pytest.fixture
-def store(calibrant, folder, tmp_path):
-    code, out, err = calibrant("import", folder, "-o", tmp_path / "store", "--class-names", "sky,road,tree,car")
+@pytest.fixture(scope="session")
+def store(calibrant, folder, tmp_path_factory):
+    """The arrays as a store, which tests read and never write."""
+    path = tmp_path_factory.mktemp("stored") / "store"
+    code, out, err = calibrant("import", folder, "-o", path, "--class-names", "sky,road,tree,car")
     assert (code, err) == (0, "")
     assert "8 images, 4 classes" in out
-    return tmp_path / "store"
+    return path
 
 
-def test_fit_then_measure_shows_the_calibrated_model_better(calibrant, store, tmp_path):
-    assert calibrant("fit", store, "--method", "temperature", "-o", tmp_path / "ts")[0] == 0
+@pytest.fixture(scope="session")
+def temperature(calibrant, store, tmp_path_factory):
+    """A calibrator fitted to the store."""
+    path = tmp_path_factory.mktemp("fitted") / "ts"
+    code, out, err = calibrant("fit", store, "--method", "temperature", "-o", path)
+    assert (code, err) == (0, "")
+    assert "TemperatureScaling(temperature=" in out
+    return path
+
+
+def test_fit_then_measure_shows_the_calibrated_model_better(calibrant, store, temperature, tmp_path):
     figures = tmp_path / "figures.json"
-    code, out, _ = calibrant("measure", store, "--calibrator", tmp_path / "ts", "--json", figures, "-o", tmp_path / "m")
+    code, out, _ = calibrant("measure", store, "--calibrator", temperature, "--json", figures, "-o", tmp_path / "m")
     assert code == 0
     assert "uncalibrated" in out
     text = json.loads(figures.read_text())
@@ -68,7 +64,16 @@ def test_fit_then_measure_shows_the_calibrated_model_better(calibrant, store, tm
 def test_compare_writes_table_json_and_report(calibrant, store, tmp_path):
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
     code, out, _ = calibrant(
-        "compare", store, "--methods", "uncalibrated,temperature,vector", "--seeds", 2, "-o", report, "--json", figures
+        "compare",
+        store,
+        "--methods",
+        "uncalibrated,temperature,vector",
+        "--num-seeds",
+        2,
+        "-o",
+        report,
+        "--json",
+        figures,
     )
     assert code == 0
     assert "temperature" in out
@@ -77,16 +82,16 @@ def test_compare_writes_table_json_and_report(calibrant, store, tmp_path):
     assert json.loads(figures.read_text())
 
 
-@pytest.fixture
-def stores(store, tmp_path):
+@pytest.fixture(scope="session")
+def stores(store, tmp_path_factory):
     """Eight images in three stores: two to fit on, three and three to test on."""
     from calibrant.data import StoredPredictions, write_store
     from calibrant.predictions import Subset
 
-    whole = StoredPredictions(store)
+    path, whole = tmp_path_factory.mktemp("three"), StoredPredictions(store)
     for name, numbers in {"fit": (0, 1), "day": (2, 3, 4), "night": (5, 6, 7)}.items():
-        write_store(Subset(whole, numbers), tmp_path / name, provenance=whole.provenance)
-    return [tmp_path / name for name in ("fit", "day", "night")]
+        write_store(Subset(whole, numbers), path / name, provenance=whole.provenance)
+    return [path / name for name in ("fit", "day", "night")]
 
 
 def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, stores, tmp_path, monkeypatch):
@@ -106,7 +111,16 @@ def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, store
 
     monkeypatch.setitem(METHODS, "temperature", Method("temperature scaling", partial(counted, TemperatureScaling)))
     monkeypatch.setattr(StoredPredictions, "__iter__", noted)
-    given = ["--methods", "uncalibrated,temperature,isotonic", "--seeds", 2, "--json", tmp_path / "figures.json"]
+    given = [
+        "--methods",
+        "uncalibrated,temperature,isotonic",
+        "--num-seeds",
+        2,
+        "--num-cases",
+        1,
+        "--json",
+        tmp_path / "figures.json",
+    ]
     code, out, _ = calibrant("compare", *stores, *given, "-o", tmp_path / "report.html")
     assert code == 0
     assert fits == [0, 1]
@@ -124,32 +138,35 @@ def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, store
     assert json.loads((tmp_path / "figures.json").read_text())["values"] == figures["day"]["values"]
 
 
-def test_apply_keeps_every_label(calibrant, store, tmp_path):
+def test_apply_keeps_every_label(calibrant, store, temperature, tmp_path):
     from calibrant.data import StoredPredictions
 
-    calibrant("fit", store, "--method", "temperature", "-o", tmp_path / "ts")
-    assert calibrant("apply", tmp_path / "ts", store, "-o", tmp_path / "out")[0] == 0
+    assert calibrant("apply", temperature, store, "-o", tmp_path / "out")[0] == 0
     for before, after in zip(StoredPredictions(store), StoredPredictions(tmp_path / "out"), strict=True):
         assert (before.logits.argmax(0) == after.logits.argmax(0)).all()
         assert after.logits.softmax(0).amax(0).mean() < before.logits.float().softmax(0).amax(0).mean()
 
 
 def test_composed_methods_are_named_and_fitted(calibrant, store, tmp_path):
-    code, out, _ = calibrant("fit", store, "--method", "selective:base=temperature;epochs=1", "-o", tmp_path / "sel")
-    assert code == 0
-    assert "SelectiveScaling" in out
+    written = []
+    for named in (["selective:base=vector,epochs=1"], ["selective:epochs=1", "--base", "vector"]):
+        code, out, err = calibrant("fit", store, "--method", *named, "-o", tmp_path / "sel")
+        assert (code, err) == (0, "")
+        assert "SelectiveScaling(" in out
+        written.append((tmp_path / "sel/calibrator.json").read_text())
+    assert written[0] == written[1]
+    assert "vector scaling" in written[0]
 
 
 @pytest.mark.parametrize("method", ["copula", "refinement"])
-def test_a_sampler_is_made_and_drawn_from(calibrant, store, tmp_path, method):
-    calibrant("fit", store, "--method", "temperature", "-o", tmp_path / "ts")
+def test_a_sampler_is_made_and_drawn_from(calibrant, store, temperature, tmp_path, method):
     options = ["--steps", 2] if method == "refinement" else []
     car = tmp_path / "car"
     code, out, err = calibrant(
-        "refine", store, "--method", method, "--calibrator", tmp_path / "ts", "--num-samples", 2, *options, "-o", car
+        "refine", store, "--method", method, "--calibrator", temperature, "--num-samples", 2, *options, "-o", car
     )
     assert (code, err) == (0, "")
-    given = [store, "--sampler", car, "--calibrator", tmp_path / "ts", "--num-samples", 3]
+    given = [store, "--sampler", car, "--calibrator", temperature, "--num-samples", 3]
     drawn = {}
     for folder in ("a", "b"):
         code, out, _ = calibrant("sample", *given, "-o", tmp_path / folder)
@@ -178,6 +195,8 @@ def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, t
     assert "--ignore-index" in refused("import", folder, "-o", tmp_path / "y", "--ignore-index", "-1")
     assert "before the softmax" in refused("import", _probabilities(folder, tmp_path), "-o", tmp_path / "z")
     assert "strength, keep_labels" in refused("fit", store, "--method", "vector:base=temperature", "-o", tmp_path / "x")
+    vector = ("fit", store, "--method", "vector", "--base", "temperature", "-o", tmp_path / "x")
+    assert "expected a keyword of: strength" in refused(*vector)
     assert not (tmp_path / "r.html").exists()
     assert not (tmp_path / "x").exists()
 

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from calibrant.cli import main
 from calibrant.data import StoredPredictions, camvid, image_folder
 
 CLASSES = ("road", "sky", "tree")
@@ -59,17 +58,9 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def predict(folder, monkeypatch, capsys):
-    def run(model, *arguments, data=folder):
-        given = ["calibrant", "predict", model, data, *arguments]
-        monkeypatch.setattr("sys.argv", list(map(str, given)))
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out, " ".join(printed.err.split())
-
-    return run
+@pytest.fixture(scope="session")
+def predict(calibrant, folder):
+    return lambda model, *arguments, data=folder: calibrant("predict", model, data, *arguments)
 
 
 NAMES = ("--class-names", ",".join(CLASSES))

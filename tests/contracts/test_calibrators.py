@@ -7,16 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from quick_methods import QUICK, fit_of
 
 from calibrant.calibrators import (
-    CalibrationNetwork,
     CorrectnessScaling,
     DirichletScaling,
     Fit,
     Identity,
-    IsotonicScaling,
-    LocalTemperatureScaling,
-    MetaCal,
     NoSelector,
     OracleSelector,
     SelectiveScaling,
@@ -30,57 +27,33 @@ from calibrant.calibrators.correctness.pool import Recalibration
 from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
 from calibrant.testing import check_calibrator, tied_logits
 
+FURTHER = (
+    "temperature:pixels_per_image=none",
+    "vector:pixels_per_image=none",
+    "vector-kept:strength=0,safe=false",
+    "meta-cal-star:accuracy=0.9",
+    "meta-cal:base=vector",
+    "selective:base=vector,epochs=3",
+    "selective:mistaken=vector,others=dirichlet,epochs=2",
+    "selective-published:base=vector,epochs=3",
+    "correctness:keep_order=true,epochs=1,num_networks=2",
+    "correctness:base=vector-kept,epochs=1,num_networks=2",
+    "correctness:base=isotonic,keep_order=true,epochs=1,num_networks=2",
+)
+"""Options and compositions that go other ways than the methods by themselves."""
+
 FITS: dict[str, Fit] = {
-    "identity": Identity.fit,
-    "temperature": TemperatureScaling.fit,
-    "temperature, all pixels": partial(TemperatureScaling.fit, pixels_per_image=None),
-    "temperature as published": partial(TemperatureScaling.fit_as_published, epochs=3),
-    "vector": VectorScaling.fit,
-    "vector, all pixels": partial(VectorScaling.fit, pixels_per_image=None),
-    "vector, label map kept": partial(VectorScaling.fit, keep_labels=True),
-    "vector at its optimum": partial(VectorScaling.fit, strength=0, safe=False, keep_labels=True),
-    "vector as published": partial(VectorScaling.fit_as_published, epochs=3),
-    "Dirichlet": DirichletScaling.fit,
-    "Dirichlet, label map kept": partial(DirichletScaling.fit, strength=0.01, safe=False, keep_labels=True),
-    "Dirichlet without ODIR": partial(DirichletScaling.fit, strength=0, safe=False),
-    "Dirichlet as published": partial(DirichletScaling.fit_as_published, epochs=2),
-    "local": partial(LocalTemperatureScaling.fit, epochs=1, crops_per_image=1),
-    "local as published": partial(LocalTemperatureScaling.fit_as_published, epochs=1),
-    "isotonic": IsotonicScaling.fit,
-    "isotonic, classes together": partial(IsotonicScaling.fit, by_class=False),
-    "Meta-Cal": MetaCal.fit,
-    "Meta-Cal*": partial(MetaCal.fit, keep_labels=True),
-    "Meta-Cal* for an accuracy": partial(MetaCal.fit, keep_labels=True, accuracy=0.9),
-    "Meta-Cal over vector": partial(MetaCal.fit, base=VectorScaling.fit),
-    "calibration network": partial(CalibrationNetwork.fit, num_steps=2, batch_size=2),
-    "selective": partial(SelectiveScaling.fit, epochs=3),
-    "selective over vector": partial(SelectiveScaling.fit, base=VectorScaling.fit, epochs=3),
-    "selective between vector and Dirichlet": partial(
-        SelectiveScaling.fit, mistaken=VectorScaling.fit, others=DirichletScaling.fit, epochs=2
-    ),
+    **{name: fit_of(text) for name, text in QUICK.items()},
+    **{text: fit_of(text) for text in FURTHER},
     "selective between isotonic and local": partial(
-        SelectiveScaling.fit,
-        mistaken=IsotonicScaling.fit,
-        others=partial(LocalTemperatureScaling.fit, epochs=1, crops_per_image=1),
-        epochs=2,
+        SelectiveScaling.fit, mistaken=fit_of("isotonic"), others=fit_of(QUICK["local"]), epochs=2
     ),
+    "correctness over selective": partial(fit_of(QUICK["correctness"]), base=fit_of("selective:epochs=2")),
     "the oracle": lambda predictions: SelectiveScaling(
         OracleSelector(), TemperatureScaling(1e10), VectorScaling.fit(predictions, strength=0.1, safe=False)
     ),
-    "selective as published": partial(SelectiveScaling.fit_as_published, epochs=3),
-    "selective as published over vector": partial(SelectiveScaling.fit_as_published, base=VectorScaling.fit, epochs=3),
-    "correctness": partial(CorrectnessScaling.fit, epochs=1, num_networks=2),
-    "correctness, order kept": partial(CorrectnessScaling.fit, keep_order=True, epochs=1, num_networks=2),
-    "correctness over vector": partial(
-        CorrectnessScaling.fit, base=partial(VectorScaling.fit, keep_labels=True), epochs=1, num_networks=2
-    ),
-    "correctness over isotonic": partial(
-        CorrectnessScaling.fit, base=IsotonicScaling.fit, keep_order=True, epochs=1, num_networks=2
-    ),
-    "correctness over selective": partial(
-        CorrectnessScaling.fit, base=partial(SelectiveScaling.fit, epochs=2), epochs=1, num_networks=2
-    ),
 }
+"""Every method of the library, so that a new one is held to the contract by being in the table; and some more."""
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -88,7 +61,7 @@ def test_calibrator_keeps_the_contract(name):
     check_calibrator(FITS[name], num_classes=4)
 
 
-@pytest.mark.parametrize("name", ["selective", "isotonic", "Dirichlet, label map kept", "Meta-Cal*"])
+@pytest.mark.parametrize("name", ["selective", "isotonic", "dirichlet-kept", "meta-cal-star"])
 def test_two_classes(name):
     check_calibrator(FITS[name], num_classes=2)
 
@@ -97,7 +70,7 @@ def without_images(fit):
     return lambda predictions: fit([replace(p, image=None) for p in predictions])
 
 
-@pytest.mark.parametrize("name", ["Dirichlet, label map kept", "local", "Meta-Cal*"])
+@pytest.mark.parametrize("name", ["dirichlet-kept", "local", "meta-cal-star"])
 def test_the_onnx_file_answers_alike(name):
     pytest.importorskip("onnxscript")
     check_calibrator(without_images(FITS[name]), onnx=True)

@@ -1,10 +1,12 @@
 """The studies of selective scaling: they run, and what they say of numbers is what the numbers say."""
 
 import math
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import grimp
 import pytest
 import torch
 
@@ -23,8 +25,10 @@ from experiments.selective_scaling import (
     shift,
 )
 
-from calibrant.calibrators import TemperatureScaling, correctness
+import calibrant
+from calibrant.calibrators import TemperatureScaling
 from calibrant.evaluation import Comparison
+from calibrant.methods import Method
 from calibrant.metrics import SCORES, Interval
 from calibrant.predictions import Example, Prediction
 from calibrant.testing import toy_predictions
@@ -107,7 +111,12 @@ def test_what_was_fitted_once_is_read_again(tmp_path, monkeypatch):
     images = toy_predictions(num_images=4)
     first = _fits.fit(study, "selective", images, 0)
     calls = []
-    monkeypatch.setitem(_methods.METHODS, "selective", lambda *a, **k: calls.append(a) or TemperatureScaling(2.0))
+
+    def other(predictions, *, seed, epochs):
+        calls.append(seed)
+        return TemperatureScaling(2.0)
+
+    monkeypatch.setitem(_methods.METHODS, "selective", Method("selective", other))
     again = _fits.fit(study, "selective", images, 0)
     z = torch.stack([p.logits for p in images])
     assert torch.equal(first.calibrator(z), again.calibrator(z))
@@ -119,15 +128,23 @@ def test_what_was_fitted_once_is_read_again(tmp_path, monkeypatch):
     assert len(calls) == 3
 
 
-def test_a_fit_is_made_anew_where_its_own_code_has_changed():
-    made_by = {name: _fits._modules(method) for name, method in (_methods.METHODS | _methods.COMBINED).items()}
-    assert made_by["temperature"] == {"temperature"}
-    assert made_by["uncalibrated"] == set()
-    assert made_by["selective + isotonic"] == {"selective", "isotonic"}
-    assert made_by["Meta-Cal*, published"] == {"meta_cal", "temperature"}
-    imported = {file.stem for file in _fits._imported(Path(correctness.__file__))}
-    assert {"_alternatives", "calibrator", "temperature"} <= imported
-    assert not {"isotonic", "correctness", "_shapes"} & imported
+def test_a_fit_is_made_anew_where_any_code_that_it_may_run_has_changed(tmp_path, monkeypatch):
+    root = tmp_path / "calibrant"
+    shutil.copytree(Path(calibrant.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(calibrant, "__file__", str(root / "__init__.py"))
+    digests = {_fits._code.__wrapped__()}
+    graph = grimp.build_graph("calibrant", cache_dir=None, exclude_type_checking_imports=True)
+    may_run = {"calibrant.methods", *graph.find_upstream_modules("calibrant.methods")}
+    assert {"calibrant.calibrators.correctness.pool", "calibrant.networks.segnet", "calibrant._files"} <= may_run
+    for name in sorted(may_run):
+        file = tmp_path.joinpath(*name.split("."))
+        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        file.write_text(file.read_text() + "\n# changed\n")
+        found = _fits._code.__wrapped__()
+        assert found not in digests, name
+        digests.add(found)
+    (root / "report" / "page.py").write_text("# changed")
+    assert _fits._code.__wrapped__() in digests
 
 
 def test_an_oracle_that_finds_all_leaves_the_inverse_of_the_number_of_classes():

@@ -1,13 +1,14 @@
-"""A calibrator of one's own, in one file outside the package: checked, kept, compared, and used on the command line."""
+"""A calibrator of one's own, in a file as the docs show it: checked, saved, compared, and used on the command line."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from calibrant.calibrators import SelectiveScaling, TemperatureScaling, load, own_kinds, save
-from calibrant.cli import main
 from calibrant.data import StoredPredictions, write_store
 from calibrant.errors import DataError, InputError, StoreError
 from calibrant.evaluation import calibrated, compare, tally
@@ -16,41 +17,8 @@ from calibrant.metrics import Measurement
 from calibrant.report import terminal_table
 from calibrant.testing import check_calibrator, toy_predictions
 
-FILE = '''
-"""Subtract from each class the logarithm of how much too often it is predicted."""
-
-import torch
-
-from calibrant.calibrators import Calibrator
-
-
-class PriorShift(Calibrator):
-    """Add a constant to the logits of each class."""
-
-    def __init__(self, shift, notes=()):
-        super().__init__(notes)
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
-
-    def forward(self, logits, image=None):
-        return logits.float() + self.shift.view(1, -1, *[1] * (logits.ndim - 2))
-
-    def arguments(self):
-        return {"shift": self.shift}
-
-    def extra_repr(self):
-        return f"classes={len(self.shift)}"
-
-    @classmethod
-    def fit(cls, predictions, *, smoothing: float = 1.0, seed: int = 0):
-        c = predictions[0].logits.shape[0]
-        labelled = predicted = smoothing
-        for p in predictions:
-            labels = p.labels[p.labels >= 0]
-            labelled = labelled + torch.bincount(labels, minlength=c)
-            predicted = predicted + p.logits.float().softmax(0).flatten(1).sum(1)
-        labelled, predicted = labelled / labelled.sum(), predicted / predicted.sum()
-        return cls((labelled / predicted).log())
-'''
+DOCS = Path(__file__).parents[2] / "docs" / "calibrators.md"
+(FILE,) = re.findall(r"^## Your own$.*?^```python\n(.*?)^```$", DOCS.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 NAME = "prior_shift:PriorShift"
 
 
@@ -65,18 +33,6 @@ def own(tmp_path, monkeypatch):
 
     yield prior_shift.PriorShift
     sys.modules.pop("prior_shift", None)
-
-
-@pytest.fixture
-def calibrant(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["calibrant", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out, " ".join(printed.err.split())
-
-    return run
 
 
 @pytest.fixture
@@ -166,7 +122,17 @@ def test_it_is_fitted_applied_measured_and_compared_on_the_command_line(own, cal
 
     methods = f"temperature,{named}.fit,meta-cal-star:base={named}.fit,alpha=0.1"
     code, out, err = calibrant(
-        "compare", "store", "--methods", methods, "--trust", "--num-seeds", 1, "--json", "compared.json"
+        "compare",
+        "store",
+        "--methods",
+        methods,
+        "--trust",
+        "--num-seeds",
+        1,
+        "--num-cases",
+        1,
+        "--json",
+        "compared.json",
     )
     assert code == 0, err
     assert (tmp_path / "report.html").read_text().count(f"{NAME}.fit") > 1

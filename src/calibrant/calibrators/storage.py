@@ -70,9 +70,9 @@ def save(calibrator: Calibrator, path: str | os.PathLike[str], *, kinds: Mapping
 
     A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
 
-    :param calibrator: of calibrant's kinds or of your own.
+    :param calibrator: a calibrator of calibrant's kinds or of your own.
     :param path: the folder.
-    :param kinds: other names for classes of your own.
+    :param kinds: other names than ``module:Class`` for classes of your own, ``{"name": Class}``.
     :raises StoreError: the calibrator, or a part of it, does not say what its constructor needs, differs when it is
         made again from that, or cannot be written.
     """

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -41,17 +42,20 @@ def _options(version: bool | None = typer.Option(False, "--version", callback=_p
     pass
 
 
-def main() -> None:
-    """Run the command line; every error that a user can mend is one message and exit code 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every error that a user can mend is one message and exit code 2.
+
+    :param arguments: the command and its arguments; None for those of this process.
+    """
     signal.signal(signal.SIGINT, _interrupted)
     _let_waiting_threads_sleep()
     try:
-        app()
+        app(arguments)
     except CalibrantError as error:
         _stop(f"error: {error}", 2)
     except OSError as error:
         _stop(
-            f"error: {error.strerror or error}: {error.filename or 'a file'}. Check the path and the room on the disk.",
+            f"error: {error.strerror or error}: {error.filename or 'a file'}. Check the path and the disk space.",
             2,
         )
 

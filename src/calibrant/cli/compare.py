@@ -33,6 +33,7 @@ def compare(
     boundary_width: Annotated[
         int, typer.Option(min=1, help="How far from a change of label the boundary reaches, in pixels.")
     ] = 2,
+    num_cases: Annotated[int, typer.Option(min=0, help="How many of the worst images the report shows.")] = 6,
     trust: Trust = False,
 ) -> None:
     """Fit methods, judge them on other images, report.
@@ -54,6 +55,7 @@ def compare(
         pixels_per_image=pixels_per_image,
         num_bins=num_bins,
         boundary_width=boundary_width,
+        num_cases=num_cases,
     )
     tested = [StoredPredictions(url) for url in urls]
     studies = run_study(StoredPredictions(store), tested, parse_methods(methods, trust=trust), plan)

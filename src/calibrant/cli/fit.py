@@ -32,9 +32,11 @@ def fit(
     from calibrant.calibrators import own_kinds, save
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
-    from calibrant.methods import parse_method, with_option
+    from calibrant.methods import parse_method, with_options
 
-    chosen = parse_method(method if base is None else with_option(method, f"base={base}"), trust=trust)
+    chosen = parse_method(method, trust=trust)
+    if base is not None:
+        chosen = with_options(chosen, f"base={base}", trust=trust)
     with bars() as progress:
         predictions = with_progress(StoredPredictions(store), progress, chosen.title)
         calibrator = chosen.fitted(predictions, pixels_per_image=pixels_per_image, seed=seed)

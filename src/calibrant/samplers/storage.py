@@ -29,9 +29,9 @@ def save_sampler(sampler: Sampler, path: str | os.PathLike[str], *, kinds: Mappi
 
     A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
 
-    :param sampler: of calibrant's kinds or of your own.
+    :param sampler: a sampler of calibrant's kinds or of your own.
     :param path: the folder.
-    :param kinds: other names for classes of your own.
+    :param kinds: other names than ``module:Class`` for classes of your own, ``{"name": Class}``.
     :raises StoreError: the sampler, or a part of it, does not say what its constructor needs, differs when it is
         made again from that, or cannot be written.
     """

@@ -141,7 +141,9 @@ class Storage:
         try:
             thing = storage._decode(stored, load_tensors(data))
         except MethodError as error:
-            raise StoreError(f"{folder / self.json}: {error} A newer calibrant may know it.") from error
+            raise StoreError(
+                f"{folder / self.json}: {error} A newer calibrant may know it; pass a class of your own: kinds=…."
+            ) from error
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise StoreError(f"{folder}: expected a whole {self.what}; {error!r}. Fit and save it again.") from error
         if not isinstance(thing, self.base):

@@ -149,13 +149,13 @@ def test_apply_keeps_every_label(calibrant, store, temperature, tmp_path):
 
 def test_composed_methods_are_named_and_fitted(calibrant, store, tmp_path):
     written = []
-    for named in (["selective:base=vector,epochs=1"], ["selective:epochs=1", "--base", "vector"]):
+    for named in (["selective:base=isotonic,epochs=1"], ["selective:epochs=1", "--base", "isotonic"]):
         code, out, err = calibrant("fit", store, "--method", *named, "-o", tmp_path / "sel")
-        assert (code, err) == (0, "")
+        assert code == 0, err
         assert "SelectiveScaling(" in out
         written.append((tmp_path / "sel/calibrator.json").read_text())
     assert written[0] == written[1]
-    assert "vector scaling" in written[0]
+    assert "isotonic scaling" in written[0]
 
 
 @pytest.mark.parametrize("method", ["copula", "refinement"])

@@ -174,7 +174,7 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_byte(predict, folder, mod
         [*begun, "-o", str(tmp_path / "cut")],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while len(list((tmp_path / "cut").glob("*.safetensors"))) < 4:
+    while len(list((tmp_path / "cut").glob("[!.]*.safetensors"))) < 4:
         time.sleep(0.005)
         assert running.poll() is None, running.communicate()
     running.send_signal(stop)

@@ -25,7 +25,7 @@ from calibrant import IGNORE
 from calibrant.cli import app
 from calibrant.data import write_store
 from calibrant.metrics import CalibrationBins, Measurement
-from calibrant.predictions import IGNORE, Prediction
+from calibrant.predictions import Prediction
 
 SHAPES = {"city": (20, 19, 256, 512), "ade": (4, 150, 512, 512)}
 TARGETS = {"top-label bins": 0.4, "everything": 3.0}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from calibrant.calibrators import SelectiveScaling, TemperatureScaling, load, own_kinds, save
+from calibrant.calibrators import SelectiveScaling, TemperatureScaling, calibrated, load, own_kinds, save
 from calibrant.data import StoredPredictions, write_store
 from calibrant.errors import DataError, InputError, StoreError
-from calibrant.evaluation import calibrated, compare, tally
+from calibrant.evaluation import compare, tally
 from calibrant.methods import parse_methods
 from calibrant.metrics import Measurement
 from calibrant.report import terminal_table

@@ -1,0 +1,69 @@
+"""The calibration methods by name, in one literal table."""
+
+from functools import partial
+
+from calibrant.calibrators import (
+    CalibrationNetwork,
+    CorrectnessScaling,
+    DirichletScaling,
+    Identity,
+    IsotonicScaling,
+    LocalTemperatureScaling,
+    MetaCal,
+    SelectiveScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from calibrant.methods.method import Method
+
+METHODS: dict[str, Method] = {
+    "uncalibrated": Method("uncalibrated", Identity.fit),
+    "temperature": Method("temperature scaling", TemperatureScaling.fit),
+    "temperature-published": Method("temperature scaling, as published", TemperatureScaling.fit_as_published),
+    "vector": Method("vector scaling", VectorScaling.fit),
+    "vector-kept": Method("vector scaling, label map kept", partial(VectorScaling.fit, keep_labels=True)),
+    "vector-published": Method("vector scaling, as published", VectorScaling.fit_as_published),
+    "dirichlet": Method("Dirichlet scaling", DirichletScaling.fit),
+    "dirichlet-kept": Method("Dirichlet scaling, label map kept", partial(DirichletScaling.fit, keep_labels=True)),
+    "dirichlet-without-odir": Method("Dirichlet scaling without ODIR", partial(DirichletScaling.fit, strength=0.0)),
+    "dirichlet-published": Method("Dirichlet scaling, as published", DirichletScaling.fit_as_published),
+    "meta-cal": Method("Meta-Cal", MetaCal.fit),
+    "meta-cal-star": Method("Meta-Cal*", partial(MetaCal.fit, keep_labels=True)),
+    "local": Method("local temperature scaling", LocalTemperatureScaling.fit),
+    "local-published": Method("local temperature scaling, as published", LocalTemperatureScaling.fit_as_published),
+    "isotonic": Method("isotonic scaling", partial(IsotonicScaling.fit, pixels_per_image=None)),
+    "isotonic-all": Method(
+        "isotonic scaling, classes together", partial(IsotonicScaling.fit, pixels_per_image=None, by_class=False)
+    ),
+    "selective": Method("selective scaling, validated", SelectiveScaling.fit),
+    "selective-published": Method("selective scaling, as published", SelectiveScaling.fit_as_published),
+    "correctness": Method("correctness scaling", CorrectnessScaling.fit),
+    "network": Method("calibration network", CalibrationNetwork.fit),
+}
+"""Every method by its name: ``X`` is fitted to its optimum or validated, ``X-published`` by the published recipe.
+
+Meta-Cal makes the pixels that it rejects uniform; Meta-Cal* keeps their label, at a temperature of 1e10.
+"""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": (
+        "uncalibrated",
+        "temperature",
+        "vector",
+        "dirichlet",
+        "meta-cal-star",
+        "local",
+        "isotonic",
+        "selective",
+        "correctness",
+    ),
+    "published": (
+        "temperature-published",
+        "vector-published",
+        "dirichlet-published",
+        "meta-cal",
+        "local-published",
+        "selective-published",
+    ),
+}
+"""Names for several methods: ``all``, each at its optimum or validated, and ``published``, each as published."""

@@ -67,8 +67,8 @@ def test_options_are_read_as_their_annotations_say():
         parse_method(text).fitted(PREDICTIONS, pixels_per_image=200, seed=0)
         for text in ("meta-cal", "meta-cal:keep_labels=true", "meta-cal:accuracy=0.9")
     )
-    assert isinstance(uniform.mistaken, Uniform)
-    assert isinstance(softened.mistaken, TemperatureScaling)
+    assert isinstance(uniform.scaling.mistaken, Uniform)
+    assert isinstance(softened.scaling.mistaken, TemperatureScaling)
     assert controlled.threshold != uniform.threshold
 
 

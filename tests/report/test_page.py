@@ -67,6 +67,13 @@ def text(three):
 
 
 @pytest.fixture(scope="module")
+def plain(three):
+    """The page of measurements alone."""
+    measurements, comparison = three
+    return render_page(comparison, measurements)
+
+
+@pytest.fixture(scope="module")
 def page(text):
     return Page(text)
 
@@ -155,9 +162,9 @@ def test_no_best_no_star():
     assert 'class="best"' not in text
 
 
-def test_the_same_numbers_give_the_same_bytes(three):
+def test_the_same_numbers_give_the_same_bytes(three, plain):
     measurements, comparison = three
-    assert render_page(comparison, measurements) == render_page(comparison, measurements)
+    assert render_page(comparison, measurements) == plain
 
 
 def test_a_single_method_and_no_facts_make_a_page():
@@ -183,10 +190,10 @@ def test_contrast_of_words_and_lines(colors, lines):
             assert contrast(line, colors[ground]) >= 4.5, (line, ground)
 
 
-def test_page_is_written_whole(three, tmp_path):
+def test_page_is_written_whole(three, plain, tmp_path):
     measurements, comparison = three
     path = write_page(tmp_path / "report.html", comparison, measurements)
-    assert path.read_text("utf-8") == render_page(comparison, measurements)
+    assert path.read_text("utf-8") == plain
     assert path.read_text("utf-8").endswith("</html>")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
 
@@ -228,9 +235,9 @@ def test_without_measurements_the_page_has_scores_and_no_figures(three):
     assert not page.all("svg")
 
 
-def test_many_classes_fold_away(three, monkeypatch):
+def test_many_classes_fold_away(three, plain, monkeypatch):
     measurements, comparison = three
-    page = Page(render_page(comparison, measurements))
+    page = Page(plain)
     monkeypatch.setattr("calibrant.report.page.FEW", 3)
     folded = Page(render_page(comparison, measurements))
     for each, inside in ((page, 0), (folded, 1)):

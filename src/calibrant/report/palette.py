@@ -43,7 +43,7 @@ class Style:
 
     color: str
     marker: str
-    dashes: str | tuple
+    dashes: str | tuple[float, tuple[float, ...]]
 
 
 def style_of(number: int) -> Style:

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -125,7 +126,11 @@ def _check_layouts(calibrator: Calibrator, predictions: Predictions) -> None:
     last = _apply(calibrator, logits.movedim(1, -1).contiguous().movedim(-1, 1), image)
     assert torch.allclose(last, out, rtol=1e-4, atol=1e-4), "classes last in memory give another result"
     first = slice(1)
-    parts = {"a single pixel": (..., first, first), "a row": (..., first, slice(None)), "an empty batch": slice(0)}
+    parts: dict[str, Any] = {
+        "a single pixel": (..., first, first),
+        "a row": (..., first, slice(None)),
+        "an empty batch": slice(0),
+    }
     for what, part in parts.items():
         z = logits[part]
         try:

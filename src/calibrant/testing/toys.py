@@ -30,7 +30,7 @@ def toy_predictions(
     :param void: the share of unlabelled pixels.
     :param spread: the standard deviation of the true logits: the larger, the more accurate.
     :param num_annotators: how many label maps are drawn for each image.
-    :param seed: the same seed gives the same predictions.
+    :param seed: one seed gives the same predictions each time.
 
     >>> toy_predictions(size=(4, 5, 6))[0].logits.shape
     torch.Size([3, 4, 5, 6])
@@ -54,7 +54,7 @@ def tied_logits(num_classes: int = 3, *, seed: int = 0) -> Float[Tensor, "n c h 
     In float32; cast to float16 or bfloat16 they tie still more often.
 
     :param num_classes: two or more.
-    :param seed: the same seed gives the same logits.
+    :param seed: one seed gives the same logits each time.
 
     >>> tied_logits().shape
     torch.Size([8, 3, 6, 8])

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from calibrant._check import check_choice, check_labelled
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
-from calibrant.errors import ShapeError
 from calibrant.networks import CalibrationHead
 from calibrant.predictions import Predictions
 from calibrant.training import (
@@ -25,6 +24,7 @@ from calibrant.training import (
     annotator_cross_entropy,
     chosen_annotator,
     move_average,
+    network_input,
     reproducible,
     restore_states,
     seeded,
@@ -211,16 +211,11 @@ class _NetworkTraining:
 def _seen(
     logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None, reads: str, standardise: Standardise | None
 ) -> Float[Tensor, "n j *s"]:
-    parts = []
-    if standardise is not None:
-        if image is None:
-            raise ShapeError(
-                f"expected the image, which F was trained with ({len(standardise.mean)} channels); got none. Pass it, "
-                "or train with_image=False."
-            )
-        parts.append(standardise(image))
+    """What F is given: the image, if it was trained with one, and what it reads of the black box."""
     if reads == "probabilities":
-        parts.append(logits.float().softmax(1))
+        maps = [logits.float().softmax(1)]
     elif reads == "labels":
-        parts.append(F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float())
-    return torch.cat(parts, 1)
+        maps = [F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()]
+    else:
+        maps = []
+    return network_input(image, standardise, *maps)

@@ -20,12 +20,14 @@ KINDS: dict[str, type] = {
 NETWORKS: dict[str, type] = {"refinement U-Net": RefinementUNet}
 """Parts whose weights are stored with what their constructors need."""
 
-_STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine")
+_STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine", mappings=frozenset({"cells"}))
 
 
 def save_sampler(sampler: Sampler, path: str | os.PathLike[str]) -> None:
     """Write a sampler into a folder, which is made if missing; one that is there is replaced.
 
+    :param sampler: what to store.
+    :param path: the folder.
     :raises StoreError: the sampler, or a part of it, is of no kind in :data:`KINDS`, or cannot be written.
     """
     _STORAGE.save(sampler, path)
@@ -34,6 +36,7 @@ def save_sampler(sampler: Sampler, path: str | os.PathLike[str]) -> None:
 def load_sampler(path: str | os.PathLike[str]) -> Sampler:
     """Return the sampler in a folder.
 
+    :param path: the folder that a sampler was saved to.
     :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it.
     """
     return _STORAGE.load(path)

@@ -58,6 +58,7 @@ class Storage:
     :param renamed: names of kinds and arguments in files of older versions, and what they are called now; None for an
         argument that is no more. ``kind.argument`` is an argument of that kind alone.
     :param own: which of the kinds are classes of the user's own.
+    :param mappings: names of arguments that are mappings, which are stored as a list of pairs.
     """
 
     what: str
@@ -67,6 +68,7 @@ class Storage:
     made_by: str
     renamed: Mapping[str, str | None] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    mappings: frozenset[str] = frozenset()
 
     @property
     def json(self) -> str:
@@ -176,6 +178,8 @@ class Storage:
         if isinstance(value, Tensor):
             tensors[name] = value.detach().cpu().contiguous().clone()  # two parts may share one
             return {"tensor": name}
+        if isinstance(value, Mapping):  # as pairs: the keys of a JSON object would be words
+            return [[key, self._encode(part, f"{name}.{key}", tensors)] for key, part in value.items()]
         if isinstance(value, list | tuple):
             return [self._encode(part, f"{name}.{number}", tensors) for number, part in enumerate(value)]
         if value is None or isinstance(value, bool | int | float | str):
@@ -213,7 +217,8 @@ class Storage:
         for key, part in stored["arguments"].items():
             name = renamed.get(f"{kind}.{key}", renamed.get(key, key))
             if name is not None:
-                arguments[name] = self._decode(part, tensors)
+                decoded = self._decode(part, tensors)
+                arguments[name] = dict(decoded) if name in self.mappings else decoded
         if stored.get("notes"):
             arguments["notes"] = tuple(stored["notes"])
         thing = known[kind](**arguments)

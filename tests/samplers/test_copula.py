@@ -123,8 +123,8 @@ def discs(law, *, num_images=24, seed=0):
 
 def test_the_fit_finds_the_law_of_the_annotators():
     fitted = {law: CopulaSampler.fit(discs(law, num_images=30), classes=[1], cells=(8,)) for law in ("radius", "pixel")}
-    assert fitted["radius"].shares["image"] > 0.9
-    assert fitted["pixel"].shares["pixels"] > 0.9
+    assert fitted["radius"].arguments()["image"] > 0.9
+    assert fitted["pixel"].arguments()["pixels"] > 0.9
     test = discs("radius", seed=1)
     score = {
         name: generalised_energy_distance(
@@ -146,7 +146,7 @@ def test_the_fit_finds_the_law_of_the_annotators():
 def test_one_annotator_is_enough():
     single = [Prediction(p.key, p.logits, p.labels[:1]) for p in discs("radius", num_images=40)]
     fitted = CopulaSampler.fit(single, classes=[1], cells=())
-    assert fitted.shares["image"] > 0.7
+    assert fitted.arguments()["image"] > 0.7
 
 
 def test_nothing_to_fit():

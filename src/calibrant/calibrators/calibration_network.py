@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from calibrant._check import check_choice, check_labelled
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
-from calibrant.errors import ShapeError
 from calibrant.networks import CalibrationHead
 from calibrant.predictions import Predictions
 from calibrant.training import (
@@ -25,6 +24,7 @@ from calibrant.training import (
     annotator_cross_entropy,
     chosen_annotator,
     move_average,
+    network_input,
     reproducible,
     restore_states,
     seeded,
@@ -45,6 +45,7 @@ class CalibrationNetwork(Calibrator):
     :param network: F, from (n, k, *s) to logits (n, c, *s).
     :param reads: "labels" of the black box (one-hot, as published), its "probabilities", or "nothing".
     :param standardise: makes images as F knows them; None for an F that sees no image.
+    :param notes: what the fit had to say.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class CalibrationNetwork(Calibrator):
         self.train(False)
 
     def train(self, mode: bool = True) -> "CalibrationNetwork":
-        """Stay in inference mode: a fitted calibrator never changes."""
+        """Stay in inference mode: a fitted calibrator never changes.
+
+        :param mode: has no effect.
+        """
         return super().train(False)
 
     def forward(
@@ -70,6 +74,8 @@ class CalibrationNetwork(Calibrator):
     ) -> Float[Tensor, "n c *s"]:
         """Return what F says.
 
+        :param logits: what the black box said.
+        :param image: the images that it saw; needed if F was trained with images.
         :raises ShapeError: the image that was there in training is missing, or has other channels.
         """
         return self.network(_seen(logits, image, self.reads, self.standardise)).float()
@@ -104,10 +110,24 @@ class CalibrationNetwork(Calibrator):
         As published: ``make=CalibrationHead``, ``reads="labels"``, ``one_annotator=True``, a learning rate of 2e-4 and
         no average; where the paper has F on images alone, ``make=SegNet`` and ``reads="nothing"``.
 
-        :param make: of F: from its channels in and its classes (and ``dims``, for three dimensions) to a network.
+        :param predictions: labelled by one annotator or more.
+        :param make: makes F from the number of its input channels and of its classes (and ``dims=3``, for three
+            dimensions).
+        :param reads: what F sees of the black box: "labels" (one-hot), "probabilities", or "nothing".
+        :param with_image: whether F sees the image, if the predictions have one.
+        :param num_steps: how many steps the training has.
+        :param batch_size: images a step, of each process.
+        :param learning_rate: Adam's learning rate in the first step; it falls linearly to zero.
+        :param betas: decay rates of Adam's two moving averages.
+        :param weight_decay: weight decay of Adam.
         :param one_annotator: learn from one annotator drawn anew for each image, and not from all of them.
+        :param average: how much of the moving average of F's weights stays each step; 0 keeps the last weights.
         :param augmentation: by default none; images of unlike sizes need a crop.
+        :param seed: the seed of the first weights and of all that is drawn.
         :param folder: where checkpoints go; the same call goes on from there.
+        :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``; by default the
+            processor.
+        :param watch: called with the number of steps done and the mean losses since the last call.
         :raises FitError: nothing is labelled, or the training diverged.
         """
         check_choice(reads, READS, "way to read a black box")
@@ -211,16 +231,11 @@ class _NetworkTraining:
 def _seen(
     logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None, reads: str, standardise: Standardise | None
 ) -> Float[Tensor, "n j *s"]:
-    parts = []
-    if standardise is not None:
-        if image is None:
-            raise ShapeError(
-                f"expected the image, which F was trained with ({len(standardise.mean)} channels); got none. Pass it, "
-                "or train with_image=False."
-            )
-        parts.append(standardise(image))
+    """What F is given: the image, if it was trained with one, and what it reads of the black box."""
     if reads == "probabilities":
-        parts.append(logits.float().softmax(1))
+        maps = [logits.float().softmax(1)]
     elif reads == "labels":
-        parts.append(F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float())
-    return torch.cat(parts, 1)
+        maps = [F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()]
+    else:
+        maps = []
+    return network_input(image, standardise, *maps)

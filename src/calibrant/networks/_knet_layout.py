@@ -22,7 +22,7 @@ class KNetSize:
     :param depths: blocks in each of the four stages of the backbone.
     :param width: channels of its stem (ResNet) or first stage (Swin).
     :param window: the side of Swin's windows.
-    :param channels: of features and kernels.
+    :param channels: how many channels features and kernels have.
     :param group: how many channels of a kernel are updated at once; the same weights serve all groups. The published
         configurations have kernels of 512 channels and an updater for 256.
     :param hidden: width of the hidden layer after the attention.

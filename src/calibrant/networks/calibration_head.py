@@ -19,8 +19,12 @@ class CalibrationHead(nn.Module):
     convolution and dropout. (In the paper dropout is 0.1 and stands last, and all five blocks are alike.) Defaults are
     the released sizes: 141,913 parameters on Cityscapes (``CalibrationHead(28, 25)``).
 
-    :param in_channels: of the image and the black box's one-hot label map or probabilities, joined.
-    :param blocks: of convolution; each sees one pixel further.
+    :param in_channels: channels of the input: those of the image and one a class for the black box's one-hot label map
+        or probabilities, concatenated.
+    :param num_classes: how many classes there are.
+    :param width: channels of the hidden layers.
+    :param blocks: how many blocks of convolution there are; each sees one pixel further.
+    :param dropout: the share of channels left out at random in training.
     :param dims: 2 for ``h w``, 3 for ``d h w``.
 
     >>> import torch
@@ -59,13 +63,19 @@ class CalibrationHead(nn.Module):
 
     @classmethod
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "CalibrationHead":
-        """Return one for two cores: a quarter of the width, four blocks, less dropout."""
+        """Return one for two cores: a quarter of the width, four blocks, less dropout.
+
+        :param in_channels: channels of the input: those of the image and one a class, concatenated.
+        :param num_classes: how many classes there are.
+        :param sizes: other arguments of the constructor.
+        """
         preset: dict[str, Any] = {"width": 16, "blocks": 4, "dropout": 0.05}
         return cls(in_channels, num_classes, **preset | sizes)
 
     def forward(self, seen: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *s"]:
         """Return logits.
 
+        :param seen: the image and what the black box said, concatenated.
         :raises ShapeError: a side is a single pixel, beside which nothing can be reflected.
         """
         if min(seen.shape[2:]) < 2:

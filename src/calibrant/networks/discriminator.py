@@ -21,10 +21,11 @@ class Discriminator(nn.Module):
     (``Discriminator(5, size=(128, 128))``). By default features are averaged over positions first, and any size from
     24 pixels a side will do: 3,419,329 parameters.
 
-    :param in_channels: of the image and the one-hot (or softmax) label map, joined.
+    :param in_channels: channels of the input: those of the image and one a class for the one-hot (or softmax) label
+        map, concatenated.
     :param width: channels of the first layers.
     :param halvings: how often the resolution is halved.
-    :param size: of the only images that it is to work on.
+    :param size: the one size of images that it works on; None for any.
     :param dims: 2 for ``h w``, 3 for ``d h w``.
 
     >>> import torch
@@ -78,6 +79,9 @@ class Discriminator(nn.Module):
         Its first weights keep the size of what passes through (He et al., ICCV 2015). With torch's own, which the
         released code leaves, eight layers without normalisation shrink it ten thousandfold: a small one then tells
         nothing apart for longer than a training of minutes lasts.
+
+        :param in_channels: channels of the input: those of the image and one a class, concatenated.
+        :param sizes: other arguments of the constructor.
         """
         preset: dict[str, Any] = {"width": 16, "halvings": 2}
         judge = cls(in_channels, **preset | sizes)
@@ -91,6 +95,7 @@ class Discriminator(nn.Module):
     def forward(self, pairs: Float[Tensor, "n k *s"]) -> Float[Tensor, " n"]:
         """Return the logit of each pair of image and label map.
 
+        :param pairs: images and label maps, concatenated.
         :raises ShapeError: the images are too small to be halved so often.
         """
         least = 3 * 2**self.halvings

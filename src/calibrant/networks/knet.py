@@ -98,10 +98,11 @@ class KernelUpdate(nn.Module):
 class KNet(nn.Module):
     """Logits ``n c t u`` of images ``n k h w``, at every eighth pixel (DeepLabV3) or every fourth (UperNet).
 
+    :param num_classes: how many classes there are.
     :param size: one of the published, ``deeplabv3-resnet50``, ``deeplabv3-resnet101``, ``upernet-resnet50``,
         ``upernet-swin-tiny`` or ``upernet-swin-large``: 79, 98, 77, 72 or 245 million parameters with 150 classes; or
         one of your own.
-    :param in_channels: of the images.
+    :param in_channels: channels of the images.
     :raises InputError: ``transformers`` is not installed.
 
     >>> with torch.device("meta"):  # which has shapes and no numbers
@@ -133,11 +134,17 @@ class KNet(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c t u"]:
-        """Return the logits of the last stage."""
+        """Return the logits of the last stage.
+
+        :param images: normalised as in training.
+        """
         return self.by_stage(images)[-1]
 
     def by_stage(self, images: Float[Tensor, "n k h w"]) -> list[Tensor]:
-        """Return logits of the first kernels and of every stage: training puts the same loss on all of them."""
+        """Return logits of the first kernels and of every stage: training puts the same loss on all of them.
+
+        :param images: normalised as in training.
+        """
         features = self.decoder(self.backbone(images).feature_maps)
         logits = [self.classifier(features)]
         kernels = self.classifier.weight.flatten(1).expand(len(images), -1, -1)

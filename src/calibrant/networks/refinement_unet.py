@@ -27,9 +27,12 @@ class RefinementUNet(nn.Module):
     Defaults are the published sizes: 619,490 parameters on LIDC (``RefinementUNet(5, 2)``), 633,017 on Cityscapes
     (``RefinementUNet(28, 25, noise_size=32)``).
 
-    :param in_channels: of the image and the probabilities, joined.
+    :param in_channels: channels of the input: those of the image and one a class, concatenated.
+    :param num_classes: how many classes there are.
     :param width: channels at half resolution, doubled at each level down.
+    :param depth: how many times the image is halved.
     :param noise_size: d.
+    :param dropout: the share of features left out at random in training.
     :param gain: 1e-5 as published, where noise of zero silences the layer; 1 leaves features alone at zero.
     :param dims: 2 for ``h w``, 3 for ``d h w``.
 
@@ -90,6 +93,10 @@ class RefinementUNet(nn.Module):
         Its first samples are nearly hard. Of m samples, hard ones that are calibrated still pay about 1 / (2 m) nats in
         every doubtful pixel in the calibration loss, for chance; soft copies of the probabilities pay nothing. A short
         training that begins soft stays soft.
+
+        :param in_channels: channels of the input: those of the image and one a class, concatenated.
+        :param num_classes: how many classes there are.
+        :param sizes: other arguments of the constructor.
         """
         preset: dict[str, Any] = {"width": 8, "depth": 3, "gain": 1.0, "dropout": 0.0}
         network = cls(in_channels, num_classes, **preset | sizes)
@@ -101,11 +108,18 @@ class RefinementUNet(nn.Module):
         return network
 
     def forward(self, condition: Float[Tensor, "n k *s"], noise: Float[Tensor, "m n d"]) -> Float[Tensor, "m n c *s"]:
-        """Return logits; samples are folded into the batch, so batch statistics are those of all samples together."""
+        """Return logits; samples are folded into the batch, so batch statistics are those of all samples together.
+
+        :param condition: the image and the probabilities, concatenated.
+        :param noise: one standard normal vector for each sample and image.
+        """
         return self.decode(self.encode(condition), noise, condition.shape[2:])
 
     def encode(self, condition: Float[Tensor, "n k *s"]) -> list[Float[Tensor, "n ..."]]:
-        """Return the features of each level down: what all samples share."""
+        """Return the features of each level down: what all samples share.
+
+        :param condition: the image and the probabilities, concatenated.
+        """
         levels, x = [], condition
         for block in self.down:
             x = block(x)
@@ -115,7 +129,12 @@ class RefinementUNet(nn.Module):
     def decode(
         self, levels: list[Float[Tensor, "n ..."]], noise: Float[Tensor, "m n d"], space: Sequence[int]
     ) -> Float[Tensor, "m n c *s"]:
-        """Return the logits of one sample for each noise vector."""
+        """Return the logits of one sample for each noise vector.
+
+        :param levels: what :meth:`encode` returned.
+        :param noise: one standard normal vector for each sample and image.
+        :param space: the size of the label maps, in pixels.
+        """
         m, n = noise.shape[:2]
         flat = noise.flatten(0, 1)
         # What comes before the first noise is the same for all samples of an image, but for dropout, which the first

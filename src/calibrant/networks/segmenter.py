@@ -53,10 +53,11 @@ _UNUSED = ("decode_head.conv_seg.", "auxiliary_head.")
 class Segmenter(nn.Module):
     """Logits at every sixteenth pixel: ``n 3 h w`` to ``n c h/16 w/16``, rounded up.
 
+    :param num_classes: how many classes there are.
     :param size: ``tiny``, ``small``, ``base`` or ``large``: 6.7, 26, 102 or 333 million parameters with 150 classes.
     :param image_size: the side of the square images that positions are learnt for; others are reached by bicubic
         interpolation. By default that of the published model.
-    :param in_channels: of the images.
+    :param in_channels: channels of the images.
     :param patch_bias: whether the projection of patches has a bias; some releases of mmsegmentation have none.
 
     >>> network = Segmenter(19, size="tiny", image_size=64).eval()
@@ -96,7 +97,10 @@ class Segmenter(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, images: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c t u"]:
-        """Return logits of images that are scaled to [-1, 1]."""
+        """Return logits of images that are scaled to [-1, 1].
+
+        :param images: scaled to [-1, 1].
+        """
         height, width = images.shape[2:]
         patches = self.patches(F.pad(images, (0, -width % 16, 0, -height % 16)))
         count, _, rows, columns = patches.shape

@@ -27,8 +27,11 @@ class SegNet(nn.Module):
     Defaults are the released sizes: 39.79 M parameters with two classes, half of them the encoder's. Its first weights
     are random; :meth:`load_encoder` takes pretrained ones, as the paper did.
 
+    :param in_channels: channels of the images.
+    :param num_classes: how many classes there are.
     :param stages: channels of the convolutions between one halving and the next.
-    :param decoder: of each stage up, from the deepest: (channels, times that a convolution is applied).
+    :param decoder: for each stage up, from the deepest, (channels, times that a convolution is applied).
+    :param dropout: the share of features left out at random in training.
 
     >>> SegNet.small(1, 2)(torch.zeros(2, 1, 32, 48)).shape
     torch.Size([2, 2, 32, 48])
@@ -94,7 +97,12 @@ class SegNet(nn.Module):
 
     @classmethod
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "SegNet":
-        """Return one for two cores: four stages of at most 64 channels, 250,000 parameters."""
+        """Return one for two cores: four stages of at most 64 channels, 250,000 parameters.
+
+        :param in_channels: channels of the images.
+        :param num_classes: how many classes there are.
+        :param sizes: other arguments of the constructor.
+        """
         preset: dict[str, Any] = {
             "stages": ((16,), (32,), (64,), (64,)),
             "decoder": (((64, 1),), ((32, 1),), ((16, 1),)),
@@ -104,6 +112,7 @@ class SegNet(nn.Module):
     def forward(self, image: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c h w"]:
         """Return logits.
 
+        :param image: images with sides divisible as the class says.
         :raises ShapeError: a side is not divisible as it must be.
         """
         divisor = 2 ** len(self.encoder)
@@ -125,6 +134,7 @@ class SegNet(nn.Module):
 
         A first convolution for another number of channels keeps its own weights, as in the released code.
 
+        :param state: the ``state_dict()`` of torchvision's network.
         :raises ShapeError: these are not the weights of such an encoder.
         """
         given = [value for name, value in state.items() if name.startswith("features.")]

@@ -55,6 +55,10 @@ class TemperatureTree(nn.Module):
 
         From there the four temperatures get equal gradients and their gates none: they never part, and what learns is
         one map of the logits, one of the image, and the gate between.
+
+        :param num_classes: how many classes there are.
+        :param image_channels: channels of the images; 0 for no branch that sees them.
+        :param dims: 2 for ``h w``, 3 for ``d h w``.
         """
         kernel = (SIDE,) * dims
         weight, bias = torch.zeros(8, num_classes, *kernel), torch.zeros(8)
@@ -75,6 +79,12 @@ class TemperatureTree(nn.Module):
         """Return a tree that can learn: small random weights, and temperatures that stay positive.
 
         It starts with a twentieth of the image: what the image says is the harder to learn.
+
+        :param num_classes: how many classes there are.
+        :param image_channels: channels of the images; 0 for no branch that sees them.
+        :param start: the temperature that it starts at.
+        :param dims: 2 for ``h w``, 3 for ``d h w``.
+        :param generator: where the first weights come from.
         """
         kernel = (SIDE,) * dims
         weight = torch.randn(8, num_classes, *kernel, generator=generator) * 0.1 / (num_classes * SIDE**dims) ** 0.5
@@ -87,7 +97,11 @@ class TemperatureTree(nn.Module):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n 1 *s"]:
-        """Return the temperatures."""
+        """Return the temperatures.
+
+        :param logits: scores of each pixel.
+        :param image: the images; needed if there is a branch for them.
+        """
         learns = self.start is not None
         maps = self._convolved(logits.log_softmax(1).clamp_min(-20) / 5 if learns else logits, self.weight, self.bias)
         (one, two, three, four), gates = maps[:, :4].split(1, 1), maps[:, 4:].sigmoid()

@@ -12,6 +12,8 @@ from calibrant._shapes import Float, Tensor
 class SmallUNet(nn.Module):
     """Logits at every pixel, or every other one: ``n k *s`` to ``n c *t``, for two dimensions or three.
 
+    :param in_channels: channels of the images.
+    :param num_classes: how many classes there are.
     :param width: channels at full resolution; doubled at each halving.
     :param depth: how many times the image is halved; every side must be at least 2 ** depth pixels long.
     :param stride: ``*t`` is ``*s`` over this, rounded up; 2 takes a quarter of the time in two dimensions.
@@ -58,7 +60,10 @@ class SmallUNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, image: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *t"]:
-        """Return logits."""
+        """Return logits.
+
+        :param image: images whose sides are at least 2 ** depth pixels long.
+        """
         skips, x = [], image
         for level, block in enumerate(self.down):
             x = block(self._pool(x, 2) if level else x)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +13,24 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.predictions import resized
 from calibrant.samplers.sampler import gaussian
 
-Level = str | int
-"""Where noise is shared: "image", "regions", "pixels", or over so many pixels."""
+
+@dataclass(frozen=True)
+class Level:
+    """Over what a field is constant, or smooth.
+
+    :param over: "image", "regions" (connected ones of the most likely class), "cells" or "pixels".
+    :param size: the size of a cell in pixels, between whose corners the field is linear.
+    """
+
+    over: str
+    size: int = 0
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"cells of {self.size}" if self.over == "cells" else self.over
+
+
+IMAGE, REGIONS, PIXELS = Level("image"), Level("regions"), Level("pixels")
 
 _NUMBERS = 2**21
 """Numbers of a block of samples: 8 MB of float32 a field."""
@@ -22,14 +39,17 @@ _NUMBERS = 2**21
 class Fields:
     """Gaussian fields of variance one behind the classes of a batch, level by level.
 
-    :param levels: "image", "regions", "pixels", or the size of a cell in pixels.
+    :param logits: whose classes and space the fields have, and whose most likely classes make the regions.
+    :param levels: over what each field is constant.
     """
 
     def __init__(self, logits: Float[Tensor, "n c *s"], levels: tuple[Level, ...]) -> None:
         self.logits, self.levels = logits, levels
-        self.regions = connected_regions(logits.argmax(1)) if "regions" in levels else None
+        self.regions = connected_regions(logits.argmax(1)) if REGIONS in levels else None
 
-    def draw(self, num_samples: int, generator: torch.Generator) -> Iterator[dict[Level, Float[Tensor, "m n c ..."]]]:
+    def in_blocks(
+        self, num_samples: int, generator: torch.Generator
+    ) -> Iterator[dict[Level, Float[Tensor, "m n c ..."]]]:
         """Yield the fields of some samples at a time; space has size 1 where a field does not vary over it."""
         block = max(1, _NUMBERS // self.logits.numel())
         for start in range(0, num_samples, block):
@@ -38,17 +58,16 @@ class Fields:
 
     def _field(self, level: Level, count: int, generator: torch.Generator) -> Tensor:
         (n, c, *space), device = self.logits.shape, self.logits.device
-        if level == "image":
+        if level == IMAGE:
             return gaussian((count, n, c, *[1] * len(space)), generator, device)
-        if level == "pixels":
+        if level == PIXELS:
             return gaussian((count, n, c, *space), generator, device)
-        if level == "regions":
+        if level == REGIONS:
             assert self.regions is not None
             values = gaussian((count, n, c, int(self.regions.max()) + 1), generator, device)
             where = self.regions.flatten(1)[None, :, None].expand(count, n, c, -1)
             return values.gather(3, where).reshape(count, n, c, *space)
-        assert isinstance(level, int)
-        return smooth_field((count, n, c), space, level, generator, device)
+        return smooth_field((count, n, c), space, level.size, generator, device)
 
 
 def cut(
@@ -86,8 +105,8 @@ def smooth_field(
     field = resized(coarse, tuple(space), align_corners=True)
     for axis, (points, size) in enumerate(zip(grid, space, strict=True)):
         weights = F.interpolate(torch.eye(points, device=device)[None], size=size, mode="linear", align_corners=True)
-        spread = weights[0].square().sum(0).rsqrt()
-        field *= spread.reshape(-1, *[1] * (len(space) - 1 - axis))
+        scale = weights[0].square().sum(0).rsqrt()
+        field *= scale.reshape(-1, *[1] * (len(space) - 1 - axis))
     return field.reshape(*leading, *space)
 
 

@@ -110,7 +110,7 @@ def _energy_scores(
     logits = calibrated(prediction, calibrator)[None].float()
     generator = generator_for(seed, prediction.key)
     log_probs = logits.log_softmax(1)
-    blocks = list(Fields(logits, tuple(levels)).draw(num_samples, generator))
+    blocks = list(Fields(logits, tuple(levels)).in_blocks(num_samples, generator))
     scores = []
     for point in points:
         shares = {level: share for level, share in zip(levels, point, strict=True) if share > 0}

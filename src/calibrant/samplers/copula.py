@@ -11,8 +11,8 @@ settles how pixels depend on each other, and only that.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -20,7 +20,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError
 from calibrant.predictions import Predictions
-from calibrant.samplers._fields import Fields, Level, cut
+from calibrant.samplers._fields import IMAGE, PIXELS, REGIONS, Fields, Level, cut
 from calibrant.samplers._fit_variances import fit_variances
 from calibrant.samplers.sampler import Sampler, check_request
 
@@ -31,12 +31,14 @@ class CopulaSampler(Sampler):
     The numbers are shares of the variance, a_l² above; they are scaled to add up to one. With ``image=1`` alone and
     two classes, each map cuts the probabilities at one level drawn uniformly from 0 to 1.
 
-    :param image: of one number a class for the whole image: everything moves together.
-    :param regions: of one number a class for each connected region of the most likely class: objects move on
-        their own.
-    :param cells: of fields that vary smoothly over so many pixels, as ``{16: 0.2}``: rims move in parts.
-    :param pixels: of white noise: every pixel on its own.
-    :raises InputError: a share below 0, all of them 0, or a cell below 2 pixels.
+    :param image: variance of the component that is constant over the image (one draw a class and image).
+    :param regions: variance of the component that is constant over each connected region of the most likely class
+        (one draw a class and region), so that objects vary independently.
+    :param cells: variances of smooth components by the distance in pixels over which they vary, as ``{16: 0.2}``, so
+        that boundaries move in parts.
+    :param pixels: variance of white noise (one draw a class and pixel).
+    :param notes: what the fit had to say.
+    :raises InputError: a variance below 0, all of them 0, or a cell below 2 pixels.
 
     >>> sampler = CopulaSampler(image=0.8, cells={16: 0.2})
     >>> maps = sampler.sample(torch.zeros(1, 2, 20, 30), num_samples=4, generator=torch.Generator())
@@ -53,19 +55,14 @@ class CopulaSampler(Sampler):
         *,
         image: float = 0.0,
         regions: float = 0.0,
-        cells: Mapping[int, float] | Iterable[Sequence[float]] = (),
+        cells: Mapping[int, float] | None = None,
         pixels: float = 0.0,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes)
-        pairs = cast(Iterable[tuple[int, float]], cells.items() if isinstance(cells, Mapping) else cells)
-        cells = {int(size): float(share) for size, share in pairs}
-        shares: dict[Level, float] = {
-            "image": float(image),
-            "regions": float(regions),
-            **cells,
-            "pixels": float(pixels),
-        }
+        cells = {int(size): float(share) for size, share in (cells or {}).items()}
+        smooth = {Level("cells", size): share for size, share in cells.items()}
+        shares = {IMAGE: float(image), REGIONS: float(regions), **smooth, PIXELS: float(pixels)}
         total = sum(shares.values())
         if not all(0 <= share < math.inf for share in shares.values()) or total <= 0 or min(cells, default=2) < 2:
             raise InputError(
@@ -73,7 +70,7 @@ class CopulaSampler(Sampler):
                 f"image={image}, regions={regions}, cells={cells}, pixels={pixels}. "
                 "CopulaSampler(image=1.0) is one level an image, CopulaSampler(pixels=1.0) independent pixels."
             )
-        self.shares: dict[Level, float] = {level: share / total for level, share in shares.items()}
+        self.shares = {level: share / total for level, share in shares.items()}
 
     def sample(
         self,
@@ -83,23 +80,33 @@ class CopulaSampler(Sampler):
         num_samples: int,
         generator: torch.Generator,
     ) -> Int[Tensor, "m n *s"]:
-        """Return label maps that are drawn pixel by pixel as often as softmax(logits) says."""
+        """Return label maps that are drawn pixel by pixel as often as softmax(logits) says.
+
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; ignored by samplers that do not look at them.
+        :param num_samples: how many label maps to draw of each image, m.
+        :param generator: where all random numbers come from; the same state gives the same maps.
+        """
         check_request(logits, num_samples)
         used = {level: share for level, share in self.shares.items() if share > 0}
         log_probs = logits.float().log_softmax(1)
         fields = Fields(logits, tuple(used))
-        return torch.cat([cut(log_probs, used, block) for block in fields.draw(num_samples, generator)])
+        return torch.cat([cut(log_probs, used, block) for block in fields.in_blocks(num_samples, generator)])
 
     def arguments(self) -> dict[str, Any]:
         """Return the shares of the variance."""
-        named = {level: self.shares[level] for level in ("image", "regions", "pixels")}
-        return named | {"cells": [[size, share] for size, share in self.shares.items() if isinstance(size, int)]}
+        return self._named(self.shares)
 
     def extra_repr(self) -> str:
         """Return the shares that are not nil."""
-        cells = {size: round(share, 3) for size, share in self.shares.items() if isinstance(size, int) and share > 0}
-        named = {level: round(share, 3) for level, share in self.shares.items() if isinstance(level, str) and share > 0}
-        return ", ".join(f"{name}={value}" for name, value in ({**named, "cells": cells} if cells else named).items())
+        named = self._named({level: round(share, 3) for level, share in self.shares.items() if share > 0})
+        return ", ".join(f"{name}={value}" for name, value in named.items() if value != {})
+
+    @staticmethod
+    def _named(shares: Mapping[Level, float]) -> dict[str, Any]:
+        """Shares by the names of the constructor."""
+        cells = {level.size: share for level, share in shares.items() if level.over == "cells"}
+        return {level.over: share for level, share in shares.items() if level.over != "cells"} | {"cells": cells}
 
     @classmethod
     def fit(
@@ -124,27 +131,24 @@ class CopulaSampler(Sampler):
         which is the energy distance to the annotators, but for what they alone decide, so one annotator is enough.
         Only the dependence between pixels is fitted: the marginals are the calibrator's at any shares.
 
+        :param predictions: images labelled by one annotator or more; they are read several times.
         :param calibrator: makes the probabilities; None takes the logits as they are.
         :param cells: sizes of smooth fields that may get a share, in pixels.
         :param classes: those whose IoU counts, such as ``[1]`` for the foreground; by default all.
         :param empty: the IoU of two empty regions; see :class:`~calibrant.metrics.HypothesisDistances`.
-        :param num_samples: drawn of each image for the score.
-        :param num_images: so many are drawn for the fit; one image at a time is in memory.
+        :param num_samples: how many label maps are drawn of each image for the score.
+        :param num_images: how many images are drawn at random for the fit; one at a time is in memory.
+        :param seed: the seed of the choice of images and of their samples.
         :raises FitError: no image has a labelled pixel.
         """
         shares = fit_variances(
             predictions,
             calibrator,
-            levels=("image", "regions", *cells, "pixels"),
+            levels=(IMAGE, REGIONS, *(Level("cells", size) for size in cells), PIXELS),
             classes=None if classes is None else list(classes),
             empty=empty,
             num_samples=num_samples,
             num_images=num_images,
             seed=seed,
         )
-        return cls(
-            image=shares["image"],
-            regions=shares["regions"],
-            cells={size: share for size, share in shares.items() if isinstance(size, int)},
-            pixels=shares["pixels"],
-        )
+        return cls(**cls._named(shares))

@@ -15,9 +15,9 @@ class RefinementRecipe:
     differ the paper is followed: 20 samples (code: 5) and a learning rate that falls linearly to nil (code: halved at
     three epochs). Neither had augmentation at work or a moving average.
 
-    :param num_steps: steps of G. The released training ended after five days, not after a number of steps.
+    :param num_steps: how many steps G takes. The released training ended after five days, not after a number of steps.
     :param batch_size: images a step, of each process.
-    :param num_samples: samples of G for each image, m of the calibration loss (eq. 6).
+    :param num_samples: how many samples G draws for each image, m of the calibration loss (eq. 6).
     :param judged_samples: how many of these samples D judges for the adversarial loss of G; None for all, as released.
         Fewer leave the mean of the loss as it is, with more noise, and save most of a step's time: D costs more than G.
     :param adversarial_weight: weight of the adversarial loss (eq. 3).
@@ -25,6 +25,8 @@ class RefinementRecipe:
     :param cross_entropy_weight: weight of the cross-entropy of each sample with an annotator, for the control.
     :param refinement_rate: learning rate of G.
     :param discriminator_rate: learning rate of D.
+    :param betas: decay rates of Adam's two moving averages, of G and of D.
+    :param weight_decay: weight decay of Adam, for G and for D.
     :param discriminator_steps: D is updated in the first ``discriminator_steps`` of every ``discriminator_cycle``
         steps of G.
     :param discriminator_cycle: the length of a cycle, in steps of G.
@@ -32,8 +34,6 @@ class RefinementRecipe:
         rightly, was below this.
     :param r1_weight: weight of the penalty on D's gradient (R1; Mescheder et al., 2018).
     :param r1_of_probability: penalise D's probability, as released, and not its logit.
-    :param betas: decay rates of Adam's two moving averages, of G and of D.
-    :param weight_decay: of Adam, for G and for D.
     :param average: how much of the moving average of G's weights stays each step; 0 keeps the last weights.
     :param augmentation: drawn for each image of each step.
     """
@@ -111,9 +111,15 @@ class RefinementRecipe:
         return replace(self, calibration_weight=0.0, cross_entropy_weight=self.calibration_weight)
 
     def rate_factor(self, step: int) -> float:
-        """Return what is left of the learning rates at a step: they fall linearly to nil."""
+        """Return what is left of the learning rates at a step: they fall linearly to nil.
+
+        :param step: the number of the step, from 0.
+        """
         return 1 - step / self.num_steps
 
     def discriminator_turn(self, step: int) -> bool:
-        """Return whether it is D's turn at a step; it then learns if its last accuracy was below the cap."""
+        """Return whether it is D's turn at a step; it then learns if its last accuracy was below the cap.
+
+        :param step: the number of the step, from 0.
+        """
         return step % self.discriminator_cycle < self.discriminator_steps

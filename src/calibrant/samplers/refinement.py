@@ -15,7 +15,7 @@ from calibrant.samplers._fields import largest
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.sampler import Sampler, check_request, gaussian
 from calibrant.samplers.training import RefinementTraining
-from calibrant.training import Batches, Devices, Standardise, Watch, reproducible, train
+from calibrant.training import Batches, Devices, Standardise, Watch, network_input, reproducible, train
 
 _NUMBERS = 2**22
 """Numbers of one block of samples at full resolution: 16 MB of float32, which a processor's cache holds."""
@@ -29,6 +29,7 @@ class RefinementSampler(Sampler):
 
     :param network: G; on its moving average after a fit.
     :param standardise: makes images as G knows them; None for a G that sees probabilities alone.
+    :param notes: what the fit had to say.
     """
 
     def __init__(
@@ -40,7 +41,10 @@ class RefinementSampler(Sampler):
         self.train(False)
 
     def train(self, mode: bool = True) -> "RefinementSampler":
-        """Stay in evaluation mode: what differs between samples is their noise alone."""
+        """Stay in evaluation mode: what differs between samples is their noise alone.
+
+        :param mode: has no effect.
+        """
         return super().train(False)
 
     @torch.no_grad()
@@ -54,10 +58,14 @@ class RefinementSampler(Sampler):
     ) -> Int[Tensor, "m n *s"]:
         """Return label maps, each from a noise vector of its own.
 
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; needed if the sampler was trained with images.
+        :param num_samples: how many label maps to draw of each image, m.
+        :param generator: where all random numbers come from; the same state gives the same maps.
         :raises ShapeError: classes or channels are not those of the training, or the image is missing.
         """
         check_request(logits, num_samples)
-        condition = joined(logits, image, self.standardise)
+        condition = network_input(image, self.standardise, logits.float().softmax(1))
         if condition.shape[1] != self.network.in_channels:
             raise ShapeError(
                 f"expected {self.network.num_classes} classes and an image as in training, {self.network.in_channels} "
@@ -95,11 +103,14 @@ class RefinementSampler(Sampler):
         ``predictions`` may be stored or made as they are read; the calibrator is F of the paper, or any other, or
         None. To give G the true distribution (the paper's control), pass predictions whose logits are its logarithm.
 
+        :param predictions: with labels of one annotator or more; images of unlike sizes need a recipe with a crop.
+        :param calibrator: F of the paper, or any other, which stays as it is; None takes the logits as they are.
         :param recipe: by default ``RefinementRecipe.small()``, for two cores; ``RefinementRecipe()`` is the paper's.
-        :param num_samples: of the calibration loss, instead of the recipe's.
+        :param num_samples: how many samples the calibration loss averages, instead of the recipe's number.
         :param network: G; by default ``RefinementUNet.small``. The paper's: ``RefinementUNet(channels, classes)``.
         :param discriminator: D; by default ``Discriminator.small``. The paper's: ``Discriminator(channels)``.
         :param with_image: G and D see the image, if the predictions have one.
+        :param seed: the seed of the first weights and of all that is drawn.
         :param folder: where checkpoints go; the same call goes on from there, and returns at once when it is done.
         :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``;
             by default the processor.
@@ -157,21 +168,3 @@ class _AsInput:
         if self.standardise is not None and prediction.image is not None:
             image = self.standardise(prediction.image[None])[0]
         return replace(with_logits(prediction, calibrated(prediction, self.calibrator)), image=image)
-
-
-def joined(
-    logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None, standardise: Standardise | None
-) -> Float[Tensor, "n j *s"]:
-    """Return image and probabilities as one input.
-
-    :raises ShapeError: the image that was there in training is missing.
-    """
-    probs = logits.float().softmax(1)
-    if standardise is None:
-        return probs
-    if image is None:
-        raise ShapeError(
-            f"expected the image, which this was trained with ({len(standardise.mean)} channels); got none. Pass it, "
-            "or train with_image=False."
-        )
-    return torch.cat([standardise(image), probs], 1)

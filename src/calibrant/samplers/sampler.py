@@ -45,7 +45,13 @@ class Sampler(nn.Module, ABC):
         num_samples: int,
         generator: torch.Generator,
     ) -> Int[Tensor, "m n *s"]:
-        """Return label maps drawn for each image."""
+        """Return label maps drawn for each image.
+
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; ignored by samplers that do not look at them.
+        :param num_samples: how many label maps to draw of each image, m.
+        :param generator: where all random numbers come from; the same state gives the same maps.
+        """
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
@@ -54,6 +60,9 @@ class Sampler(nn.Module, ABC):
 
 class IndependentSampler(Sampler):
     """Draw each pixel on its own, from its probabilities: right marginals, no coherence (CAR, Fig. 13b).
+
+    :param notes: what the fit had to say.
+
 
     >>> maps = IndependentSampler().sample(torch.zeros(1, 2, 4, 4), num_samples=3, generator=torch.Generator())
     >>> maps.shape
@@ -70,7 +79,13 @@ class IndependentSampler(Sampler):
         num_samples: int,
         generator: torch.Generator,
     ) -> Int[Tensor, "m n *s"]:
-        """Return label maps without any dependence between pixels."""
+        """Return label maps without any dependence between pixels.
+
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; ignored by samplers that do not look at them.
+        :param num_samples: how many label maps to draw of each image, m.
+        :param generator: where all random numbers come from; the same state gives the same maps.
+        """
         check_request(logits, num_samples)
         log_probs = logits.float().log_softmax(1)
         return torch.stack([_race(log_probs, generator) for _ in range(num_samples)])
@@ -88,6 +103,8 @@ def _race(log_probs: Float[Tensor, "n c *s"], generator: torch.Generator) -> Int
 
 def entropy_map(logits: Float[Tensor, "n c *s"]) -> Float[Tensor, "n *s"]:
     """Return the entropy of the probabilities of each pixel, in nats: the aleatoric uncertainty, without a sample.
+
+    :param logits: scores of each pixel, before the softmax.
 
     >>> entropy_map(torch.zeros(1, 2, 1))
     tensor([[0.6931]])

@@ -21,7 +21,7 @@ KINDS: dict[str, type] = {
 NETWORKS: dict[str, type] = {"refinement U-Net": RefinementUNet}
 """Parts whose weights are stored with what their constructors need."""
 
-_STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine")
+_STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine", mappings=frozenset({"cells"}))
 
 
 def save_sampler(sampler: Sampler, path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> None:

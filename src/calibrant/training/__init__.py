@@ -10,7 +10,7 @@ from calibrant.training.checkpoint import restore_states, states_of
 from calibrant.training.devices import Devices, SingleDevice, open_fabric
 from calibrant.training.loop import Trainee, Watch, train
 from calibrant.training.rates import set_rate
-from calibrant.training.standardise import Standardise
+from calibrant.training.standardise import Standardise, network_input
 
 __all__ = [
     "Augmentation",
@@ -24,6 +24,7 @@ __all__ = [
     "annotator_cross_entropy",
     "chosen_annotator",
     "move_average",
+    "network_input",
     "open_fabric",
     "reproducible",
     "restore_states",

@@ -38,17 +38,26 @@ class Augmentation:
 
     @classmethod
     def of_scans(cls, *, crop: tuple[int, ...] | None = None, shift: int = 4) -> "Augmentation":
-        """Return what suits pictures without an upright, such as slices of a scan: all of it."""
+        """Return what suits pictures without an upright, such as slices of a scan: all of it.
+
+        :param crop: size of the window to take at random; None takes the whole image.
+        :param shift: move the window by up to so many pixels.
+        """
         return cls(crop=crop, shift=shift, flips=(1, 2), turns=True)
 
     @classmethod
     def of_scenes(cls, *, crop: tuple[int, ...] | None = None) -> "Augmentation":
-        """Return what suits photographs of scenes: left to right, and windows."""
+        """Return what suits photographs of scenes: left to right, and windows.
+
+        :param crop: size of the window to take at random; None takes the whole image.
+        """
         return cls(crop=crop, flips=(1,))
 
     def draw(self, space: Sequence[int], generator: torch.Generator) -> "Placement":
         """Return one way to place a window in images of a size.
 
+        :param space: the size of the images, in pixels.
+        :param generator: where the random numbers come from.
         :raises ShapeError: the window is larger than the image, or has other dimensions.
         """
         crop = tuple(space) if self.crop is None else self.crop

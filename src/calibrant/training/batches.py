@@ -17,7 +17,7 @@ from calibrant.training.augment import Augmentation
 class Batch:
     """Images of one size with their labels and what was said of them.
 
-    :param logits: of predictions; None for examples.
+    :param logits: scores of each pixel; None if the source holds examples, which have none.
     :param labels: one map per annotator; images with fewer annotators are filled up with maps of ``IGNORE``.
     :param image: the images themselves; None if the source has none.
     """

@@ -30,11 +30,18 @@ class Devices(Protocol):
         ...
 
     def setup(self, module: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
-        """Return a module, and its optimisers, ready to train there."""
+        """Return a module, and its optimisers, ready to train there.
+
+        :param module: a network.
+        :param optimizers: its optimisers.
+        """
         ...
 
     def backward(self, tensor: Tensor) -> None:
-        """Add the gradients of a loss."""
+        """Add the gradients of a loss.
+
+        :param tensor: the loss, a single number.
+        """
         ...
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -42,7 +49,10 @@ class Devices(Protocol):
         ...
 
     def all_reduce(self, data: Tensor) -> Tensor:
-        """Return the mean over processes."""
+        """Return the mean over processes.
+
+        :param data: a tensor that each process has one of.
+        """
         ...
 
     def barrier(self) -> None:
@@ -52,6 +62,8 @@ class Devices(Protocol):
 
 class SingleDevice:
     """This process alone, in float32, on one device: needs nothing installed.
+
+    :param device: where networks and batches go.
 
     >>> SingleDevice().device
     device(type='cpu')
@@ -63,11 +75,18 @@ class SingleDevice:
         self.device = torch.device(device)
 
     def setup(self, module: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
-        """Return the module on the device, and its optimisers."""
+        """Return the module on the device, and its optimisers.
+
+        :param module: a network.
+        :param optimizers: its optimisers.
+        """
         return (module.to(self.device), *optimizers) if optimizers else module.to(self.device)
 
     def backward(self, tensor: Tensor) -> None:
-        """Add the gradients of a loss."""
+        """Add the gradients of a loss.
+
+        :param tensor: the loss, a single number.
+        """
         tensor.backward()
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -75,7 +94,10 @@ class SingleDevice:
         return nullcontext()
 
     def all_reduce(self, data: Tensor) -> Tensor:
-        """Return it as it is."""
+        """Return it as it is.
+
+        :param data: a tensor.
+        """
         return data
 
     def barrier(self) -> None:
@@ -87,7 +109,8 @@ def open_fabric(*, accelerator: str = "auto", devices: int | str = 1, precision:
 
     :param accelerator: where to train: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
     :param devices: how many devices to train on, each in a process of its own; "auto" takes all.
-    :param precision: of the computations: "32-true", "bf16-mixed", "16-mixed", or another of Lightning's names.
+    :param precision: number format of the computations: "32-true", "bf16-mixed", "16-mixed", or another of
+        Lightning's names.
     :raises PackageError: Lightning Fabric is not installed.
     """
     lightning = needs("lightning_fabric", "trains in other precisions and on several devices")

@@ -31,7 +31,10 @@ class Trainee(Protocol):
     """What is trained."""
 
     def step(self, number: int) -> Mapping[str, Tensor]:
-        """Take one step and return figures of it: losses, and what tells how the training is."""
+        """Take one step and return figures of it: losses, and what tells how the training is.
+
+        :param number: the number of the step, from 0.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -39,11 +42,17 @@ class Trainee(Protocol):
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take a state back."""
+        """Take a state back.
+
+        :param state: what :meth:`state` returned.
+        """
         ...
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Return what a trainer should know when figures, means over some steps, look wrong."""
+        """Return what a trainer should know when figures, means over some steps, look wrong.
+
+        :param figures: means of the figures over some steps, by name.
+        """
         ...
 
 

@@ -149,7 +149,9 @@ def read_json(place: Place, file: str) -> dict[str, Any]:
     try:
         found = json.loads(place.read(file))
     except OSError as error:
-        raise StoreError(f"{name}: expected a file that can be read; got {error}. Get the right to read it.") from error
+        raise StoreError(
+            f"{name}: expected a file that can be read; got {error}. Check the file permissions."
+        ) from error
     except ValueError as error:
         raise StoreError(
             f"{name}: expected JSON; it cannot be read ({error}). The file was damaged: remove the folder and "

@@ -58,7 +58,7 @@ class Place:
             return {}
         except OSError as error:
             raise StoreError(
-                f"{self.url}: expected a folder that can be listed; got {error}. Get the right to read it."
+                f"{self.url}: expected a folder that can be listed; got {error}. Check the file permissions."
             ) from error
         files = ((item["name"].rstrip("/").rsplit("/", 1)[-1], item) for item in found)
         return {name: item["size"] or 0 for name, item in files if not name.startswith(".")}

@@ -186,8 +186,8 @@ class _Writer:
             there, total = len(self.whole.keys() | self.entries.keys()), self.total
             raise StoreError(
                 f"{self.place.url}: could not write {what} ({error.strerror or error}); {there} of "
-                f"{'an unknown number of' if total is None else total} images are whole. Make room or get the right to "
-                "write there, then run the same command again: it resumes."
+                f"{'an unknown number of' if total is None else total} images are whole. Make room or "
+                "check the file permissions, then run the same command again: it resumes."
             ) from error
 
 

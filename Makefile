@@ -44,9 +44,10 @@ test-all: setup  ## every test
 fuzz: setup  ## the property tests with many random examples; prints those that fail
 	$(PYTEST) -n 2 -m hypothesis --hypothesis-profile=fuzz
 
-lowest: setup  ## the quick tests with the oldest packages that pyproject.toml allows, torch excepted (it stays pinned)
+lowest: setup  ## the quick tests with the oldest packages that pyproject.toml allows, torch excepted (as in $(VENV))
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-lowest
-	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c pins.in -e '.[dev]'
+	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-lowest/torch.txt
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow"
 
 shapes: setup  ## the tests with every shape annotation turned into a check

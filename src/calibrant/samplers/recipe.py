@@ -28,12 +28,12 @@ class RefinementRecipe:
     :param discriminator_steps: D is updated in the first ``discriminator_steps`` of every ``discriminator_cycle``
         steps of G.
     :param discriminator_cycle: the length of a cycle, in steps of G.
-    :param accuracy_cap: D is updated only if its last accuracy, the share of maps that it told real or drawn
+    :param accuracy_cap: D is updated only if its last accuracy, the fraction of maps that it classified
         rightly, was below this.
     :param r1_weight: weight of the penalty on D's gradient (R1; Mescheder et al., 2018).
     :param r1_of_probability: penalise D's probability, as released, and not its logit.
     :param betas: decay rates of Adam's two moving averages, of G and of D.
-    :param weight_decay: of Adam, for G and for D.
+    :param weight_decay: Adam's weight decay, for G and for D.
     :param average: how much of the moving average of G's weights stays each step; 0 keeps the last weights.
     :param augmentation: drawn for each image of each step.
     """

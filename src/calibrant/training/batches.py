@@ -17,7 +17,7 @@ from calibrant.training.augment import Augmentation
 class Batch:
     """Images of one size with their labels and what was said of them.
 
-    :param logits: of predictions; None for examples.
+    :param logits: the logits of predictions; None for examples.
     :param labels: one map per annotator; images with fewer annotators are filled up with maps of ``IGNORE``.
     :param image: the images themselves; None if the source has none.
     """

@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 
-.PHONY: setup demo format check types test test-all fuzz shapes page-check bench lock clean
+.PHONY: setup demo format check types test test-all fuzz lowest shapes page-check bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -44,6 +44,12 @@ test-all: setup  ## every test
 fuzz: setup  ## the property tests with many random examples; prints those that fail
 	$(PYTEST) -n 2 -m hypothesis --hypothesis-profile=fuzz
 
+lowest: setup  ## the quick tests with the oldest packages that pyproject.toml allows, torch excepted (as in $(VENV))
+	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-lowest
+	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-lowest/torch.txt
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow"
+
 shapes: setup  ## the tests with every shape annotation turned into a check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
 
@@ -66,4 +72,4 @@ lock: setup  ## refresh constraints.txt; it holds no address, and torch stays wi
 	rm .lock.tmp
 
 clean:
-	rm -rf $(VENV) demo runs
+	rm -rf $(VENV) $(VENV)-lowest demo runs

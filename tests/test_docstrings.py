@@ -14,7 +14,7 @@ from calibrant import errors
 ALLOWED = Path(__file__).with_name("docstrings_allowed.txt")
 PARAMETER = re.compile(r"^:param (\w+):\s*(.*)$", re.MULTILINE)
 RAISES = re.compile(r"^:raises ([\w, ]+):", re.MULTILINE)
-LEANING = ("of ", "as in", "as for", "likewise", "ditto", "the same", "see ", "and ")
+LEANING = ("of ", "as in", "as for", "likewise", "ditto", "see ", "and ")
 """How a description begins that cannot be read without its parameter's name, or the line before it."""
 
 

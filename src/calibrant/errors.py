@@ -24,6 +24,7 @@ __all__ = [
     "LabelError",
     "LogitsError",
     "MethodError",
+    "PackageError",
     "ShapeError",
     "StoreError",
 ]

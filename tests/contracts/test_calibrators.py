@@ -56,9 +56,18 @@ FITS: dict[str, Fit] = {
 """Every method of the library, so that a new one is held to the contract by being in the table; and some more."""
 
 
-@pytest.mark.parametrize("name", FITS)
+COMPOSED = ("over", "between", "all pixels")
+"""In the names of those that make anew what others here make already: eight fits each, so they are left to test-all."""
+
+EXPORTED = {"dirichlet-kept", "meta-cal-star"}
+"""One of each kind of ONNX graph: an affine map, and a choice by pixel."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if any(w in name for w in COMPOSED) else []) for name in FITS]
+)
 def test_calibrator_keeps_the_contract(name):
-    check_calibrator(FITS[name], num_classes=4)
+    check_calibrator(FITS[name], num_classes=4, onnx=name in EXPORTED)
 
 
 @pytest.mark.parametrize("name", ["selective", "isotonic", "dirichlet-kept", "meta-cal-star"])
@@ -70,10 +79,9 @@ def without_images(fit):
     return lambda predictions: fit([replace(p, image=None) for p in predictions])
 
 
-@pytest.mark.parametrize("name", ["dirichlet-kept", "local", "meta-cal-star"])
-def test_the_onnx_file_answers_alike(name):
-    pytest.importorskip("onnxscript")
-    check_calibrator(without_images(FITS[name]), onnx=True)
+@pytest.mark.slow
+def test_the_onnx_file_of_a_network_answers_alike():
+    check_calibrator(without_images(FITS["local"]), onnx=True)
 
 
 class Every(Selector):

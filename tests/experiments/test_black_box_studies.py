@@ -215,6 +215,7 @@ def test_errors_of_right_and_wrong_pixels_if_confidences_are_true():
     assert (float(right), float(wrong)) == (pytest.approx(1 - p), pytest.approx(p))
 
 
+@pytest.mark.slow
 def test_trained_predicted_by_command_and_opened(tmp_path, monkeypatch, capsys):
     pytest.importorskip("transformers", reason="transformers is not installed")
     train_black_boxes.main(replace(train_black_boxes.Config.smoke(), steps=2), tmp_path / "tiny")

@@ -69,6 +69,7 @@ def test_true_flips_of_each_image_are_its_own(config):
     assert not torch.equal(turned[:, 0], turned[:, 1])
 
 
+@pytest.mark.slow
 def test_smoke(capsys):
     results = flips.main(flips.Config.smoke())
     assert set(SOURCES) < set(results)

@@ -25,6 +25,7 @@ CROPS = find("lidc_crops")
 
 
 @pytest.mark.skipif(CROPS is None, reason="no LIDC crops here")
+@pytest.mark.slow
 def test_known_marks_of_the_val_patients():
     """Metric and convention for empty masks: figures found before, by other code, on these patients."""
     examples = lidc_crops(CROPS, "val", ignore_other=False, crop=64)
@@ -96,6 +97,7 @@ def test_hard_samples_pay_for_chance_and_soft_ones_do_not():
         assert float(calibration_loss(target.expand(m, -1, -1, -1), target)) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_smoke_and_going_on(tmp_path, capsys):
     config = Config.smoke(str(tmp_path))
     before = lidc.main(config, train=False)

@@ -40,6 +40,7 @@ def test_smoke(study, capsys):
     assert "paper | ours" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_smoke_in_domain(capsys):
     tables = in_domain.main(in_domain.Config.smoke())
     assert list(tables) == ["4 images to fit", "2 images to fit"]

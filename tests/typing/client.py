@@ -53,8 +53,8 @@ class Halved(Calibrator):
 
     keeps_labels = False
 
-    def __init__(self, factor: float = 0.5, notes: tuple[str, ...] = ()) -> None:
-        super().__init__(notes)
+    def __init__(self, factor: float = 0.5, *, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(notes=notes)
         self.factor = factor
 
     def forward(self, logits: Tensor, image: Tensor | None = None) -> Tensor:

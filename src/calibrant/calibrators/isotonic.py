@@ -135,7 +135,7 @@ class IsotonicScaling(Calibrator):
 
         :param by_class: if false, one curve serves all predicted classes.
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
-        :param seed: of the pixels drawn and of the folds.
+        :param seed: decides which pixels are drawn, and the folds.
         :raises FitError: there is no labelled pixel.
         """
         source: Predictions | Pixels = predictions

@@ -55,7 +55,7 @@ class Resamples:
     def draw(cls, tallies: Sequence[Tally], *, generator: torch.Generator, num_resamples: int = 1000) -> "Resamples":
         """Draw images with replacement from all that appear in the tallies.
 
-        :param tallies: at least one; images without names are told apart by their row.
+        :param tallies: at least one; images without names are distinguished by their row.
         :param generator: what is drawn depends on its state.
         :param num_resamples: how many times images are drawn.
         :raises InputError: no resample is asked for.

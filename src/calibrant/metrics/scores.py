@@ -217,7 +217,7 @@ SCORES: dict[str, Score] = {
         pooled=True,
         better="lower",
         unit=PERCENT,
-        note="Mean share of wrong pixels over all coverages, surest first.",
+        note="Mean share of wrong pixels over all coverages, most confident first.",
         main=False,
     ),
     "augrc": Score(

@@ -33,7 +33,7 @@ class Cell:
     :param chance: what a perfectly calibrated predictor would score; empty if not known.
     :param verdict: of a change: "better", "worse", "same", "higher", "lower", or "not clear"; of the best, "leads".
     :param rank: among all methods, from 1, and in brackets its 95 % interval; empty where none is better.
-    :param level: whether it is not told from the best beyond chance.
+    :param level: whether its difference to the best is within the paired interval.
     """
 
     value: str

@@ -30,7 +30,7 @@ class RefinementRecipe:
     :param discriminator_steps: D is updated in the first ``discriminator_steps`` of every ``discriminator_cycle``
         steps of G.
     :param discriminator_cycle: the length of a cycle, in steps of G.
-    :param accuracy_cap: D is updated only if its last accuracy, the share of maps that it told real or drawn
+    :param accuracy_cap: D is updated only if its last accuracy, the fraction of maps that it classified
         rightly, was below this.
     :param r1_weight: weight of the penalty on D's gradient (R1; Mescheder et al., 2018).
     :param r1_of_probability: penalise D's probability, as released, and not its logit.

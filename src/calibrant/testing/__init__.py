@@ -1,4 +1,4 @@
-"""Contracts that a user can run on calibrators, samplers and sources of their own, and small made predictions.
+"""Contracts that a user can run on calibrators, samplers and sources of their own, and small synthetic predictions.
 
 :func:`check_calibrator`, :func:`check_sampler` and :func:`check_predictions` raise an ``AssertionError`` that names the
 promise that was broken. :func:`toy_predictions` are ordinary, :func:`tied_logits` full of ties.

@@ -23,7 +23,7 @@ from calibrant.testing.toys import tied_logits, toy_predictions
 
 
 def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, onnx: bool = False) -> None:
-    """Raise unless a fit and the calibrators it makes keep the promises of the house.
+    """Raise unless a fit and the calibrators it makes keep the promises of the library.
 
     It fits on predictions that are ordinary, three-dimensional, of one image, of a single class, without mistakes,
     and of mistakes only; on the odd ones a :class:`~calibrant.errors.FitError` is a right answer, too. Each

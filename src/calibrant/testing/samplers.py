@@ -12,7 +12,7 @@ from calibrant.testing.toys import toy_predictions
 def check_sampler(
     sampler: Sampler, *, num_classes: int = 3, spatial_dims: Sequence[int] = (2, 3), num_samples: int = 1500
 ) -> None:
-    """Raise unless a sampler keeps the promises of the house.
+    """Raise unless a sampler keeps the promises of the library.
 
     It is held to: the shape (m, n, *s), integer classes and no other, the same maps for the same state of the
     generator and other maps for another, images of a batch drawn independently of each other and as they are drawn

@@ -10,7 +10,7 @@ from calibrant.predictions import Prediction, Predictions, keys_of
 
 
 def check_predictions(predictions: Predictions) -> None:
-    """Raise unless a source of predictions keeps the promises of the house.
+    """Raise unless a source of predictions keeps the promises of the library.
 
     All images are read three times: keep the source small. It is held to: a length, which is that of what is read in
     order; the same images each time, and no image overwritten when the next is read; the same images by number as in
@@ -52,8 +52,8 @@ def _check_names(predictions: Predictions, names: list[str]) -> None:
     assert all(isinstance(name, str) for name in names), f"expected keys that are strings; got {names[:3]}"
     twice = sorted({name for name in names if names.count(name) > 1})
     assert not twice, f"expected a key of its own for each image; got some twice: {twice[:3]}"
-    told = keys_of(predictions)
-    assert list(told) == names, f"expected keys to be those of the images in order, {names[:3]}; got {told[:3]}"
+    keys = keys_of(predictions)
+    assert list(keys) == names, f"expected keys to be those of the images in order, {names[:3]}; got {keys[:3]}"
 
 
 def _check_contents(predictions: list[Prediction]) -> None:

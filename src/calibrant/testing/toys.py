@@ -1,4 +1,4 @@
-"""Small made predictions and logits, whose truth is known."""
+"""Small synthetic predictions and logits, whose truth is known."""
 
 from collections.abc import Sequence
 

@@ -98,7 +98,7 @@ class _Segmentation:
         return {"cross-entropy": loss.detach()}
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Return nothing: what goes wrong shows in the loss."""
+        """Return nothing: trouble shows in the loss."""
         return ()
 
     def state(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def cosine(step: int, num_steps: int) -> float:
-    """Return what is left of a learning rate that falls from one to nil along half a cosine.
+    """Return what is left of a learning rate that falls from one to zero along half a cosine.
 
     Loshchilov and Hutter (ICLR 2017), eq. 5, without restarts.
 

@@ -148,7 +148,7 @@ class MetaCal(Calibrator):
         :param base: fitted on the pixels that are neither set aside nor rejected.
         :param max_aside: the most pixels that are set aside; the authors' code stops at 500.
         :param pixels_per_image: pixels drawn of each image; None for all of them.
-        :param seed: of the pixels drawn and set aside.
+        :param seed: decides which pixels are drawn, and which are set aside.
         :raises InputError: alpha is not between 0 and 1.
         :raises FitError: too few pixels, or an accuracy that no threshold reaches.
         """

@@ -56,15 +56,15 @@ FITS: dict[str, Fit] = {
 """Every method of the library, so that a new one is held to the contract by being in the table; and some more."""
 
 
-COMPOSED = ("over", "between", "all pixels")
-"""In the names of those that make anew what others here make already: eight fits each, so they are left to test-all."""
+SLOW = {*FITS} - {*QUICK} - {"the oracle"}
+"""Those that make anew what others here make already: eight fits each, so they are left to test-all."""
 
 EXPORTED = {"dirichlet-kept", "meta-cal-star"}
 """One of each kind of ONNX graph: an affine map, and a choice by pixel."""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if any(w in name for w in COMPOSED) else []) for name in FITS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FITS]
 )
 def test_calibrator_keeps_the_contract(name):
     check_calibrator(FITS[name], num_classes=4, onnx=name in EXPORTED)

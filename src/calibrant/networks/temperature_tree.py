@@ -51,7 +51,7 @@ class TemperatureTree(nn.Module):
 
     @classmethod
     def published(cls, num_classes: int, image_channels: int = 0, *, dims: int = 2) -> "TemperatureTree":
-        """Return the published tree at its initialisation: all nil, so a temperature of 2.
+        """Return the published tree at its initialisation: all zero, so a temperature of 2.
 
         From there the four temperatures get equal gradients and their gates none: they never part, and what learns is
         one map of the logits, one of the image, and the gate between.

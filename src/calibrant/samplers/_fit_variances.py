@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import torch
 
+from calibrant._check import check_labelled
 from calibrant._left_out import Gain
 from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.calibrators import Calibrator, calibrated
-from calibrant.errors import FitError, InputError
+from calibrant.errors import InputError
 from calibrant.metrics import HypothesisDistances, sample_diversity
 from calibrant.predictions import Prediction, Predictions, Subset
 from calibrant.samplers._fields import Fields, Level, cut
@@ -57,10 +58,7 @@ def fit_variances(
         ]
         scores = torch.stack(columns, 1) if columns else torch.empty(len(points), 0)
         scores = scores[:, scores.isfinite().all(0)]
-        if scores.shape[1] == 0:
-            raise FitError(
-                f"expected labelled pixels in at least one of {len(chosen)} images; got none. Check ignore_index."
-            )
+        check_labelled(scores.shape[1], len(chosen))
         return scores
 
     corners = [tuple(float(i == j) for j in range(len(levels))) for i in range(len(levels))]

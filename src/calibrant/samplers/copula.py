@@ -98,7 +98,7 @@ class CopulaSampler(Sampler):
         return self._named(self.shares)
 
     def extra_repr(self) -> str:
-        """Return the shares that are not nil."""
+        """Return the shares that are not zero."""
         named = self._named({level: round(share, 3) for level, share in self.shares.items() if share > 0})
         return ", ".join(f"{name}={value}" for name, value in named.items() if value != {})
 

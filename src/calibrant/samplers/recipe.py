@@ -12,7 +12,7 @@ class RefinementRecipe:
     """How G and D are trained. Defaults are those of the released code for LIDC, where the paper does not differ.
 
     The paper does not give lambda, its length or all weights in its main text; those here are the code's. Where they
-    differ the paper is followed: 20 samples (code: 5) and a learning rate that falls linearly to nil (code: halved at
+    differ the paper is followed: 20 samples (code: 5) and a learning rate that falls linearly to zero (code: halved at
     three epochs). Neither had augmentation at work or a moving average.
 
     :param num_steps: how many steps G takes. The released training ended after five days, not after a number of steps.
@@ -111,7 +111,7 @@ class RefinementRecipe:
         return replace(self, calibration_weight=0.0, cross_entropy_weight=self.calibration_weight)
 
     def rate_factor(self, step: int) -> float:
-        """Return what is left of the learning rates at a step: they fall linearly to nil.
+        """Return what is left of the learning rates at a step: they fall linearly to zero.
 
         :param step: the number of the step, from 0.
         """

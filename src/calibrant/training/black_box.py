@@ -39,7 +39,7 @@ def train_segmenter(
     :param examples: images with labels; up to 2 GB of them are kept once read.
     :param num_steps: by default, with ``batch_size`` and ``learning_rate``, what 40 street scenes need for a network
         that is right at nine pixels in ten and overconfident: each scene is used 80 times and its annotator's labels
-        are learnt by heart.
+        are memorised.
     :param batch_size: images a step.
     :param crop: the size of random crops; the whole image by default, and then all images must be of one size.
     :param learning_rate: AdamW's learning rate in the first step.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import calibrant.metrics as cm
 from calibrant.metrics import CalibrationBins, ClassCounts, ClasswiseBins, ConfidenceRanks, LikelihoodSums, Measurement
-from calibrant.metrics._blocks import Scratch, bin_of, first_zero
+from calibrant.metrics._arithmetic import Scratch, bin_of, first_zero
 from calibrant.predictions import IGNORE
 
 

@@ -19,8 +19,8 @@ import torch
 from scipy.special import gammaln
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._blocks import bin_of, check_num_bins
-from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
+from calibrant.metrics._arithmetic import bin_of, check_num_bins
+from calibrant.metrics._pixel_scores import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 

@@ -101,7 +101,7 @@ def _times(hypotheses: np.ndarray, num_classes: int) -> np.ndarray:
 
 def _three_sums(bins: np.ndarray, num_bins: int, *values: np.ndarray) -> np.ndarray:
     """Return pixels, and the sum of each value, by bin: (3, b)."""
-    return np.stack([np.bincount(bins, each, num_bins) for each in (None, *values)])
+    return np.stack([np.bincount(bins, weights, num_bins) for weights in (None, *values)])
 
 
 @dataclass(frozen=True)
@@ -262,9 +262,9 @@ class FlipCounts(Tally):
         cls, said: Iterable[Tensor], clean: Tensor, pairs: Sequence[tuple[int, int]], times: int
     ) -> "FlipCounts":
         masks = [clean == k for k, _ in pairs]
-        each = iter(said)
-        found = [[(mask * next(each)).double().flatten(1).sum(1) for _ in range(2)] for mask in masks]
-        kept, flipped = (torch.stack(column, 1).cpu() for column in zip(*found, strict=True))
+        maps = iter(said)
+        sums = [[(mask * next(maps)).double().flatten(1).sum(1) for _ in range(2)] for mask in masks]
+        kept, flipped = (torch.stack(column, 1).cpu() for column in zip(*sums, strict=True))
         asked = torch.stack([mask.flatten(1).sum(1) * times for mask in masks], 1).cpu()
         return cls(asked, kept, flipped)
 

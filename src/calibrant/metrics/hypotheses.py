@@ -103,7 +103,7 @@ class HypothesisDistances(ImageWise):
                 f"expected one weight an image and hypothesis, {(len(labels), num_samples)}; "
                 f"got {shape_of(sample_weights)}. Images come first, as in the labels' weights."
             )
-        found, label_weights = [], []
+        all_distances, label_weights = [], []
         for maps in each_map_set(hypotheses, labels, num_classes, weights):
             stacked = np.concatenate([maps.hypotheses, maps.labels])
             if not maps.complete.all():
@@ -112,9 +112,9 @@ class HypothesisDistances(ImageWise):
             between_labels = distances[num_samples:, num_samples:][np.ix_(maps.weights > 0, maps.weights > 0)]
             shows_nothing = stacked.shape[1] == 0 or np.isnan(between_labels).all()
             distances = np.full_like(distances, np.nan) if shows_nothing else np.nan_to_num(distances, nan=0.0)
-            found.append(torch.from_numpy(distances))
+            all_distances.append(torch.from_numpy(distances))
             label_weights.append(torch.from_numpy(maps.weights))
-        rows = torch.stack(found)
+        rows = torch.stack(all_distances)
         if sample_weights is None:
             sample_weights = torch.ones(len(rows), num_samples)
         return cls(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, count_images, each_image
+from calibrant.metrics._pixel_scores import PixelScores, count_images, each_image
 from calibrant.metrics.tally import Tally
 
 

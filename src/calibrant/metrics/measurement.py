@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
-from calibrant.metrics._blocks import check_num_bins
-from calibrant.metrics._pixels import Image, PixelScores, count_images, each_image
+from calibrant.metrics._arithmetic import check_num_bins
+from calibrant.metrics._pixel_scores import Image, PixelScores, count_images, each_image
 from calibrant.metrics.calibration import CalibrationBins, ClasswiseBins
 from calibrant.metrics.likelihood import LikelihoodSums
 from calibrant.metrics.overlap import ClassCounts

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
+from calibrant.metrics._pixel_scores import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.metrics._pixels import PixelScores, count_images, each_image, histogram
+from calibrant.metrics._pixel_scores import PixelScores, count_images, each_image, histogram
 from calibrant.metrics.tally import Tally
 
 _LOWEST, _HIGHEST, _STEPS = -6, 16, 16

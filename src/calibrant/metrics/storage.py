@@ -62,21 +62,21 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
 
 
 def _named(tally: Tally, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    for each in fields(tally):
-        value = getattr(tally, each.name)
+    for column in fields(tally):
+        value = getattr(tally, column.name)
         if isinstance(value, Tally):
-            yield from _named(value, f"{prefix}{each.name}.")
+            yield from _named(value, f"{prefix}{column.name}.")
         elif isinstance(value, Tensor):
-            yield f"{prefix}{each.name}", value.contiguous()
+            yield f"{prefix}{column.name}", value.contiguous()
 
 
 def _built(kind: type[Tally], columns: Mapping[str, torch.Tensor], prefix: str, **names: Any) -> Any:
     hints = get_type_hints(kind)
-    parts: dict[str, Any] = {}
-    for each in fields(kind):
-        hint = hints[each.name]
+    values: dict[str, Any] = {}
+    for column in fields(kind):
+        hint = hints[column.name]
         if isinstance(hint, type) and issubclass(hint, Tally):
-            parts[each.name] = _built(hint, columns, f"{prefix}{each.name}.")
-        elif each.name not in ("keys", "left_out"):
-            parts[each.name] = columns[f"{prefix}{each.name}"]
-    return kind(**parts, **names)
+            values[column.name] = _built(hint, columns, f"{prefix}{column.name}.")
+        elif column.name not in ("keys", "left_out"):
+            values[column.name] = columns[f"{prefix}{column.name}"]
+    return kind(**values, **names)

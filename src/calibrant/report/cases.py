@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
+from calibrant.errors import InputError
 from calibrant.metrics import Score, Tally
 from calibrant.predictions import Prediction
 from calibrant.report.columns import percent
@@ -68,10 +69,10 @@ def case_of(
     image = prediction.image
     if image is not None:
         image = image.detach().cpu().float()[: 3 if len(image) >= 3 else 1]
-        low, high = (float(each) for each in torch.aminmax(image))
+        low, high = (float(bound) for bound in torch.aminmax(image))
         if low < 0 or high > 1:
             image = (image - low) / max(high - low, 1e-9)
-    confidence = {name: each.detach().float().softmax(0).amax(0).cpu() for name, each in logits.items()}
+    confidence = {method: z.detach().float().softmax(0).amax(0).cpu() for method, z in logits.items()}
     first = next(iter(logits.values())).argmax(0).cpu()
     return Case(prediction.key, prediction.labels[0].cpu(), first, confidence, image, scores or {})
 
@@ -82,6 +83,7 @@ def worst_images(tally: Tally, score: Score, *, count: int = 6) -> list[str]:
     :param tally: one row an image, with keys.
     :param score: the worst values are the highest, unless higher is better; images without a value are left out.
     :param count: how many images, at most.
+    :raises InputError: the rows have no names.
 
     >>> from dataclasses import replace
     >>> from calibrant.metrics import SCORES, Measurement
@@ -90,6 +92,11 @@ def worst_images(tally: Tally, score: Score, *, count: int = 6) -> list[str]:
     >>> worst_images(replace(rows, keys=("right", "half wrong")), SCORES["ece_images"], count=1)
     ['half wrong']
     """
+    if len(tally.keys) != len(tally):
+        raise InputError(
+            f"expected the names of {len(tally)} images; got {len(tally.keys)} keys. Count with "
+            "calibrant.evaluation.tally, which names the rows."
+        )
     values = score.of(tally).double()
     sign = -1 if score.better == "higher" else 1
     order = torch.argsort((sign * values).nan_to_num(nan=-torch.inf), descending=True, stable=True)
@@ -97,30 +104,35 @@ def worst_images(tally: Tally, score: Score, *, count: int = 6) -> list[str]:
 
 
 def pictures(case: Case, class_names: Sequence[str], methods: Sequence[str]) -> list[Picture]:
-    """Return the pictures of a case: image, reference, prediction, mistakes, and each method's confidence."""
+    """Return the pictures of a case: image, reference, prediction, mistakes, and each method's confidence.
+
+    :param case: what is shown.
+    :param class_names: one a class.
+    :param methods: those whose confidence is shown, if the case has it.
+    """
     step = max(1, -(-max(case.labels.shape) // (2 * WIDTH)))
-    labels, prediction = (each[::step, ::step].numpy() for each in (case.labels, case.prediction))
+    labels, prediction = (classes[::step, ::step].numpy() for classes in (case.labels, case.prediction))
     scale = max(1, round(WIDTH / max(labels.shape)))
     void, wrong = labels == IGNORE, (labels != prediction) & (labels != IGNORE)
     number_wrong = int(((case.labels != case.prediction) & (case.labels != IGNORE)).sum())
     labelled = int((case.labels != IGNORE).sum())
     error = percent(number_wrong / labelled if labelled else float("nan"), 1)
     photo = None if case.image is None else _photo(case.image[:, ::step, ::step], scale)
-    found = []
+    shown = []
     if photo is not None:
-        found.append(_picture("Image", f"The image {case.key}.", photo, palette=256))
-    for heading, each in (("Reference", labels), ("Prediction", prediction)):
-        largest = _largest_classes(each, class_names)
-        found.append(
-            _picture(heading, f"{heading} for {case.key}: {largest}.", _class_map(each, len(class_names), scale))
+        shown.append(_picture("Image", f"The image {case.key}.", photo, palette=256))
+    for heading, classes in (("Reference", labels), ("Prediction", prediction)):
+        largest = _largest_classes(classes, class_names)
+        shown.append(
+            _picture(heading, f"{heading} for {case.key}: {largest}.", _class_map(classes, len(class_names), scale))
         )
     alt = f"Mistakes in {case.key}; share of the labelled pixels that are wrong: {error}."
-    found.append(_picture(f"Mistakes: {error}", alt, _mistakes(photo, void, wrong, scale), palette=64))
+    shown.append(_picture(f"Mistakes: {error}", alt, _mistakes(photo, void, wrong, scale), palette=64))
     for method in methods:
         if method in case.confidence:
             sure = case.confidence[method]
-            found.append(_confidence_picture(case, method, sure, _sure(sure[::step, ::step].numpy(), void, scale)))
-    return found
+            shown.append(_confidence_picture(case, method, sure, _sure(sure[::step, ::step].numpy(), void, scale)))
+    return shown
 
 
 def color_key(class_names: Sequence[str], cases: Sequence[Case]) -> list[tuple[int, str, str]]:

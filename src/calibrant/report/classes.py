@@ -38,23 +38,27 @@ def class_rows(
     """Return the classes from the largest to the smallest, over all pixels of all repetitions.
 
     Gap is confidence minus accuracy, so positive where the model is too sure; – where a class has no pixels.
+
+    :param measurements: by method, one a repetition.
+    :param methods: those shown, one or two.
+    :param class_names: one a class.
     """
-    counts = {m: ClassCounts.stack([each.classes.pooled() for each in measurements[m]]).pooled() for m in methods}
-    bins = {m: pooled_bins([each.by_class for each in measurements[m]]) for m in methods}
+    counts = {m: ClassCounts.stack([rows.classes.pooled() for rows in measurements[m]]).pooled() for m in methods}
+    bins = {m: pooled_bins([rows.by_class for rows in measurements[m]]) for m in methods}
     labelled = counts[methods[0]].labelled[0].double()
     share = labelled / labelled.sum()
     overlap = [intersection_over_union(counts[m])[0].double() for m in methods]
     gap = [((bins[m].confidence - bins[m].correct).sum(-1) / bins[m].count.sum(-1))[0].double() for m in methods]
     error = [expected_calibration_error(bins[m])[0].double() for m in methods]
-    most = max([_largest(each) for each in error], default=0.0)
+    most = max([_largest(values) for values in error], default=0.0)
     order = sorted(range(len(class_names)), key=lambda i: (-float(share[i]), i))
     return [
         ClassRow(
             class_names[i],
             _bar(float(share[i]), _largest(share), 2),
-            [_bar(float(each[i]), 1.0, 1) for each in overlap],
-            [number(float(each[i]), 1, SHARE, signed=True) for each in gap],
-            [_bar(float(each[i]), most, 1) for each in error],
+            [_bar(float(values[i]), 1.0, 1) for values in overlap],
+            [number(float(values[i]), 1, SHARE, signed=True) for values in gap],
+            [_bar(float(values[i]), most, 1) for values in error],
         )
         for i in order
     ]

@@ -1,7 +1,7 @@
 """What the figures draw: curves over all repetitions, with bands from drawing images again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -49,13 +49,13 @@ class RiskCoverageLine:
 
 def draws(measurements: Mapping[str, Sequence[Measurement]], *, seed: int = 0, num_resamples: int = 500) -> Resamples:
     """Return resamples shared by all figures of a page."""
-    rows = [each for repetitions in measurements.values() for each in repetitions]
+    rows = [measurement for repetitions in measurements.values() for measurement in repetitions]
     return Resamples.draw(rows, generator=torch.Generator().manual_seed(seed), num_resamples=num_resamples)
 
 
 def pooled_bins(bins: Sequence[CalibrationBins]) -> CalibrationBins:
     """Return one row with the pixels of all images of all repetitions."""
-    return CalibrationBins.stack([each.pooled() for each in bins]).pooled()
+    return CalibrationBins.stack([rows.pooled() for rows in bins]).pooled()
 
 
 def reliability(
@@ -65,17 +65,11 @@ def reliability(
 
     :param of: which bins of a measurement are meant.
     """
-    bins = [of(each) for each in measurements]
+    bins = [of(measurement) for measurement in measurements]
     curve = reliability_curve(pooled_bins(bins))
     # An image that is tested in several repetitions is drawn in all of them or in none.
-    weights = [resamples.weights_of(each) for each in measurements]
-    parts = [each.resampled(weight) for each, weight in zip(bins, weights, strict=True)]
-    drawn = replace(
-        parts[0],
-        count=torch.stack([part.count for part in parts]).sum(0),
-        correct=torch.stack([part.correct for part in parts]).sum(0),
-        confidence=torch.stack([part.confidence for part in parts]).sum(0),
-    )
+    weights = (resamples.weights_of(measurement) for measurement in measurements)
+    drawn = CalibrationBins.added(rows.resampled(weight) for rows, weight in zip(bins, weights, strict=True))
     gap = (drawn.correct - drawn.confidence) / drawn.count
     low, high = torch.nanquantile(gap, torch.tensor([0.025, 0.975], dtype=gap.dtype), dim=0)
     confidence, accuracy, share = (column[0].double() for column in (curve.confidence, curve.accuracy, curve.share))
@@ -84,7 +78,7 @@ def reliability(
 
 def risk_coverage(ranks: Sequence[ConfidenceRanks], *, most_points: int = 200) -> RiskCoverageLine:
     """Return the risk-coverage curve of all repetitions' pixels together, thinned to what a figure shows."""
-    curve = risk_coverage_curve(ConfidenceRanks.stack([each.pooled() for each in ranks]).pooled())
+    curve = risk_coverage_curve(ConfidenceRanks.stack([rows.pooled() for rows in ranks]).pooled())
     coverage, risk = curve.coverage[0].double(), curve.risk[0].double()
     known = ~(coverage.isnan() | risk.isnan()) & (coverage > 0)
     coverage, order = coverage[known].sort(stable=True)

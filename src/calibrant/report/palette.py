@@ -68,8 +68,8 @@ def as_property(color: str) -> str | None:
     >>> as_property("#0072b2")
     'var(--line1)'
     """
-    for name, each in (*LIGHT.items(), *((f"line{i}", each) for i, each in enumerate(LIGHT_LINES))):
-        if each == color:
+    for name, value in (*LIGHT.items(), *((f"line{i}", line) for i, line in enumerate(LIGHT_LINES))):
+        if value == color:
             return f"var(--{name})"
     return None
 

@@ -119,7 +119,7 @@ def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
 
 def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     """Return how often the model is right where it says about 90 %, and on the whole."""
-    bins = pooled_bins([each.bins for each in repetitions])
+    bins = pooled_bins([measurement.bins for measurement in repetitions])
     curve = reliability_curve(bins)
     confidence, right, share = curve.confidence[0], curve.accuracy[0], curve.share[0]
     count = bins.count.sum()

@@ -82,11 +82,11 @@ def _check_frequencies(drawn: Tensor, probs: Tensor, noise: float, what: str) ->
 
     A few draws more than it are let pass, for rare classes, whose counts are not normal.
     """
-    found = _frequencies(drawn, probs.shape[1])
+    frequencies = _frequencies(drawn, probs.shape[1])
     spread = (probs * (1 - probs)).clamp_min(0) * (1 / len(drawn) + noise)
-    excess = (found - probs).abs() - 6 * spread.sqrt() - 8 / len(drawn)
+    excess = (frequencies - probs).abs() - 6 * spread.sqrt() - 8 / len(drawn)
     worst = int(excess.argmax())
     assert float(excess.max()) <= 0, (
-        f"{what}: {float(found.flatten()[worst]):.4f} of {len(drawn)} samples show a class of probability "
+        f"{what}: {float(frequencies.flatten()[worst]):.4f} of {len(drawn)} samples show a class of probability "
         f"{float(probs.flatten()[worst]):.4f}"
     )

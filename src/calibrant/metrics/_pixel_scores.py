@@ -19,7 +19,7 @@ import torch
 from calibrant._check import check_finite, check_labels, shape_of
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.errors import LogitsError, ShapeError
-from calibrant.metrics._blocks import (
+from calibrant.metrics._arithmetic import (
     Array,
     ClasswiseSums,
     Scratch,
@@ -180,16 +180,16 @@ def count_images(
         marks = None if image.where is None else image.where.flatten(1)
         flat = Image(image.name, image.logits.detach().flatten(1), image.labels.flatten(1), marks)
 
-        def part(start: int) -> T:
-            chunk = slice(start, start + _CHUNK)
-            marks = None if flat.where is None else flat.where[:, chunk]
-            here = Image(flat.name, flat.logits[:, chunk], flat.labels[:, chunk], marks)
-            return count(_score_pixels(here, keep_outside, likelihood, classwise_bins, scratch))
+        def counted(start: int) -> T:
+            at = slice(start, start + _CHUNK)
+            marks = None if flat.where is None else flat.where[:, at]
+            chunk = Image(flat.name, flat.logits[:, at], flat.labels[:, at], marks)
+            return count(_score_pixels(chunk, keep_outside, likelihood, classwise_bins, scratch))
 
         starts = range(0, flat.labels.shape[1], _CHUNK)
-        each = threads.map if len(starts) > 1 else map  # a thread for one chunk would only cost its start
+        mapped = threads.map if len(starts) > 1 else map  # a thread for one chunk would only cost its start
         try:
-            return kind.added(each(part, starts))
+            return kind.added(mapped(counted, starts))
         except (FloatingPointError, IndexError):
             check_finite(image.logits.float(), image.name)  # these two say what is wrong in the image as a whole
             check_labels(image.labels, len(image.logits), image.name)
@@ -220,18 +220,18 @@ def _score_pixels(
     size = max(1, _BLOCK // num_classes)
     blocks, classwise = [], []
     for start in range(0, num_pixels, size):
-        here = slice(start, start + size)
-        below = below_largest(image.logits[:, here].float().cpu().numpy(), scratch)
-        found = {"prediction": first_zero(below, scratch)}
+        at = slice(start, start + size)
+        below = below_largest(image.logits[:, at].float().cpu().numpy(), scratch)
+        block = {"prediction": first_zero(below, scratch)}
         weights = np.exp(below, out=scratch.array("weights", below.shape) if likelihood else below)
-        found["total"] = weights.sum(0)
+        block["total"] = weights.sum(0)
         if likelihood:
-            found |= likelihood_of(below, weights, found["total"], index[:, here])
+            block |= likelihood_of(below, weights, block["total"], index[:, at])
         if classwise_bins:
-            probs = np.divide(weights, found["total"], out=weights)
-            annotators = zip(index[:, here], kept[:, here], strict=True)
-            classwise += [count_classwise(probs, *each, classwise_bins, scratch) for each in annotators]
-        blocks.append(found)
+            probs = np.divide(weights, block["total"], out=weights)
+            annotators = zip(index[:, at], kept[:, at], strict=True)
+            classwise += [count_classwise(probs, *annotator, classwise_bins, scratch) for annotator in annotators]
+        blocks.append(block)
     for name in blocks[0]:
         column = np.concatenate([block[name] for block in blocks], axis=-1)
         # One value a pixel, or one for each annotator of it.

@@ -84,7 +84,7 @@ class BimodalRegression:
         return torch.logaddexp(log_density, torch.tensor(math.log(floor), dtype=log_density.dtype))
 
     def distribution(self, y: Float[Tensor, "*p"], x: Float[Tensor, "*p"]) -> Float[Tensor, "*p"]:
-        """Return P(Y <= y | x). It is uniform on [0, 1] for answers from this distribution; not for those of a collapsed model.
+        """Return P(Y <= y | x): uniform on [0, 1] for answers from this distribution, not for a collapsed model's.
 
         The likelihood does not show it: a model that always gives the likelier answer scores above the truth.
 

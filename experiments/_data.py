@@ -23,6 +23,7 @@ from calibrant.data import FileExamples, image_folder
 from calibrant.data.sets.aerial import CLASSES as AERIAL
 from calibrant.data.sets.camvid import CLASSES as CAMVID
 from calibrant.data.sets.cityscapes import CLASSES as CITYSCAPES
+from calibrant.data.sets.cityscapes import IGNORED
 from calibrant.errors import DataError, InputError
 from calibrant.predictions import IGNORE
 
@@ -117,9 +118,12 @@ def aerial(path: str | os.PathLike[str], split: str = "all") -> FileExamples:
 
 def kitti(path: str | os.PathLike[str], classes: str = "camvid11") -> FileExamples:
     """Return the frames of KITTI in the classes ``camvid11`` or ``cityscapes19``."""
-    names = {"camvid11": CAMVID, "cityscapes19": CITYSCAPES}[classes]
+    names, ignore = {
+        "camvid11": (CAMVID, "what CamVid has no class for"),
+        "cityscapes19": (CITYSCAPES, IGNORED),
+    }[classes]
     frames = image_folder(path, class_names=names, labels=f"labels_{classes}")
-    return replace(frames, name=f"KITTI semantic segmentation {classes}", ignore="255, void")
+    return replace(frames, name=f"KITTI semantic segmentation {classes}", ignore=ignore)
 
 
 def lidc_crops(

@@ -101,9 +101,9 @@ def _one_kind(folder: Path) -> dict[str, Path]:
     """Return the score files of the one kind that is there; beside nnU-Net's .npz lie its label maps, which are not."""
     kinds = {}
     for file in sorted(folder.iterdir()):
-        found = split_name(file, SCORE_SUFFIXES)
-        if found and file.is_file():
-            kind = {".nii": ".nii.gz", ".tiff": ".tif"}.get(found[1], found[1])
+        parts = split_name(file, SCORE_SUFFIXES)
+        if parts and file.is_file():
+            kind = {".nii": ".nii.gz", ".tiff": ".tif"}.get(parts[1], parts[1])
             kinds.setdefault(kind, []).append(file)
     if ".npz" in kinds:
         kinds.pop(".nii.gz", None)
@@ -121,17 +121,17 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _annotators(folder: Path, scores: Set[Path]) -> list[dict[str, Path]]:
     """Return the label files of each annotator: of the folder itself, or of each folder in it."""
-    here = _unique([p for p in _files(folder, LABEL_SUFFIXES) if p not in scores], LABEL_SUFFIXES)
+    own = _unique([p for p in _files(folder, LABEL_SUFFIXES) if p not in scores], LABEL_SUFFIXES)
     several = [
         there for there in (_unique(_files(p, LABEL_SUFFIXES), LABEL_SUFFIXES) for p in _subfolders(folder)) if there
     ]
-    if here and several:
+    if own and several:
         raise DataError(
             f"{folder}: expected label files, or one folder of them for each annotator; got both. Move one of them."
         )
-    if not here and not several:
+    if not own and not several:
         raise DataError(f"{folder}: expected label files ({', '.join(LABEL_SUFFIXES)}); there are none. {KNOWN}.")
-    return several or [here]
+    return several or [own]
 
 
 def _classes(scores: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
@@ -159,14 +159,15 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _unique(files: Sequence[Path], suffixes: tuple[str, ...]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for file in files:
         name = split_name(file, suffixes)
         if name is None:
             continue
-        if name[0] in found:
+        if name[0] in by_name:
             raise DataError(
-                f"{file}: expected one file of the name {name[0]!r}; got {found[name[0]].name} too. Remove one of them."
+                f"{file}: expected one file of the name {name[0]!r}; got {by_name[name[0]].name} too. "
+                "Remove one of them."
             )
-        found[name[0]] = file
-    return found
+        by_name[name[0]] = file
+    return by_name

@@ -1,6 +1,6 @@
 """The common corruptions of Hendrycks and Dietterich (ICLR 2019), at their five strengths, for images of any size.
 
-Of their nineteen, those here keep every pixel in its place, so that labels stay true, and need no photographs:
+Of their nineteen, these keep every pixel in its place, so that labels stay true, and need no photographs:
 
 =========  ===========================================================================
 noise      gaussian_noise, shot_noise, impulse_noise, speckle_noise
@@ -10,9 +10,9 @@ digital    contrast, saturate, pixelate, jpeg_compression
 =========  ===========================================================================
 
 Missing: glass_blur and elastic_transform move pixels away from their labels; frost needs the authors' photographs; snow
-and spatter need drawing routines that no package kept here has. Strengths are theirs, in pixels of images 224 wide
-where they are lengths; two are ours in kind: fog is drawn as noise of their fractal's spectrum, by Fourier
-transform, and motion blur is a straight trace with Gaussian weights.
+and spatter need drawing routines that none of the dependencies has. Strengths are those of the paper; lengths
+among them are pixels of images 224 wide. Two corruptions are drawn otherwise: fog as noise with the spectrum of their
+fractal, by Fourier transform, and motion blur as a straight trace with Gaussian weights.
 """
 
 import io

@@ -108,8 +108,8 @@ class ClassFlips:
     def _turned(self, labels: Tensor, turned: Tensor) -> Tensor:
         maps = labels.expand(len(turned), *labels.shape).clone()
         for number, (k, new) in enumerate(self.pairs):
-            here = turned[:, number].view(-1, *[1] * labels.ndim).to(labels.device)
-            maps[here & (labels == k)] = new
+            flips = turned[:, number].view(-1, *[1] * labels.ndim).to(labels.device)
+            maps[flips & (labels == k)] = new
         return maps
 
 

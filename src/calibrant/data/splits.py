@@ -1,4 +1,4 @@
-"""Parts of a data set, or of stored predictions: by image, in time, by place, by light.
+"""Splits of a data set, or of stored predictions: by image, in time, by place, by light.
 
 All take any source whose images have keys (examples, stored predictions, a list), decide by the keys alone, and return
 sources of the same kind, read when asked for. The corruptions are in :mod:`calibrant.data.corruptions`.

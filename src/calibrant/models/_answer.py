@@ -16,7 +16,7 @@ def answer_of(
 ) -> Float[Tensor, "n c *t"]:
     """Return the logits that a model gives to images, over a space of the same proportions.
 
-    :param name: whose answer it is; put in front of what is told.
+    :param name: what error messages call the model.
     :raises ShapeError, LogitsError: it gives something else.
     """
     output = model(images)

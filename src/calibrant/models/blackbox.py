@@ -1,4 +1,4 @@
-"""A model nobody opens, run over examples when its predictions are asked for."""
+"""Any model, run as a black box over examples when its predictions are asked for."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext

@@ -15,14 +15,14 @@ from calibrant.predictions import Prediction, Predictions, known_keys
 
 @dataclass(frozen=True)
 class EnsemblePredictions:
-    """What several models, or several runs of one, say together: the logarithm of the mean of their probabilities.
+    """The predictions of several models, or several runs of one, together: the log of the mean of their probabilities.
 
     One image of every source is in memory at a time. Labels and image are those of the first source. Runs of one model
     at other scales, or flipped, are sources too: :class:`~calibrant.models.ModelPredictions` brings logits to the
     labels' size, and a flip is undone where the model is called (multi-scale testing, as mmsegmentation does it).
 
-    Every image is checked when it is read: the sources must agree on its name, size, classes and labels. Those that
-    know their ``keys`` are checked at once.
+    Every image is checked when it is read: the sources must agree on its name, size, classes and labels. The names of
+    sources that have ``keys`` are checked at once.
 
     :param sources: two or more, of the same images in the same order.
     :raises InputError: there is no source, or they hold other images.

@@ -55,9 +55,9 @@ def brats(
         raise InputError(f"expected layers numbered from 1, at least one; got {list(layers)}.")
     root = BRATS.root(path)
     ending = next((e for e in (".nii.gz", ".nii") if any(root.rglob(f"*_seg{e}"))), ".nii.gz")
-    found = BRATS.files(root, f"*_seg{ending}", "segmentations")
+    segmentations = BRATS.files(root, f"*_seg{ending}", "segmentations")
     pairs = []
-    for labels in found.values():
+    for labels in segmentations.values():
         patient = labels.name.removesuffix(f"_seg{ending}")
         volumes = tuple(labels.with_name(f"{patient}_{modality}{ending}") for modality in modalities)
         for volume in volumes:

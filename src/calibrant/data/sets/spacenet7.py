@@ -1,8 +1,8 @@
 """SpaceNet 7: monthly satellite mosaics of 60 growing towns, with building footprints; 1,408 images, 1024 x 1024.
 
-Footprints are polygons in pixels, drawn here; holes stay background. Where the image has no data (alpha 0 after the
-official cloud mask) labels are ``IGNORE``. Wang et al. (CVPR 2023) train with the background but leave it out of the
-calibration error: ``without_background=True`` makes its labels ``IGNORE``, for evaluation alone.
+Footprints are polygons in pixels, drawn by this reader; holes stay background. Where the image has no data (alpha 0
+after the official cloud mask) labels are ``IGNORE``. Wang et al. (CVPR 2023) train with the background but leave it out
+of the calibration error: ``without_background=True`` makes its labels ``IGNORE``, for evaluation alone.
 """
 
 import json
@@ -116,22 +116,22 @@ def drawn(polygons: Sequence[Polygon], size: tuple[int, int]) -> np.ndarray:
 
 
 def _by_month(files: dict[str, Path], folder: str) -> dict[str, Path]:
-    found = {}
+    months = {}
     for path in files.values():
         month = re.search(r"global_monthly_(\d{4}_\d{2})_mosaic", path.name)
         if path.parent.name == folder and month:
-            found[f"{path.parent.parent.name}/{month[1]}"] = path
-    return found
+            months[f"{path.parent.parent.name}/{month[1]}"] = path
+    return months
 
 
 def _polygons(file: Path) -> list[Polygon]:
     try:
         shapes = [feature["geometry"] for feature in json.loads(file.read_text())["features"]]
-        found = []
+        polygons = []
         for shape in shapes:
             kind = None if shape is None else shape["type"]
             if kind in ("Polygon", "MultiPolygon"):
-                found += [shape["coordinates"]] if kind == "Polygon" else shape["coordinates"]
-        return [polygon for polygon in found if polygon and len(polygon[0]) >= 3]
+                polygons += [shape["coordinates"]] if kind == "Polygon" else shape["coordinates"]
+        return [polygon for polygon in polygons if polygon and len(polygon[0]) >= 3]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: expected polygons in GeoJSON; cannot read it ({error!r}). Copy it again.") from error

@@ -3,7 +3,7 @@
 Each picture may show one blob. A share of the annotators sees it at all; they draw it small, middle or large, as its
 rim is soft; and some count a side lobe to it. That makes seven maps an image, with known weights, so what a perfect
 sampler scores can be computed by enumeration instead of estimated. The picture is bright where many annotators see the
-blob, on a ground of slow waves: it tells all that the annotators' law depends on.
+blob, on a ground of slow waves: it shows all that the distribution of the labels depends on.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ class BlobAnnotators:
 
     :param num_images: the number of images.
     :param size: rows and columns; at least 16 x 16.
-    :param num_annotators: independent draws of the known law.
-    :param noise: standard deviation of white noise on the picture. ``modes`` is the law given the picture at 0; with
-        noise it is the law given the scene behind it.
+    :param num_annotators: the number of label maps of an image, drawn independently from the known distribution.
+    :param noise: the standard deviation of white noise on the picture. At 0, ``modes`` is the distribution given the
+        picture; with noise it is that given the scene behind it.
     :param seed: the seed of all images.
     :raises InputError: numbers or a size that cannot be.
 

@@ -1,4 +1,4 @@
-"""A regression task on a line with two answers (Kassapis et al. 2021, Section 4.1): what a collapsed model looks like.
+"""A regression task on a line with two answers (Kassapis et al. 2021, Section 4.1); a collapsed model gives one.
 
 In the first two fifths y is +0.5 or -0.5; in the next two the answers close in on each other; in the last there is one.
 """
@@ -14,7 +14,7 @@ from calibrant.errors import InputError
 
 @dataclass(frozen=True)
 class BimodalRegression:
-    r"""The law of eq. (8), with x uniform on [0, 1].
+    r"""The distribution of eq. (8), with x uniform on [0, 1].
 
     .. math:: y = \begin{cases} 0.5 - b + \epsilon & x < 0.4 \\ (-1)^b (1 - 1.25 x) + \epsilon & 0.4 \le x < 0.8 \\
        \epsilon & \text{else}\end{cases} \qquad b \sim \mathrm{Bernoulli}(\pi),\ \epsilon \sim \mathcal N(0, \sigma)
@@ -78,13 +78,15 @@ class BimodalRegression:
         shares = torch.tensor([1 - self.lower, self.lower], dtype=x.dtype).view(-1, *[1] * x.ndim)
         scaled = (y - self.modes(x)) / self.noise
         logs = shares.log() - 0.5 * scaled.square() - math.log(self.noise * math.sqrt(2 * math.pi))
-        found = logs.logsumexp(0)
-        return found if floor == 0 else torch.logaddexp(found, torch.tensor(math.log(floor), dtype=found.dtype))
+        log_density = logs.logsumexp(0)
+        if floor == 0:
+            return log_density
+        return torch.logaddexp(log_density, torch.tensor(math.log(floor), dtype=log_density.dtype))
 
     def distribution(self, y: Float[Tensor, "*p"], x: Float[Tensor, "*p"]) -> Float[Tensor, "*p"]:
-        """Return P(Y <= y | x). Of answers with the right law it is uniform on [0, 1]; of a collapsed model's not.
+        """Return P(Y <= y | x): uniform on [0, 1] for answers from this distribution, not for a collapsed model's.
 
-        The likelihood cannot tell: a model that always gives the likelier answer scores above the truth.
+        The likelihood does not show it: a model that always gives the likelier answer scores above the truth.
 
         :param y: the answers.
         :param x: the inputs, in [0, 1], one for each answer.
@@ -96,4 +98,4 @@ class BimodalRegression:
 REGRESSION_SETTINGS = tuple(
     BimodalRegression(lower=lower, noise=noise) for lower in (0.5, 0.6, 0.9) for noise in (0.01, 0.02, 0.03)
 )
-"""The nine laws of Fig. 3 (a)."""
+"""The nine distributions of Fig. 3 (a)."""

@@ -1,4 +1,4 @@
-"""Street-like scenes whose true p(y|x) is known.
+"""Synthetic street scenes whose true p(y|x) is known.
 
 A scene is built from things in a street. Annotators see the picture and disagree about
 
@@ -45,11 +45,11 @@ LIGHTINGS = {
 
 @dataclass(frozen=True)
 class StreetScenes:
-    """Streets with annotators, made when asked for; image i depends on the seed and on i alone.
+    """Synthetic street scenes with annotators, made when asked for; image i depends on the seed and on i alone.
 
     Images are (3, h, w) in [0, 1]; labels (a, h, w), one independent annotator each, ``IGNORE`` on the rim of the image
-    and on the bonnet of the car that carries the camera. ``probabilities(i)`` is the law that labels are drawn from:
-    no prediction has a lower expected NLL or Brier score, and it is perfectly calibrated.
+    and on the bonnet of the car that carries the camera. ``probabilities(i)`` is the distribution that labels are drawn
+    from: no prediction has a lower expected NLL or Brier score, and it is perfectly calibrated.
 
     :param num_images: the number of images.
     :param size: rows and columns; at least 16 x 16.

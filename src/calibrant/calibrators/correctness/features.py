@@ -128,7 +128,7 @@ def _own(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n o p"]:
     values = [
         -rest.clamp(*MARGIN_ODDS).log(),
         -gap.clamp_min(-MAX_GAP),
-        (gap - third).clamp(0, MAX_GAP),
+        (gap - third).clamp(0.0, MAX_GAP),
         entropy.clamp_min(MIN_ENTROPY).log(),
         1 / (1 + rest),
     ]

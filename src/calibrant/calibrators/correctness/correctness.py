@@ -101,7 +101,7 @@ class CorrectnessScaling(Calibrator):
     ) -> Float[Tensor, "n c *s"]:
         """Return logits minus the largest of their pixel, at the pixel's temperature, with the argmax of the input.
 
-        :param logits: of the model that it was fitted to.
+        :param logits: logits of the model that it was fitted to.
         :param image: passed on to the base.
         :raises ShapeError: there are more or fewer classes than in the fit.
         """
@@ -169,7 +169,7 @@ class CorrectnessScaling(Calibrator):
         :param image_weight: weight, in the loss, of the squared gap between mean confidence and accuracy of each image.
         :param level_weight: weight, in the loss, of the calibration error of each image at ten levels of confidence:
             more lowers the image-wise calibration error and raises the negative log-likelihood.
-        :param seed: of everything that is drawn.
+        :param seed: seed of everything that is drawn: pixels, folds, networks, batches.
         :raises FitError: there is no labelled pixel.
         """
         first = base(predictions)

@@ -95,7 +95,7 @@ class Features:
 def features_of(logits: Float[Tensor, "n c *s"]) -> Features:
     """Return the features of each pixel, see :data:`NAMES`. No gradient flows through them.
 
-    :param logits: at a fitted temperature, so that the features mean the same for every model.
+    :param logits: logits at a fitted temperature, so that the features mean the same for every model.
 
     >>> features = features_of(torch.randn(2, 5, 12, 16))
     >>> features.values.shape, features.winner.shape

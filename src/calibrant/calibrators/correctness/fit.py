@@ -35,7 +35,7 @@ class Stage:
     """A fitted part, and what it says of each image as fitted without that image.
 
     :param argument: the name of the part in the constructor of ``CorrectnessScaling``.
-    :param part: fitted on all images.
+    :param part: the part as fitted on all images.
     :param terms: for each image, those of the stages before with this one's.
     :param note: what else the fit found.
     """
@@ -48,8 +48,8 @@ class Stage:
     def is_worth(self, gain: Gain, gain_before: Gain) -> bool:
         """Whether the stage is kept.
 
-        :param gain: in the NLL of each left-out image by this stage.
-        :param gain_before: by all stages before.
+        :param gain: gain in the NLL of left-out images by this stage.
+        :param gain_before: gain over the base by all stages before.
         """
         if self.argument == "recalibration":
             return -gain.mean <= MAX_COST * max(0.0, gain_before.mean)
@@ -58,8 +58,8 @@ class Stage:
     def told(self, gain: Gain, gain_before: Gain) -> str:
         """Say what the stage gains or costs.
 
-        :param gain: in the NLL of each left-out image by this stage.
-        :param gain_before: by all stages before.
+        :param gain: gain in the NLL of left-out images by this stage.
+        :param gain_before: gain over the base by all stages before.
         """
         if self.argument == "recalibration":
             cost = f"higher by {-gain.mean:.4f} ± {gain.error:.4f}, of the {gain_before.mean:.4f} gained over the base"
@@ -84,7 +84,7 @@ class Fitted:
 def fit_stages(images: Sequence[SampledImage], proposals: Sequence[Propose]) -> Fitted:
     """Return the parts that lower the negative log-likelihood of images left out.
 
-    :param images: two or more.
+    :param images: two sampled images or more.
     :param proposals: the stages in the order of the fit.
     """
     accepted: Sequence[Terms] = [Terms()] * len(images)

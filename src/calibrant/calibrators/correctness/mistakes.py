@@ -108,9 +108,9 @@ class Mistakes:
 class FittedMistakes:
     """A mistake model with those that were fitted without some of the images.
 
-    :param model: fitted on all images.
+    :param model: the model fitted on all images.
     :param without: for each fold, the model fitted on the other folds.
-    :param strength: of the regularisation, the best on left-out images.
+    :param strength: strength of the regularisation, the best on left-out images.
     """
 
     model: MistakeModel
@@ -126,9 +126,9 @@ def fit_mistake_model(
     The search goes from the strongest to the weakest and stops at the first that is worse than one before it, once one
     has beaten the base.
 
-    :param images: with at least one mistake outside each fold.
+    :param images: misclassified pixels of each image, with at least one outside each fold.
     :param folds: numbers of the images in each fold.
-    :param strengths: to choose from.
+    :param strengths: strengths to choose from, the strongest first.
     """
     kept = [[image for i, image in enumerate(images) if i not in set(fold)] for fold in folds]
     of_base = sum(_nll_sum(None, image) for image in images)
@@ -157,10 +157,7 @@ def _nll_sum(model: MistakeModel | None, image: Mistakes) -> float:
 
 
 def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
-    """The model with the smallest penalised mean negative log-likelihood.
-
-    (By our own L-BFGS: the first use of torch's imports its compiler, which takes longer than the fit.)
-    """
+    """The model with the smallest penalised mean negative log-likelihood."""
     margins = torch.cat([image.margins for image in images])
     labels = torch.cat([image.labels for image in images])
     winner = torch.cat([image.winner for image in images])
@@ -181,7 +178,7 @@ def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
     return MistakeModel(weight, bias, torch.stack(confusion))
 
 
-def _spread_of(margins: Tensor, winner: Tensor, point: Tensor) -> Float[Tensor, "c p"]:
+def _log_probs_at(margins: Tensor, winner: Tensor, point: Tensor) -> Float[Tensor, "c p"]:
     """The log-probabilities at weights, biases and confusions in the rows of a point."""
     point = point.to(margins.device, margins.dtype)
     z = margins * point[0][:, None] + point[1][:, None] + point[2:].T.index_select(1, winner)
@@ -191,7 +188,7 @@ def _spread_of(margins: Tensor, winner: Tensor, point: Tensor) -> Float[Tensor, 
 def _slope(margins: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) -> tuple[float, Tensor]:
     """The sums over pixels of the negative log-likelihood and of its gradient."""
     winner, labels = at // len(margins), at % len(margins)
-    log_probs = _spread_of(margins, winner, point)
+    log_probs = _log_probs_at(margins, winner, point)
     value = -float(log_probs.gather(0, labels[None]).sum(dtype=torch.float64))
     excess = log_probs.exp()
     excess[labels, torch.arange(len(labels), device=labels.device)] -= 1
@@ -201,9 +198,9 @@ def _slope(margins: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) 
 def _curvature(margins: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) -> Tensor:
     """The diagonal of the Hessian, in the form of a point."""
     winner = at // len(margins)
-    probs = _spread_of(margins, winner, point).exp()
-    spread = probs * (1 - probs)
-    return _rows_of(spread * margins.square(), spread, winner)
+    probs = _log_probs_at(margins, winner, point).exp()
+    variance = probs * (1 - probs)
+    return _rows_of(variance * margins.square(), variance, winner)
 
 
 def _rows_of(by_weight: Tensor, by_bias: Tensor, winner: Tensor) -> Tensor:

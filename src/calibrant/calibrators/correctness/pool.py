@@ -63,9 +63,9 @@ def fit_second_member(
     """Return Dirichlet scaling that keeps the label map, fitted on all images, and fitted without each fold.
 
     :param margins: logits of the pixels of each image, of two images or more.
-    :param labels: of the same pixels.
+    :param labels: labels of the same pixels.
     :param folds: the numbers of the images in each fold.
-    :param seed: of the fits.
+    :param seed: seed of the fits.
     """
 
     def fitted(chosen: Sequence[int]) -> DirichletScaling:
@@ -82,7 +82,7 @@ def fit_second_member(
 class Recalibration(nn.Module):
     """A map of the pool's confidence to the accuracy that was observed at it.
 
-    :param accuracy: at confidences in equal steps from 0 to 1, not falling; at least 1 / number of classes.
+    :param accuracy: accuracies at confidences in equal steps from 0 to 1, not falling; at least 1 / number of classes.
     """
 
     accuracy: Tensor
@@ -101,7 +101,7 @@ class Recalibration(nn.Module):
         The other classes keep their proportion, but none gets more than the winner. Where two winners tie the pixel
         stays as it is.
 
-        :param log_probs: of the pool.
+        :param log_probs: log-probabilities of the pool.
         :param winners: true at each class with the largest logit.
         """
         others = log_probs.masked_fill(winners, EXCLUDED)
@@ -125,7 +125,7 @@ class Recalibration(nn.Module):
         The gap is counted in bins of confidence, smoothed over neighbouring bins, and shrunk as if
         :data:`PRIOR_IMAGES` further images had gap 0. The map is made monotone, and confidence 1 stays 1.
 
-        :param confidence: of the pixels of each image, under a pool that was fitted without the image.
+        :param confidence: the winner's probability at the pixels of each image, by a pool fitted without the image.
         :param is_right: true where the winner is the label.
         :param num_classes: no confidence gets below 1 over this.
         """

@@ -145,9 +145,9 @@ def sample_images(
     """Return labelled pixels of each image that has any; which ones depends on the seed and the image's key alone.
 
     :param predictions: labelled predictions; read once, one image in memory at a time.
-    :param base: is applied to the logits first.
+    :param base: a calibrator that is applied to the logits first.
     :param pixels_per_image: pixels kept of each image; None for all. Fewer where the memory asks for it.
-    :param seed: of the choice of pixels.
+    :param seed: seed of the choice of pixels.
     :param max_numbers: numbers that may be kept, of all images together.
     :raises FitError: there is no labelled pixel.
     """

@@ -67,8 +67,8 @@ class Recipe:
     :param pixels_per_image: pixels of an image in a batch, at most.
     :param logits_per_image: logits of an image in a batch, at most (but of 100 pixels at least): with many classes a
         step takes fewer pixels, and no longer.
-    :param learning_rate: of AdamW at the start; it falls to 0 along a half cosine.
-    :param weight_decay: of AdamW.
+    :param learning_rate: learning rate of AdamW at the start; it falls to 0 along a half cosine.
+    :param weight_decay: weight decay of AdamW.
     """
 
     hidden: int = 6
@@ -136,7 +136,7 @@ class TemperatureNetwork(nn.Module):
     def forward(self, features: Features) -> Float[Tensor, "n 1 p"]:
         """Return the factor on the margins of each pixel.
 
-        :param features: of logits that went through the base.
+        :param features: features of logits that went through the base.
         """
         classes = torch.stack([features.winner, features.runner_up], 1)
         return by_pixel_blocks(self._factor, features.values, classes)
@@ -154,7 +154,7 @@ class TrainableNetwork(nn.Module):
     :param centre: mean of each feature.
     :param scale: standard deviation of each feature.
     :param hidden: width of the hidden layer.
-    :param seed: of the start.
+    :param seed: seed of the initial weights.
     """
 
     def __init__(
@@ -208,10 +208,10 @@ def loss_of(
     """Return the loss, see the top of this file, of equally many pixels of some images.
 
     :param image: the pixels, image by image.
-    :param log_probs: by equations (2) to (4).
+    :param log_probs: log-probabilities by equations (2) to (4).
     :param num_images: how many images they are of.
-    :param image_weight: of the squared gap of each image.
-    :param level_weight: of the calibration error of each image.
+    :param image_weight: weight of the squared gap of each image.
+    :param level_weight: weight of the calibration error of each image.
     """
     log_confidence, log_likelihood = (log_probs.gather(1, k[:, None])[:, 0] for k in (image.winner, image.labels))
     doubt, right = -log_confidence.expm1(), image.is_right.float()
@@ -240,11 +240,11 @@ def train(
     """Return a network trained on some images; the epoch with the lowest loss on the others is kept.
 
     :param images: all images of the fit.
-    :param terms: of equations (3) and (4), for each image.
+    :param terms: terms of equations (3) and (4) for each image.
     :param held: the numbers of the images to hold out.
     :param moments: mean and standard deviation of each feature.
-    :param recipe: sizes, weights, steps.
-    :param seed: of the start, the batches and the pixels in them.
+    :param recipe: how the network is trained.
+    :param seed: seed of the initial weights, the batches and the pixels in them.
     """
     network = TrainableNetwork(images[0], *moments, hidden=recipe.hidden, seed=seed)
     kept = [i for i in range(len(images)) if i not in set(held)]

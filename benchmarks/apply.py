@@ -62,7 +62,7 @@ def applications(c: int, h: int, w: int, runs: int) -> None:
         if name not in ("temperature, every pixel", "selective, as published"):
             tasks[name] = partial(fitted(name, scenes), z)
     for name, ratio in ratios(partial(torch.softmax, z, 1), tasks, runs).items():
-        what = next((part for part in ("softening", "selector") if getattr(tasks[name].func, part, None)), "")
+        what = next((p for p in ("temperature_network", "selector") if getattr(tasks[name].func, p, None)), "")
         print(
             shown(f"{name}{f' (with {what})' if what else ''}", ratio) + verdict(ratio[1], TARGETS.get(name)),
             flush=True,

@@ -3,6 +3,10 @@
 Loading calls the constructors of the kinds that are known, or that the caller passes, and nothing else: a name in a
 file is never imported. A class of the user's own is stored under its ``module:Class``, and passed to be loaded. The
 JSON holds the digest of the tensors, so that halves of two saves are never put together.
+
+Some tensors mean something only together with constants in the code: weights of features, say, with the definition of
+the features. A class names those constants in its attribute ``definition``, a mapping of what JSON can hold. It is
+written beside the arguments, and a file whose definition is another than the code's is refused.
 """
 
 import hashlib
@@ -57,6 +61,7 @@ class Storage:
     :param made_by: the command that makes one.
     :param renamed: names of kinds and arguments in files of older versions, and what they are called now; None for an
         argument that is no more. ``kind.argument`` is an argument of that kind alone.
+    :param unrecorded: by kind, the definition that a file means where it records none.
     :param own: which of the kinds are classes of the user's own.
     :param mappings: names of arguments that are mappings, which are stored as a list of pairs.
     """
@@ -67,6 +72,7 @@ class Storage:
     networks: Mapping[str, type]
     made_by: str
     renamed: Mapping[str, str | None] = field(default_factory=dict)
+    unrecorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
     mappings: frozenset[str] = frozenset()
 
@@ -106,7 +112,7 @@ class Storage:
         :param path: the folder.
         :param kinds: classes of the user's own by the names that they are stored under.
         :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it
-            holds a class of the user's own that is not in ``kinds``.
+            holds a class of the user's own that is not in ``kinds``, or its tensors depend on other constants.
         """
         folder = Path(path)
         try:
@@ -142,6 +148,8 @@ class Storage:
             )
         try:
             thing = storage._decode(stored, load_tensors(data))
+        except StoreError as error:
+            raise StoreError(f"{folder / self.json}: {error}") from error
         except MethodError as error:
             raise StoreError(
                 f"{folder / self.json}: {error} A newer calibrant may know it; pass a class of your own: kinds=…."
@@ -197,6 +205,8 @@ class Storage:
         prefix = f"{name}." if name else ""
         arguments = {key: self._encode(part, prefix + key, tensors) for key, part in value.arguments().items()}
         stored = {"kind": kind, "arguments": arguments}
+        if definition := definition_of(type(value)):
+            stored["definition"] = definition
         if kind in self.networks:
             weights = value.state_dict()
             stored["weights"] = {key: self._encode(part, prefix + key, tensors) for key, part in weights.items()}
@@ -212,6 +222,7 @@ class Storage:
         known = {**self.kinds, **self.networks}
         kind = self.renamed.get(stored["kind"]) or stored["kind"]
         check_choice(kind, known, f"kind of {self.what}")
+        _check_definition(kind, stored.get("definition", self.unrecorded.get(kind, {})), definition_of(known[kind]))
         renamed = {} if kind in self.own else self.renamed
         arguments = {}
         for key, part in stored["arguments"].items():
@@ -261,3 +272,18 @@ def _check_made_again(value: Storable) -> None:
             f"{name}: expected arguments() to return all that makes it; {unlike[0]!r} differs when it is made again. "
             "Take it as an argument of the constructor and return it from arguments()."
         )
+
+
+def definition_of(kind: type) -> dict[str, Any]:
+    """Return the constants that the tensors of a kind depend on, as JSON gives them back; empty if there are none."""
+    return json.loads(json.dumps(getattr(kind, "definition", {})))
+
+
+def _check_definition(kind: str, stored: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    for name in sorted({*stored, *ours}):
+        one, other = (definition.get(name, "not set") for definition in (ours, stored))
+        if one != other:
+            raise StoreError(
+                f"expected a {kind} that was fitted with {name} = {one}; this one was fitted with {other}, so its "
+                "tensors mean something else here. Fit it again, or load it with the calibrant that wrote it."
+            )

@@ -1,6 +1,7 @@
 """What is saved is what is loaded; what is broken is named; what is exported gives the same numbers."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from calibrant.calibrators import (
     Identity,
+    IsotonicScaling,
     LearntSelector,
     NoSelector,
     SelectiveScaling,
@@ -18,9 +20,12 @@ from calibrant.calibrators import (
     export_onnx,
     load,
     save,
+    storage,
 )
+from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
 from calibrant.calibrators.selective.learnt import _folded, _network
 from calibrant.errors import StoreError
+from calibrant.networks import TemperatureTree
 
 QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
 LEARNT = LearntSelector(*_folded(_network(3, (3, 6, 3), torch.Generator().manual_seed(4)).eval()), quality=QUALITY)
@@ -173,3 +178,46 @@ def test_onnx_in_three_dimensions(tmp_path):
     probs, labels = run(tmp_path / "solid.onnx", z)
     torch.testing.assert_close(probs, CALIBRATORS["selective over vector"](z).softmax(1), rtol=0, atol=1e-5)
     assert np.array_equal(labels, z.argmax(1))
+
+
+OLD = Path(__file__).parent.parent / "golden" / "version1" / "calibrators"
+DEFINED = {"correctness": TemperatureNetwork, "local": TemperatureTree, "isotonic": IsotonicScaling}
+"""A calibrator of version 0.1.0 that holds each kind whose tensors depend on constants of the code."""
+
+
+def definitions_in(stored):
+    """Every definition in the JSON of a calibrator."""
+    parts = stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ()
+    own = [stored["definition"]] if isinstance(stored, dict) and "definition" in stored else []
+    return own + [each for part in parts for each in definitions_in(part)]
+
+
+def test_each_kind_that_depends_on_constants_is_tried():
+    assert {kind for kind in storage.KINDS.values() if hasattr(kind, "definition")} == set(DEFINED.values())
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_a_file_with_other_constants_is_refused(name, tmp_path):
+    save(load(OLD / name), tmp_path)
+    text = (tmp_path / "calibrator.json").read_text()
+    (definition,) = definitions_in(json.loads(text)["calibrator"])
+    for constant in definition:
+        stored = json.loads(text)
+        definitions_in(stored["calibrator"])[0][constant] = [1, 2, 4, 8, 16, 24]
+        (tmp_path / "calibrator.json").write_text(json.dumps(stored))
+        refused = rf"fitted with {constant} = .*; this one was fitted with \[1, 2, 4, 8, 16, 24\].*Fit it again"
+        with pytest.raises(StoreError, match=refused):
+            load(tmp_path)
+    (tmp_path / "calibrator.json").write_text(text)
+    assert type(load(tmp_path)) is type(load(OLD / name))
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_a_file_is_refused_where_a_constant_has_changed_since(name, tmp_path, monkeypatch):
+    """One that records its constants, and one of version 0.1.0, which does not."""
+    save(load(OLD / name), tmp_path)
+    kind = DEFINED[name]
+    monkeypatch.setattr(kind, "definition", {**kind.definition, next(iter(kind.definition)): 24})
+    for folder in (tmp_path, OLD / name):
+        with pytest.raises(StoreError, match=r"= 24; this one was fitted with"):
+            load(folder)

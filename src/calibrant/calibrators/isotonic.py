@@ -4,8 +4,8 @@ Top-label isotonic regression (Zadrozny and Elkan, KDD 2002) that keeps labels: 
 accuracy, and the other classes keep their proportions; one that would exceed the winner is cut to it.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ class IsotonicScaling(Calibrator):
     """
 
     keeps_labels = True
+    definition: ClassVar[Mapping[str, object]] = {"max_log_odds": MAX_LOG_ODDS}
     accuracy: Tensor
 
     def __init__(self, accuracy: Float[Tensor, "c b"], temperature: float, *, notes: tuple[str, ...] = ()) -> None:

@@ -6,6 +6,7 @@ your own that you pass, and nothing else: no name in a file is ever imported.
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from calibrant._stored import Storage
 from calibrant.calibrators.calibration_network import CalibrationNetwork
@@ -34,8 +35,8 @@ KINDS: dict[str, type] = {
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
     "correctness scaling": CorrectnessScaling,
-    "softening": TemperatureNetwork,
-    "alternatives": MistakeModel,
+    "temperature network": TemperatureNetwork,
+    "mistake model": MistakeModel,
     "recalibration": Recalibration,
     "isotonic scaling": IsotonicScaling,
     "local temperature scaling": LocalTemperatureScaling,
@@ -57,12 +58,34 @@ NETWORKS: dict[str, type] = {"calibration head": CalibrationHead, "segnet": SegN
 
 RENAMED = {
     "keep_argmax": "keep_labels",
+    "softening": "temperature network",
+    "alternatives": "mistake model",
+    "correctness scaling.softening": "temperature_network",
+    "correctness scaling.alternatives": "mistake_model",
+    "correctness scaling.opinion": "second_member",
+    "recalibration.worth": "accuracy",
     "isotonic scaling.worth": "accuracy",
     "isotonic scaling.coldest": None,
 }
 """Names in files that older versions wrote, and what they are called now; None for what is no more."""
 
-_STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED)
+VERSION_1: dict[str, dict[str, Any]] = {
+    "temperature network": {
+        "version": 1,
+        "radii": [1, 2, 4, 8, 16, 32],
+        "reaches": [1, 4, 13, 40],
+        "margin_odds": [1e-16, 1e4],
+        "max_gap": 40.0,
+        "min_entropy": 1e-6,
+        "log_factors": [-4.0, 3.0],
+        "max_feature": 6.0,
+    },
+    "temperature tree": {"side": 5, "dilation": 2, "floor": -20.0, "scale": 5.0, "min_temperature": 1e-3},
+    "isotonic scaling": {"max_log_odds": 14.0},
+}
+"""Definitions of the kinds in files of version 0.1.0, which recorded none. These stay as they are for ever."""
+
+_STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED, VERSION_1)
 
 
 def save(calibrator: Calibrator, path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> None:

@@ -6,7 +6,8 @@ channel.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -16,7 +17,23 @@ from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 
 SIDE, DILATION = 5, 2
+"""Size of the kernels, and the distance between their taps, in pixels (Ding et al.)."""
+
 REACH = DILATION * (SIDE // 2)
+
+LOG_FLOOR, LOG_SCALE = -20.0, 5.0
+"""A tree that learns reads log-probabilities, those below the floor at it, divided by the scale: inputs from -4 to 0,
+of about the size that its small initial weights are for, and none so large that it decides a convolution alone."""
+
+MIN_TEMPERATURE = 1e-3
+"""No temperature of a tree that learns is lower: a division by it stays finite."""
+
+INITIAL_WEIGHT = 0.1
+"""Standard deviation of a convolution's output at the start for inputs of unit variance: small, but not zero, where the
+four temperatures and their gates would get equal gradients and never part."""
+
+INITIAL_GATE = 3.0
+"""Bias of the gate to the image at the start: sigmoid(3) = 0.95 of the logits' temperature, 0.05 of the image's."""
 
 
 class TemperatureTree(nn.Module):
@@ -33,6 +50,14 @@ class TemperatureTree(nn.Module):
     >>> TemperatureTree.published(4, 3)(torch.zeros(1, 4, 6, 7), torch.zeros(1, 3, 6, 7)).unique()
     tensor([2.], grad_fn=...)
     """
+
+    definition: ClassVar[Mapping[str, object]] = {
+        "side": SIDE,
+        "dilation": DILATION,
+        "floor": LOG_FLOOR,
+        "scale": LOG_SCALE,
+        "min_temperature": MIN_TEMPERATURE,
+    }
 
     def __init__(
         self,
@@ -87,11 +112,17 @@ class TemperatureTree(nn.Module):
         :param generator: where the first weights come from.
         """
         kernel = (SIDE,) * dims
-        weight = torch.randn(8, num_classes, *kernel, generator=generator) * 0.1 / (num_classes * SIDE**dims) ** 0.5
+        weight = (
+            torch.randn(8, num_classes, *kernel, generator=generator)
+            * INITIAL_WEIGHT
+            / (num_classes * SIDE**dims) ** 0.5
+        )
         if image_channels == 0:
             return cls(weight, torch.zeros(8), start=start)
-        image_weight = torch.randn(1, image_channels, *kernel, generator=generator) * 0.1 / SIDE ** (dims / 2)
-        bias = torch.tensor([0.0] * 7 + [3.0])
+        image_weight = (
+            torch.randn(1, image_channels, *kernel, generator=generator) * INITIAL_WEIGHT / SIDE ** (dims / 2)
+        )
+        bias = torch.tensor([0.0] * 7 + [INITIAL_GATE])
         return cls(weight, bias, image_weight, torch.zeros(1), start=start)
 
     def forward(
@@ -103,7 +134,9 @@ class TemperatureTree(nn.Module):
         :param image: the images; needed if there is a branch for them.
         """
         learns = self.start is not None
-        maps = self._convolved(logits.log_softmax(1).clamp_min(-20) / 5 if learns else logits, self.weight, self.bias)
+        maps = self._convolved(
+            logits.log_softmax(1).clamp_min(LOG_FLOOR) / LOG_SCALE if learns else logits, self.weight, self.bias
+        )
         (one, two, three, four), gates = maps[:, :4].split(1, 1), maps[:, 4:].sigmoid()
         first, second, third, to_image = gates.split(1, 1)
         tree = _mixed(_mixed(one, two, first), _mixed(three, four, second), third)
@@ -115,7 +148,7 @@ class TemperatureTree(nn.Module):
         if self.start is None:
             return (tree + 2).relu() + 1e-8  # each map counts from 1, and so does the tree
         before = self.start + math.log(-math.expm1(-self.start))  # the softplus of it is the start
-        return F.softplus(tree + before).clamp_min(1e-3)
+        return F.softplus(tree + before).clamp_min(MIN_TEMPERATURE)
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # Reflection needs more pixels than it reflects.

@@ -1,12 +1,15 @@
-"""What can be seen of a pixel in its logits and around it: numbers that tell how likely it is to be right.
+"""Equation (1): the features, what a pixel's margins and the label map around it show about being right.
 
 Conventions
 -----------
-* Each image is looked at alone, in two or three dimensions (or one) by the same code; the numbers are as many and mean
+* Each image is looked at alone, in two or three dimensions (or one) by the same code; the features are as many and mean
   the same in each. They do not change when a constant is added to a pixel's logits.
 * All but the first few are made from the label map and one map of margins, so their cost does not grow with the number
   of classes. They need nothing but shifts, sums and comparisons, all of which can be exported.
 * Beyond the edge of an image there is nothing: neighbours there are not counted.
+
+>>> len(NAMES)
+30
 """
 
 import itertools
@@ -16,14 +19,27 @@ import torch
 from torch.nn.functional import pad
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.calibrators._projections import first_true
+from calibrant.calibrators._projections import EXCLUDED, first_true
 from calibrant.calibrators.calibrator import by_pixel_blocks
 
 RADII = (1, 2, 4, 8, 16, 32)
-"""How far away neighbours are compared, in pixels."""
+"""Distances, in pixels, at which neighbours are compared."""
 
 REACHES = (1, 4, 13, 40)
-"""Windows of 3, 9, 27 and 81 pixels reach so far to each side."""
+"""Half widths of the windows, in pixels: windows of 3, 9, 27 and 81 pixels a side."""
+
+MARGIN_ODDS = (1e-16, 1e4)
+"""Bounds on the odds against the winner before their logarithm is taken: float32 resolves no margin above 37, and no
+model has so many equal classes that the margin is below -9."""
+
+MAX_GAP = 40.0
+"""Differences of two logits count at most as this: exp(-40) is negligible relative to 1."""
+
+MIN_ENTROPY = 1e-6
+"""Entropies below this count as this, so that their logarithm is finite where a pixel is certain."""
+
+VERSION = 1
+"""Raise it when a feature is computed in another way: fitted networks mean the features that they were trained on."""
 
 OWN = ("margin", "first gap", "second gap", "log entropy", "confidence")
 
@@ -39,62 +55,84 @@ NAMES = (
     "position, last axis but one",
     "distance from the middle, last axis",
 )
-"""What the numbers are, in order."""
+"""The names of the features, in order:
 
-_NONE = -1e30  # below any logit that counts: its exponential is zero, its products are finite
+* margin: log-odds of the winner against all others; first and second gap: from the largest logit to the second, from
+  there to the third; logarithm of the entropy; softmax confidence;
+* share of the neighbours at a distance (along axes and diagonals) whose winner is this pixel's, or its runner-up;
+* mean margin, and share of pixels at a boundary between labels, in a window;
+* number of windows without a boundary, counting the pixel itself as the smallest;
+* logarithm of the share of the image that is of the pixel's class, and the mean margin there;
+* where the pixel lies: -1 to 1 along the last axis but one, 0 (middle) to 1 (edge) along the last.
+"""
+
+DEFINITION: dict[str, object] = {
+    "version": VERSION,
+    "radii": RADII,
+    "reaches": REACHES,
+    "margin_odds": MARGIN_ODDS,
+    "max_gap": MAX_GAP,
+    "min_entropy": MIN_ENTROPY,
+}
+"""All constants that the features depend on; stored with each network that reads them."""
 
 
 @dataclass(frozen=True)
-class Context:
-    """The numbers of every pixel of a batch, space flattened, and its two likeliest classes."""
+class Features:
+    """The features of every pixel of a batch, space flattened, and its two likeliest classes.
 
-    numbers: Float[Tensor, "n f p"]
+    :param values: one number for each of :data:`NAMES`.
+    :param winner: the class with the largest logit, the first of those that tie.
+    :param runner_up: the class with the second largest, the first of those that tie.
+    """
+
+    values: Float[Tensor, "n f p"]
     winner: Int[Tensor, "n p"]
     runner_up: Int[Tensor, "n p"]
 
 
 @torch.no_grad()
-def context_of(logits: Float[Tensor, "n c *s"]) -> Context:
-    """Return what can be seen of each pixel, see :data:`NAMES`.
+def features_of(logits: Float[Tensor, "n c *s"]) -> Features:
+    """Return the features of each pixel, see :data:`NAMES`. No gradient flows through them.
 
-    Scale the logits by a fitted temperature first, so that the numbers mean the same for every model.
+    :param logits: logits at a fitted temperature, so that the features mean the same for every model.
 
-    >>> context = context_of(torch.randn(2, 5, 12, 16))
-    >>> context.numbers.shape == (2, len(NAMES), 12 * 16), context.winner.shape
-    (True, torch.Size([2, 192]))
+    >>> features = features_of(torch.randn(2, 5, 12, 16))
+    >>> features.values.shape, features.winner.shape
+    (torch.Size([2, 30, 192]), torch.Size([2, 192]))
     """
     c = logits.shape[1]
     own = by_pixel_blocks(_own, logits)
-    numbers, winner, runner_up = own[:, : len(OWN)].flatten(2), own[:, -2].long(), own[:, -1].long()
+    values, winner, runner_up = own[:, : len(OWN)].flatten(2), own[:, -2].long(), own[:, -1].long()
     margin = own[:, 0]
     alike, second, edge = _compared(winner, runner_up)
-    boundary = edge.float()
-    margins, shares = _means(margin), _means(boundary)
-    distance = torch.stack([(share == 0).float() for share in shares]).sum(0) + ~edge
-    rest = [*alike, *second, *margins, *shares, distance, *_of_class(winner, margin, c), *_position(margin)]
-    numbers = torch.cat([numbers, torch.stack(rest, 1).flatten(2)], 1)
-    return Context(numbers, winner.flatten(1), runner_up.flatten(1))
+    mean_margins, boundary_shares = _means(margin), _means(edge.float())
+    distance = torch.stack([(share == 0).float() for share in boundary_shares]).sum(0) + ~edge
+    around = [*alike, *second, *mean_margins, *boundary_shares, distance]
+    rest = [*around, *_of_class(winner, margin, c), *_position(margin)]
+    values = torch.cat([values, torch.stack(rest, 1).flatten(2)], 1)
+    return Features(values, winner.flatten(1), runner_up.flatten(1))
 
 
 def _own(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n o p"]:
-    """The numbers of a pixel by itself, and its two likeliest classes (the first of those that tie)."""
-    below = z - z.amax(1, keepdim=True)
-    winner = first_true(below == 0)
-    others = below.scatter(1, winner, _NONE)
+    """The features of a pixel by itself, and its two likeliest classes (the first of those that tie)."""
+    margins = z - z.amax(1, keepdim=True)
+    winner = first_true(margins == 0)
+    others = margins.scatter(1, winner, EXCLUDED)
     gap = others.amax(1, keepdim=True)
     runner_up = first_true(others == gap)
-    third = others.scatter(1, runner_up, _NONE).amax(1, keepdim=True)
+    third = others.scatter(1, runner_up, EXCLUDED).amax(1, keepdim=True)
     weight = others.exp()
     rest = weight.sum(1, keepdim=True)
     entropy = (1 + rest).log() - (weight * others).sum(1, keepdim=True) / (1 + rest)
-    numbers = [
-        -rest.clamp(1e-16, 1e4).log(),
-        -gap.clamp_min(-40),
-        (gap - third).clamp(0, 40),
-        entropy.clamp_min(1e-6).log(),
+    values = [
+        -rest.clamp(*MARGIN_ODDS).log(),
+        -gap.clamp_min(-MAX_GAP),
+        (gap - third).clamp(0.0, MAX_GAP),
+        entropy.clamp_min(MIN_ENTROPY).log(),
         1 / (1 + rest),
     ]
-    return torch.cat([*numbers, winner.float(), runner_up.float()], 1)
+    return torch.cat([*values, winner.float(), runner_up.float()], 1)
 
 
 def _plain() -> bool:
@@ -105,18 +143,19 @@ def _plain() -> bool:
 def _compared(
     winner: Int[Tensor, "n *s"], runner_up: Int[Tensor, "n *s"]
 ) -> tuple[list[Float[Tensor, "n *s"]], list[Float[Tensor, "n *s"]], Bool[Tensor, "n *s"]]:
-    """Shares of neighbours of a pixel's own and of its second class at each radius, and where another class is next."""
-    first, second = (labels.to(torch.int16 if _plain() else torch.int32) for labels in (winner, runner_up))
+    """Shares of neighbours with a pixel's winner and with its runner-up at each radius, and where a label differs from
+    the next pixel's."""
+    winners, seconds = (labels.to(torch.int16 if _plain() else torch.int32) for labels in (winner, runner_up))
     small = torch.uint8 if _plain() else torch.int32
     own, other, edge = [], [], None
     for radius in RADII:
-        neighbours = _neighbours(first, radius)
-        same, there = neighbours == first, neighbours >= 0
+        neighbours = _neighbours(winners, radius)
+        same, there = neighbours == winners, neighbours >= 0
         if edge is None:  # only axes count as next to each other, not diagonals
             edge = (there & ~same)[: 2 * (winner.ndim - 1)].any(0)
         share = 1 / there.sum(0, dtype=small).clamp_min(1)
         own.append(same.sum(0, dtype=small) * share)
-        other.append((neighbours == second).sum(0, dtype=small) * share)
+        other.append((neighbours == seconds).sum(0, dtype=small) * share)
     assert edge is not None
     return own, other, edge
 
@@ -126,13 +165,13 @@ def _neighbours(labels: Int[Tensor, "n *s"], radius: int) -> Int[Tensor, "k n *s
     dims = labels.ndim - 1
     straight = [tuple(sign * (k == axis) for k in range(dims)) for axis in range(dims) for sign in (-1, 1)]
     diagonal = list(itertools.product((-1, 1), repeat=dims)) if dims > 1 else []
-    wide, found = pad(labels, (radius,) * (2 * dims), value=-1), []
+    padded, neighbours = pad(labels, (radius,) * (2 * dims), value=-1), []
     for direction in (*straight, *diagonal):
-        there = wide
+        moved = padded
         for axis, sign in enumerate(direction, 1):
-            there = there.narrow(axis, radius * (1 + sign), labels.shape[axis])
-        found.append(there)
-    return torch.stack(found)
+            moved = moved.narrow(axis, radius * (1 + sign), labels.shape[axis])
+        neighbours.append(moved)
+    return torch.stack(neighbours)
 
 
 def _means(values: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:

@@ -1,7 +1,12 @@
-"""What a pixel may be if its likeliest class is wrong: a distribution over all other classes, fitted on mistakes.
+"""Equation (3): which class a pixel is if its winner is wrong, fitted on misclassified pixels.
 
-A temperature sets how sure a pixel is of its winner, and in passing how the rest is spread. That spread is seldom
-right: which classes a model takes for which is a habit of its own, and mistakes alone tell it.
+A temperature sets the probability of the winner, and with it how the rest is divided among the other classes. That
+division is seldom right: confusions between classes are specific to the model and are estimated here from misclassified
+pixels alone,
+
+    q_k = softmax over k ≠ w of (α_k m_k + β_k + C_wk),
+
+with the mean negative log-likelihood of the labels plus strength / 2 * (|α - 1|² + |β|² + |C|²), which is convex.
 """
 
 import math
@@ -19,17 +24,15 @@ from calibrant.calibrators._projections import EXCLUDED, nearest_with_confidence
 from calibrant.calibrators.pixels import Pixels
 
 STRENGTHS = (1.0, 0.1, 1e-2, 1e-3)
-"""Pulls to the base's own spread, from the strongest."""
+"""Strengths of the pull to the base's own division (α = 1, β = 0, C = 0) to choose from, the strongest first."""
 
 
 class MistakeModel(nn.Module):
-    """The log-probabilities of the classes other than the winner.
+    """The probabilities of the classes other than the winner, given that the winner is wrong.
 
-    They are the softmax of ``weight * z + bias + confusion[winner]`` over those classes.
-
-    :param weight: one number a class.
-    :param bias: one number a class.
-    :param confusion: what each class gains beside each winner, (winner, class).
+    :param weight: α, the factor on each class's margin.
+    :param bias: β, added to each class.
+    :param confusion: C, added to each class (column) given the winner (row).
     """
 
     weight: Tensor
@@ -47,101 +50,120 @@ class MistakeModel(nn.Module):
         return len(self.weight)
 
     def arguments(self) -> dict[str, Any]:
-        """Return what the constructor needs."""
+        """Return weight, bias and confusion."""
         return dict(self.named_buffers())
 
-    def forward(self, below: Float[Tensor, "n c p"], winner: Int[Tensor, "n p"]) -> Float[Tensor, "n c p"]:
+    def forward(self, margins: Float[Tensor, "n c p"], winner: Int[Tensor, "n p"]) -> Float[Tensor, "n c p"]:
         """Return log-probabilities that the other classes share, and ``EXCLUDED`` for the winner.
 
-        :param below: logits less the largest of their pixel.
+        :param margins: logits minus the largest of their pixel.
+        :param winner: the class with the largest logit.
+
+        >>> model = MistakeModel(torch.ones(3), torch.zeros(3), torch.zeros(3, 3))
+        >>> model(torch.tensor([[[0.0], [-1.0], [-1.0]]]), torch.tensor([[0]])).exp().flatten()
+        tensor([0.0000, 0.5000, 0.5000])
         """
-        n, c, p = below.shape
-        habit = self.confusion.T.index_select(1, winner.flatten()).view(c, n, p).transpose(0, 1)
-        z = below * self.weight[:, None] + self.bias[:, None] + habit
+        n, c, p = margins.shape
+        confusion = self.confusion.T.index_select(1, winner.flatten()).view(c, n, p).transpose(0, 1)
+        z = margins * self.weight[:, None] + self.bias[:, None] + confusion
         z = z.scatter(1, winner[:, None], EXCLUDED)
         return (z - z.logsumexp(1, keepdim=True)).clamp_min(EXCLUDED)
 
 
-def spread(
-    below: Float[Tensor, "n c p"],
-    winners: Bool[Tensor, "n c p"],
-    factor: Float[Tensor, "n 1 p"],
-    others: Float[Tensor, "n c p"] | None,
+def redistributed(
+    logits: Float[Tensor, "n c p"], others: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"]
 ) -> Float[Tensor, "n c p"]:
-    """Return logits, the winners' at 0: as sure as ``below * factor``, what remains spread as ``others`` says.
+    """Return logits that give the winner the same probability and the other classes theirs as ``others`` says.
 
+    Of two or more winners that tie each keeps the same ratio to the sum of the others. None of the others gets more
+    than the winner: see :func:`~calibrant.calibrators._projections.nearest_with_confidence`.
+
+    :param logits: margins times their factor, so 0 at the winners.
+    :param others: log-probabilities of the classes other than the winner.
     :param winners: true at each class with the largest logit.
     """
-    scaled = below * factor
-    if others is None:
-        return scaled
-    return nearest_with_confidence(scaled.masked_fill(winners, EXCLUDED).logsumexp(1, keepdim=True), others, winners)
+    rest = logits.masked_fill(winners, EXCLUDED).logsumexp(1, keepdim=True)
+    return nearest_with_confidence(rest, others, winners)
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The mistaken pixels of one image.
+    """The misclassified pixels of one image.
 
-    :param below: logits less the largest of their pixel, after the base.
+    :param margins: logits of the base minus the largest of their pixel.
+    :param labels: the annotated classes.
+    :param winner: the class with the largest logit, never the label.
     """
 
-    below: Float[Tensor, "p c"]
+    margins: Float[Tensor, "p c"]
     labels: Int[Tensor, " p"]
     winner: Int[Tensor, " p"]
 
+    def __len__(self) -> int:
+        """Return the number of pixels."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class FittedMistakes:
+    """A mistake model with those that were fitted without some of the images.
+
+    :param model: the model fitted on all images.
+    :param without: for each fold, the model fitted on the other folds.
+    :param strength: strength of the regularisation, the best on left-out images.
+    """
+
+    model: MistakeModel
+    without: Sequence[MistakeModel]
+    strength: float
+
 
 def fit_mistake_model(
-    images: Sequence[Mistakes], *, strengths: Sequence[float] = STRENGTHS
-) -> tuple[MistakeModel | None, str]:
-    """Return the alternatives that are best on images left out, or None, and a sentence on what was found.
+    images: Sequence[Mistakes], folds: Sequence[Sequence[int]], *, strengths: Sequence[float] = STRENGTHS
+) -> FittedMistakes:
+    """Return the mistake model at the strength whose negative log-likelihood on left-out images is the lowest.
 
-    Half of the images is fitted on and the other half judged, both ways, at each strength; what is returned is fitted
-    on all. A gain in log-likelihood of less than its standard error over images is none.
+    The search goes from the strongest to the weakest and stops at the first that is worse than one before it, once one
+    has beaten the base.
+
+    :param images: misclassified pixels of each image, with at least one outside each fold.
+    :param folds: numbers of the images in each fold.
+    :param strengths: strengths to choose from, the strongest first.
     """
-    images = [image for image in images if len(image.labels)]
-    if len(images) < 2:
-        return None, "alternatives: fewer than two images with mistakes, so the base's own are kept"
-    halves = [images[::2], images[1::2]]
-    own = torch.tensor([_loss(None, image) for half in halves for image in half])
-    best, gain, error = None, 0.0, 0.0
+    kept = [[image for i, image in enumerate(images) if i not in set(fold)] for fold in folds]
+    of_base = sum(_nll_sum(None, image) for image in images)
+    best, lowest = strengths[0], math.inf
+    without: list[MistakeModel] = []
     for strength in strengths:
-        fitted = [_fit(half, strength) for half in halves]
-        ours = torch.tensor([_loss(fitted[1 - k], image) for k, half in enumerate(halves) for image in half])
-        gains = own - ours
-        if float(gains.mean()) > gain:
-            best, gain, error = strength, float(gains.mean()), float(gains.std()) / math.sqrt(len(gains))
-        elif best is not None:
+        models = [_fit(part, strength) for part in kept]
+        nll = sum(_nll_sum(model, images[i]) for model, fold in zip(models, folds, strict=True) for i in fold)
+        if nll < lowest:
+            best, lowest, without = strength, nll, models
+        elif lowest < of_base:
             break
-    count = sum(len(image.labels) for image in images) / len(images)
-    found = f"alternatives: NLL of left-out mistakes lower by {gain / count:.3f} ± {error / count:.3f} than the base's"
-    if best is None or not gain > error:
-        return None, f"{found}: no gain, so the base's own are kept"
-    return _fit(images, best), f"{found} (strength {best:g})"
+    return FittedMistakes(_fit(images, best), without, best)
 
 
-def _loss(alternatives: MistakeModel | None, image: Mistakes) -> float:
-    """The sum over the mistakes of one image of the negative log-likelihood of what they are."""
-    below = image.below.T[None]
+def _nll_sum(model: MistakeModel | None, image: Mistakes) -> float:
+    """The summed negative log-likelihood of the labels given that the winner is wrong; None is the base's own."""
+    margins = image.margins.T[None]
     with torch.no_grad():
-        if alternatives is None:
-            z = below.scatter(1, image.winner[None, None], EXCLUDED)
+        if model is None:
+            z = margins.scatter(1, image.winner[None, None], EXCLUDED)
             others = z - z.logsumexp(1, keepdim=True)
         else:
-            others = alternatives(below, image.winner[None])
+            others = model(margins, image.winner[None])
         return -float(others[0].gather(0, image.labels[None]).sum())
 
 
 def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
-    """The alternatives with the smallest mean negative log-likelihood plus the pull, which is convex.
-
-    (By our own L-BFGS: the first use of torch's imports its compiler, which takes longer than the fit.)
-    """
-    below = torch.cat([image.below for image in images])
+    """The model with the smallest penalised mean negative log-likelihood."""
+    margins = torch.cat([image.margins for image in images])
     labels = torch.cat([image.labels for image in images])
     winner = torch.cat([image.winner for image in images])
-    c = below.shape[1]
+    c = margins.shape[1]
     # Winner and label as one number, so that blocks of pixels carry both.
-    pixels = Pixels(below.T.contiguous(), winner * c + labels, torch.zeros_like(labels))
+    pixels = Pixels(margins.T.contiguous(), winner * c + labels, torch.zeros_like(labels))
     centre = torch.zeros(c + 2, c, dtype=torch.float64)
     centre[0] = 1
 
@@ -151,34 +173,34 @@ def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
 
     curvature = strength + torch.stack([_curvature(z, at, centre) for z, at in Blocks(pixels)]).sum(0) / len(pixels)
     factors = _quasi_newton.DiagonalFactors(curvature.sqrt())
-    found = _quasi_newton.minimise(_slope, penalty, factors, Blocks(pixels), centre)
-    weight, bias, *confusion = found.point.to(below.device).unbind()
+    solution = _quasi_newton.minimise(_slope, penalty, factors, Blocks(pixels), centre)
+    weight, bias, *confusion = solution.point.to(margins.device).unbind()
     return MistakeModel(weight, bias, torch.stack(confusion))
 
 
-def _spread_of(below: Tensor, winner: Tensor, point: Tensor) -> Float[Tensor, "c p"]:
+def _log_probs_at(margins: Tensor, winner: Tensor, point: Tensor) -> Float[Tensor, "c p"]:
     """The log-probabilities at weights, biases and confusions in the rows of a point."""
-    point = point.to(below.device, below.dtype)
-    z = below * point[0][:, None] + point[1][:, None] + point[2:].T.index_select(1, winner)
+    point = point.to(margins.device, margins.dtype)
+    z = margins * point[0][:, None] + point[1][:, None] + point[2:].T.index_select(1, winner)
     return z.scatter_(0, winner[None], EXCLUDED).log_softmax(0)
 
 
-def _slope(below: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) -> tuple[float, Tensor]:
+def _slope(margins: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) -> tuple[float, Tensor]:
     """The sums over pixels of the negative log-likelihood and of its gradient."""
-    winner, labels = at // len(below), at % len(below)
-    log_probs = _spread_of(below, winner, point)
+    winner, labels = at // len(margins), at % len(margins)
+    log_probs = _log_probs_at(margins, winner, point)
     value = -float(log_probs.gather(0, labels[None]).sum(dtype=torch.float64))
     excess = log_probs.exp()
     excess[labels, torch.arange(len(labels), device=labels.device)] -= 1
-    return value, _rows_of(excess * below, excess, winner)
+    return value, _rows_of(excess * margins, excess, winner)
 
 
-def _curvature(below: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) -> Tensor:
+def _curvature(margins: Float[Tensor, "c p"], at: Int[Tensor, " p"], point: Tensor) -> Tensor:
     """The diagonal of the Hessian, in the form of a point."""
-    winner = at // len(below)
-    probs = _spread_of(below, winner, point).exp()
-    spread = probs * (1 - probs)
-    return _rows_of(spread * below.square(), spread, winner)
+    winner = at // len(margins)
+    probs = _log_probs_at(margins, winner, point).exp()
+    variance = probs * (1 - probs)
+    return _rows_of(variance * margins.square(), variance, winner)
 
 
 def _rows_of(by_weight: Tensor, by_bias: Tensor, winner: Tensor) -> Tensor:

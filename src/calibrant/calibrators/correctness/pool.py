@@ -1,9 +1,13 @@
-"""A second opinion: another calibrator, with the same say, so that two that err in different places make up for it.
+"""Equations (4) and (5): the mean with a second calibrator, and the recalibration of that mean.
 
-The mean of probabilities is a linear opinion pool (Stone, Annals of Mathematical Statistics 32, 1961). Its negative
-log-likelihood is at most the mean of the two, and less where they differ. It is flatter than either (Ranjan and
-Gneiting, JRSS B 72, 2010), so the first is to be trained within the pool, and beside an opinion that is as good as it
-will be: of images that it has not seen. Even then the pool is to be recalibrated, as they show.
+(4) The mean of two probabilities is a linear opinion pool (Stone, Annals of Mathematical Statistics 32, 1961). Its
+negative log-likelihood is at most the mean of the two, and lower where they differ. The second member is Dirichlet
+scaling that keeps the label map: it sees all classes of the pixel, the temperatures see its surroundings, so they err
+at different pixels.
+
+(5) A linear pool of calibrated members is underconfident (Ranjan and Gneiting, JRSS B 72, 2010). So the temperatures
+are trained within the pool, beside a second member that was fitted without the image, and the pool's confidence is
+recalibrated: p_w becomes the observed accuracy of pixels with that confidence on images left out.
 """
 
 import math
@@ -16,110 +20,126 @@ from scipy.optimize import isotonic_regression
 from torch import nn
 
 from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant.calibrators._notes import inner_fits
 from calibrant.calibrators._projections import EXCLUDED, MAX_CONFIDENCE, nearest_with_confidence
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.pixels import Pixels
 
-MOST_CLASSES = 32
-"""Up to so many classes. A matrix costs as many operations a logit as there are classes."""
+MAX_CLASSES = 32
+"""With more classes there is no second member: its matrix costs as many operations per logit as there are classes."""
 
-FOLDS = 4
+NUM_LEVELS = 50
+"""Equal bins of confidence in which the gap between confidence and accuracy is counted."""
 
-LEVELS = 50
-"""Of confidence, at each of which the pool is recalibrated."""
+BANDWIDTH = 0.025
+"""Standard deviation, in confidence, of the kernel that smooths the gap: about one bin to each side."""
 
-REACH = 0.025
-"""Standard deviation, in confidence, over which levels count as near."""
+PRIOR_IMAGES = 2
+"""The gap is shrunk as if so many further images had none (chosen on the CamVid images of docs/claims.md)."""
 
-PRIOR = 2
-"""How many images without any gap the recalibration starts from."""
-
-STEPS = 1000
-"""Of the confidence, between which a recalibration is a line."""
+NUM_STEPS = 1000
+"""Equal steps of confidence in the table of a recalibration, which is linear in between."""
 
 
 def pooled(one: Float[Tensor, "..."], two: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return the logarithm of the mean of two probabilities, given as logarithms."""
+    """Return the logarithm of the mean of two probabilities.
+
+    :param one: their logarithms under the first member.
+    :param two: their logarithms under the second.
+
+    >>> pooled(torch.tensor(0.2).log(), torch.tensor(0.6).log()).exp()
+    tensor(0.4000)
+    """
     return torch.logaddexp(one, two) - math.log(2)
 
 
-def second_opinion(
-    below: Sequence[Float[Tensor, "_ c"]], labels: Sequence[Int[Tensor, " _"]], *, seed: int
-) -> tuple[DirichletScaling, list[Float[Tensor, "_ c"]]]:
-    """Return Dirichlet scaling with the labels kept, and log-probabilities by one that has not seen the image.
+def fit_second_member(
+    margins: Sequence[Float[Tensor, "_ c"]],
+    labels: Sequence[Int[Tensor, " _"]],
+    folds: Sequence[Sequence[int]],
+    *,
+    seed: int,
+) -> tuple[DirichletScaling, list[DirichletScaling]]:
+    """Return Dirichlet scaling that keeps the label map, fitted on all images, and fitted without each fold.
 
-    :param below: logits of the pixels of each image, of two images or more.
+    :param margins: logits of the pixels of each image, of two images or more.
+    :param labels: labels of the same pixels.
+    :param folds: the numbers of the images in each fold.
+    :param seed: seed of the fits.
     """
-    images, folds = range(len(below)), min(FOLDS, len(below))
 
     def fitted(chosen: Sequence[int]) -> DirichletScaling:
         numbers = torch.cat([torch.full_like(labels[i], i) for i in chosen])
-        logits = torch.cat([below[i] for i in chosen]).T.contiguous()
+        logits = torch.cat([margins[i] for i in chosen]).T.contiguous()
         pixels = Pixels(logits, torch.cat([labels[i] for i in chosen]), numbers)
         return DirichletScaling.fit(pixels, keep_labels=True, pixels_per_image=None, seed=seed)
 
-    without = [fitted([i for i in images if i % folds != fold]) for fold in range(folds)]
-    unseen = [without[i % folds](below[i].T[None])[0].log_softmax(0).T.contiguous() for i in images]
-    return fitted(images), unseen
+    images = range(len(margins))
+    with inner_fits():
+        return fitted(images), [fitted([i for i in images if i not in set(fold)]) for fold in folds]
 
 
 class Recalibration(nn.Module):
-    """What the confidence of a pool has been worth.
+    """A map of the pool's confidence to the accuracy that was observed at it.
 
-    :param worth: of confidences in equal steps from 0 to 1, rising; at least 1 over the number of classes.
+    :param accuracy: accuracies at confidences in equal steps from 0 to 1, not falling; at least 1 / number of classes.
     """
 
-    worth: Tensor
+    accuracy: Tensor
 
-    def __init__(self, worth: Float[Tensor, " b"]) -> None:
+    def __init__(self, accuracy: Float[Tensor, " b"]) -> None:
         super().__init__()
-        self.register_buffer("worth", worth.detach().float().clone())
+        self.register_buffer("accuracy", accuracy.detach().float().clone())
 
     def arguments(self) -> dict[str, Any]:
-        """Return what the constructor needs."""
+        """Return the accuracies."""
         return dict(self.named_buffers())
 
     def forward(self, log_probs: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-        """Return logits, the winners' at 0, as sure as such pools have been right; where two tie, as sure as it is.
+        """Return logits, 0 at the winners, that give the winner the accuracy observed at its confidence.
 
-        :param log_probs: of the pool.
-        :param winners: true at each class with the largest.
+        The other classes keep their proportion, but none gets more than the winner. Where two winners tie the pixel
+        stays as it is.
+
+        :param log_probs: log-probabilities of the pool.
+        :param winners: true at each class with the largest logit.
         """
         others = log_probs.masked_fill(winners, EXCLUDED)
         rest = others.logsumexp(1, keepdim=True)
         top = log_probs.masked_fill(~winners, EXCLUDED).amax(1, keepdim=True)
-        steps = len(self.worth) - 1
+        steps = len(self.accuracy) - 1
         at = top.exp() * steps
         number = at.long().clamp(0, steps - 1)
-        left, right = self.worth[number], self.worth[number + 1]
-        worth = torch.lerp(left, right, at - number).clamp_max(MAX_CONFIDENCE)
+        left, right = self.accuracy[number], self.accuracy[number + 1]
+        accuracy = torch.lerp(left, right, at - number).clamp_max(MAX_CONFIDENCE)
         tied = winners.sum(1, keepdim=True) > 1
-        wanted = torch.where(tied, rest - top, (1 - worth).log() - worth.log())
+        wanted = torch.where(tied, rest - top, (1 - accuracy).log() - accuracy.log())
         return nearest_with_confidence(wanted, others - rest, winners)
 
     @classmethod
     def fit(
-        cls, confidence: Sequence[Float[Tensor, " _"]], right: Sequence[Bool[Tensor, " _"]], num_classes: int
+        cls, confidence: Sequence[Float[Tensor, " _"]], is_right: Sequence[Bool[Tensor, " _"]], num_classes: int
     ) -> "Recalibration":
-        """Return what confidences have been worth on images that nothing in the pool has seen.
+        """Return the map that subtracts the gap between confidence and accuracy from the confidence.
 
-        The confidence is lowered by its mean gap to the accuracy of the pixels that are about as sure, as it would be
-        if there were two images more, without a gap. Certainty stays certain.
+        The gap is counted in bins of confidence, smoothed over neighbouring bins, and shrunk as if
+        :data:`PRIOR_IMAGES` further images had gap 0. The map is made monotone, and confidence 1 stays 1.
 
-        :param confidence: of the pixels of each image.
-        :param right: where the winner is right.
+        :param confidence: the winner's probability at the pixels of each image, by a pool fitted without the image.
+        :param is_right: true where the winner is the label.
+        :param num_classes: no confidence gets below 1 over this.
         """
-        count, sure, gap = np.zeros((3, LEVELS))
-        for each, hit in zip(confidence, right, strict=True):
-            level = (each * LEVELS).long().clamp(0, LEVELS - 1).cpu().numpy()
-            count += np.bincount(level, minlength=LEVELS)
-            sure += np.bincount(level, each.double().cpu().numpy(), LEVELS)
-            gap += np.bincount(level, (each.double() - hit.double()).cpu().numpy(), LEVELS)
-        count, sure, gap = (each[count > 0] for each in (count, sure, gap))
-        at = sure / count
-        near = np.exp(-(((at[:, None] - at) / REACH) ** 2) / 2)
-        kept = len(right) / (len(right) + PRIOR)
-        worth = isotonic_regression(at - kept * (near @ gap) / (near @ count), weights=count).x
+        count, total, gap = np.zeros((3, NUM_LEVELS))
+        for sure, right in zip(confidence, is_right, strict=True):
+            level = (sure * NUM_LEVELS).long().clamp(0, NUM_LEVELS - 1).cpu().numpy()
+            count += np.bincount(level, minlength=NUM_LEVELS)
+            total += np.bincount(level, sure.double().cpu().numpy(), NUM_LEVELS)
+            gap += np.bincount(level, (sure.double() - right.double()).cpu().numpy(), NUM_LEVELS)
+        count, total, gap = (column[count > 0] for column in (count, total, gap))
+        at = total / count
+        kernel = np.exp(-(((at[:, None] - at) / BANDWIDTH) ** 2) / 2)
+        shrinkage = len(is_right) / (len(is_right) + PRIOR_IMAGES)
+        accuracy = isotonic_regression(at - shrinkage * (kernel @ gap) / (kernel @ count), weights=count).x
         least = 1 / num_classes
-        table = np.interp(np.linspace(0, 1, STEPS + 1), [least, *at, 1], [least, *worth.clip(least, 1), 1])
+        table = np.interp(np.linspace(0, 1, NUM_STEPS + 1), [least, *at, 1], [least, *accuracy.clip(least, 1), 1])
         return cls(torch.from_numpy(table).to(confidence[0].device))

@@ -1,4 +1,4 @@
-"""What surrounds a pixel, against slow loops."""
+"""The features of a pixel, against a slow loop."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from calibrant.calibrators.correctness.features import NAMES, RADII, REACHES, context_of
+from calibrant.calibrators.correctness.features import NAMES, RADII, REACHES, features_of
 
 SPACES = [(6, 7), (3, 4, 5), (8,)]
 
@@ -62,30 +62,30 @@ def slow(logits):
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_numbers_agree_with_a_slow_loop(space):
     logits = made(space)
-    context = context_of(logits)
+    features = features_of(logits)
     for i in range(len(logits)):
         numbers, winner, runner_up = slow(logits[i])
         assert len(numbers) == len(NAMES)
-        assert torch.equal(context.winner[i], winner)
-        assert torch.equal(context.runner_up[i], runner_up)
-        for name, ours, theirs in zip(NAMES, context.numbers[i], numbers, strict=True):
+        assert torch.equal(features.winner[i], winner)
+        assert torch.equal(features.runner_up[i], runner_up)
+        for name, ours, theirs in zip(NAMES, features.values[i], numbers, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_a_constant_of_a_pixel_changes_nothing():
     logits = made((9, 7)).double().mul(8).round().div(8).float()  # so that sums with small integers are exact
     shift = torch.randint(-9, 9, (2, 1, 9, 7), generator=torch.Generator().manual_seed(1)).float()
-    assert torch.equal(context_of(logits).numbers, context_of(logits + shift).numbers)
+    assert torch.equal(features_of(logits).values, features_of(logits + shift).values)
 
 
 def test_the_winner_is_the_first_of_those_that_tie():
     logits = torch.tensor([[0.0, 2.0, 2.0, 1.0, 2.0], [1.0, 1.0, 1.0, 1.0, 1.0]]).T[None]
-    context = context_of(logits)
-    assert context.winner.tolist() == [[1, 0]]
-    assert context.runner_up.tolist() == [[2, 1]]
-    assert bool(context.numbers.isfinite().all())
+    features = features_of(logits)
+    assert features.winner.tolist() == [[1, 0]]
+    assert features.runner_up.tolist() == [[2, 1]]
+    assert bool(features.values.isfinite().all())
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e4, 1e37])
 def test_numbers_are_finite_at_any_scale(scale):
-    assert bool(context_of(scale * made((9, 7), c=2)).numbers.isfinite().all())
+    assert bool(features_of(scale * made((9, 7), c=2)).values.isfinite().all())

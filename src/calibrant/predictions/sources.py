@@ -50,6 +50,7 @@ def known_keys(source: Any) -> tuple[str, ...] | None:
 
     :param source: examples or predictions; or any iterable of them, which tells no names.
 
+    >>> import torch
     >>> known_keys([Prediction("a", torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long))]) is None
     True
     """
@@ -62,6 +63,7 @@ def keys_of(source: Any) -> tuple[str, ...]:
 
     :param source: examples or predictions, a list for instance.
 
+    >>> import torch
     >>> keys_of([Prediction(key, torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long)) for key in "ab"])
     ('a', 'b')
     """
@@ -82,6 +84,7 @@ class Mapped(Generic[Read]):
     :param names: the names of the images, if the items of the source have none.
     :param class_names: one name a class; None for those of the source, if it has any.
 
+    >>> import torch
     >>> predictions = [Prediction(key, torch.ones(2, 1), torch.zeros(1, 1, dtype=torch.long)) for key in "ab"]
     >>> from dataclasses import replace
     >>> halved = Mapped(predictions, lambda p: replace(p, logits=p.logits / 2))
@@ -134,6 +137,7 @@ class Subset:
     :param predictions: the source: predictions, or examples.
     :param numbers: which of its images, in the order in which they are to be read.
 
+    >>> import torch
     >>> predictions = [Prediction(key, torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long)) for key in "abc"]
     >>> [p.key for p in Subset(predictions, (2, 0))]
     ['c', 'a']
@@ -185,6 +189,7 @@ def split(predictions: Predictions, share: float, *, seed: int) -> tuple[Subset,
     :returns: two sources, in each of which images keep their order.
     :raises FitError: one part would be empty.
 
+    >>> import torch
     >>> predictions = [Prediction(key, torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long)) for key in "abcd"]
     >>> [len(part) for part in split(predictions, 0.75, seed=0)]
     [3, 1]

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from calibrant.data import Provenance, StoredPredictions, write_store
+from calibrant.data.store._manifest import digest_of
+from calibrant.errors import StoreError
 from calibrant.predictions import IGNORE, Prediction, Predictions, StridedPrediction
 
 SPACES = {"2-D": (6, 7), "3-D": (3, 4, 5)}
@@ -131,7 +133,7 @@ def test_the_manifest_says_where_the_predictions_come_from(tmp_path):
     assert stored.provenance == said
     assert stored.class_names == ("road", "sky", "car", "tree")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert (manifest["version"], manifest["num_classes"], manifest["dtype"]) == (1, 4, "float16")
+    assert (manifest["version"], manifest["num_classes"], manifest["dtype"]) == (2, 4, "float16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "manifest.json"]
 
 
@@ -155,13 +157,15 @@ def test_any_file_of_a_store_is_plain_safetensors(tmp_path):
     assert np.array_equal(tensors["labels"] == 255, made.labels.numpy() == IGNORE)
 
 
-def test_unknown_keys_in_a_manifest_of_this_version_are_passed_over(tmp_path):
+@pytest.mark.parametrize("place", ["manifest", "provenance", "image"])
+def test_what_a_manifest_of_this_version_does_not_know_is_refused(tmp_path, place):
     write_store([toy()], tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    manifest |= {"colour": "blue", "provenance": {**manifest["provenance"], "weather": "fine"}}
-    manifest["images"][0]["mood"] = "good"
+    {"manifest": manifest, "provenance": manifest["provenance"], "image": manifest["images"][0]}[place]["mood"] = "good"
+    manifest["digest"] = digest_of(manifest)
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    same(StoredPredictions(tmp_path)[0], toy())
+    with pytest.raises(StoreError, match="mood"):
+        StoredPredictions(tmp_path)
 
 
 def test_a_stored_source_can_be_sent_to_another_process(tmp_path):

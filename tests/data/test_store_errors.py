@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from calibrant.data import Provenance, StoredPredictions, write_store
+from calibrant.data.store._manifest import digest_of
 from calibrant.errors import LogitsError, MethodError, StoreError
 from calibrant.predictions import Prediction, StridedPrediction
 
@@ -22,7 +23,8 @@ def store(tmp_path):
 
 def edit(store, **changes):
     path = store / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    changed = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(changed | {"digest": digest_of(changed)}))
 
 
 def test_no_such_folder(tmp_path):
@@ -60,8 +62,8 @@ def test_a_manifest_of_something_else(store):
 
 
 def test_a_store_written_by_a_newer_version(store):
-    edit(store, version=2)
-    with pytest.raises(StoreError, match=r"version 1 or older; got version 2.*pip install --upgrade calibrant"):
+    edit(store, version=3)
+    with pytest.raises(StoreError, match=r"version 2 or older; got version 3.*pip install --upgrade calibrant"):
         StoredPredictions(store)
     with pytest.raises(StoreError, match="Upgrade"):
         write_store([toy("a"), toy("b")], store)

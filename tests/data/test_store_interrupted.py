@@ -241,25 +241,81 @@ def test_other_numbers_under_the_same_names_are_refused(tmp_path):
     assert torch.equal(write_store(changed, tmp_path, overwrite=True)[0].logits, changed[0].logits)
 
 
-def test_an_interrupted_overwrite_never_mixes_old_and_new(tmp_path, monkeypatch):
+def changed_numbers():
+    return [Prediction(p.key, p.logits + 1, p.labels) for p in map(toy, KEYS)]
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+@pytest.mark.parametrize("recorded", [None, {"seed": "1"}])
+def test_a_store_is_whole_until_the_one_that_replaces_it_is(tmp_path, monkeypatch, number, recorded):
     write_store([toy(key) for key in KEYS], tmp_path)
-    changed = [Prediction(p.key, p.logits + 1, p.labels) for p in map(toy, KEYS)]
+    before, real, calls = content(tmp_path), Place.write, []
+
+    def killed(self, file, content):
+        calls.append(file)
+        if len(calls) == number + 1:
+            raise KeyboardInterrupt
+        real(self, file, content)
+
+    monkeypatch.setattr(Place, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_store(changed_numbers(), tmp_path, overwrite=True, made_from=recorded)
+    monkeypatch.undo()
+    assert content(tmp_path).items() >= before.items()
+    StoredPredictions(tmp_path).verify()
+    stored = write_store(changed_numbers(), tmp_path, made_from=recorded)
+    assert all(torch.equal(one.logits, other.logits) for one, other in zip(stored, changed_numbers(), strict=True))
+    assert len(content(tmp_path)) == len(KEYS) + 1
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_write_that_was_killed_while_it_removed_what_it_replaced_is_finished(tmp_path, monkeypatch, number):
+    write_store([toy(key) for key in KEYS], tmp_path)
     removed = []
 
     def killed(self, file):
         removed.append(file)
-        if len(removed) == 3:
+        if len(removed) == number:
             raise KeyboardInterrupt
         os.remove(self.local_path(file))
 
     monkeypatch.setattr(Place, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_store(changed, tmp_path, overwrite=True)
+        write_store(changed_numbers(), tmp_path, overwrite=True)
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="interrupted"):
-        StoredPredictions(tmp_path)
-    stored = write_store(changed, tmp_path)
-    assert all(torch.equal(one.logits, other.logits) for one, other in zip(stored, changed, strict=True))
+    for stored in (StoredPredictions(tmp_path), write_store(changed_numbers(), tmp_path)):
+        assert all(torch.equal(one.logits, other.logits) for one, other in zip(stored, changed_numbers(), strict=True))
+    assert len(content(tmp_path)) == len(KEYS) + 1
+
+
+def test_overwriting_twice_gives_the_first_names_again(tmp_path):
+    write_store(Source(), tmp_path)
+    before = content(tmp_path)
+    for times in (1, 2):
+        write_store(Source(), tmp_path, overwrite=True)
+        assert (content(tmp_path) == before) == (times == 2)
+
+
+def test_what_is_whole_is_known_by_its_content(tmp_path):
+    with pytest.raises(RuntimeError):
+        write_store(Source(fail_at="d"), tmp_path)
+    path = tmp_path / "b.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = Source()
+    write_store(again, tmp_path)
+    assert again.asked == ["b", "d", "e"]
+    assert path.read_bytes() == whole
+
+
+def test_a_second_writer_is_told_that_another_writes(tmp_path):
+    class Slow(Source):
+        def __getitem__(self, i, /):
+            with pytest.raises(StoreError, match=r"the only one who writes here; another process is writing"):
+                write_store(Source(), tmp_path)
+            return super().__getitem__(i)
+
+    assert write_store(Slow(), tmp_path).keys == KEYS
 
 
 def test_the_same_key_twice_is_refused(tmp_path):

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
+from calibrant._files import parse_json
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
 from calibrant.data.store._manifest import VERSION, Entry, Settings
 from calibrant.data.store._place import Place
@@ -24,6 +25,7 @@ from calibrant.predictions import StridedPrediction
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 SUFFIX = ".safetensors"
+AGAIN = "Copy it again, or write the store again with overwrite=True (command line: --overwrite)."
 Read = Callable[..., Tensor]
 _LABEL_TYPES = (torch.uint8, torch.int16, torch.int32)
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1, "I16": 2, "I32": 4}
@@ -56,48 +58,42 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
     }
     # One key only: safetensors writes several in any order, and equal images must give equal files.
     content = save(tensors, {"calibrant": json.dumps(told, sort_keys=True)})
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return content, _entry(file, len(content), told, header)
+    return content, _entry(file, len(content), told, _told(content, len(content))[1])
 
 
 def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry | None:
     """Return the entry of an image file if it is whole and was written with these settings, else None."""
     try:
-        length = int.from_bytes(place.read(file, 0, 8), "little")
-        if not 0 < length <= size - 8:
+        content = place.read(file)
+        told, header = _told(content, size)
+        if told["settings"] != settings.fingerprint() or told["version"] != VERSION:
             return None
-        header = json.loads(place.read(file, 8, 8 + length))
-        told = json.loads(header["__metadata__"]["calibrant"])
-        end = max(tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
-        if told["settings"] != settings.fingerprint() or told["version"] != VERSION or 8 + length + end != size:
-            return None
-        return _entry(file, size, told, header)
-    except (ValueError, KeyError, TypeError):
+        entry = _entry(file, size, told, header)
+        return entry if digest(load(content)) == entry.sha256 else None
+    except (ValueError, KeyError, TypeError, SafetensorError):
         return None
 
 
 @contextmanager
-def opened(place: Place, entry: Entry) -> Generator[Read]:
+def opened(place: Place, entry: Entry, settings: Settings) -> Generator[Read]:
     """Open an image file; ``read(name, window=None)`` reads a tensor, of a local file the window alone.
 
-    :raises StoreError: the file is missing, of another size than the manifest says, or damaged.
+    :raises StoreError: the file is missing, of another size than the manifest says, damaged, or of another image.
     """
     name = place.name(entry.file)
-    again = "Copy it again, or write the store again with overwrite=True (command line: --overwrite)."
     try:
         size = place.size(entry.file)
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{name}: expected the file of image {entry.key!r}, as the manifest says; it is missing. {again}"
-        ) from error
-    if size != entry.bytes:
-        raise StoreError(
-            f"{name}: expected {entry.bytes} bytes, as the manifest says; got {size}, so the file was cut off "
-            f"or replaced. {again}"
-        )
-    try:
+        if size != entry.bytes:
+            raise StoreError(
+                f"{name}: expected {entry.bytes} bytes, as the manifest says; got {size}, so the file was cut off "
+                f"or replaced. {AGAIN}"
+            )
         if place.is_local:
+            place.check_regular(entry.file)
             with safe_open(place.local_path(entry.file), framework="pt") as file:
+                parts = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118 it is no dict
+                header = {each: {"dtype": s.get_dtype(), "shape": s.get_shape()} for each, s in parts.items()}
+                _check_header(json.loads((file.metadata() or {})["calibrant"]), header, entry, settings, name)
 
                 def read(tensor: str, window: Sequence[slice] | None = None) -> Tensor:
                     if window is None:
@@ -106,10 +102,67 @@ def opened(place: Place, entry: Entry) -> Generator[Read]:
 
                 yield read
         else:
-            tensors = load(place.read(entry.file))
+            content = place.read(entry.file)
+            tensors = load(content)
+            _check_header(*_told(content, entry.bytes), entry, settings, name)
             yield lambda tensor, window=None: tensors[tensor][(slice(None), *(window or ()))]
-    except (SafetensorError, KeyError, OSError) as error:
-        raise StoreError(f"{name}: expected a whole safetensors file that can be read; got {error}. {again}") from error
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{name}: expected the file of image {entry.key!r}, as the manifest says; it is missing. {AGAIN}"
+        ) from error
+    except (SafetensorError, KeyError, OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{name}: expected a whole safetensors file that can be read; got {error}. {AGAIN}") from error
+
+
+def read_whole(place: Place, entry: Entry, settings: Settings) -> dict[str, Tensor]:
+    """Return all tensors of an image, whose content is compared with the checksum.
+
+    :raises StoreError: as :func:`opened`, or the content has changed since it was written.
+    """
+    with opened(place, entry, settings) as read:
+        tensors = {name: read(name) for name in entry.tensors}
+    if digest(tensors) != entry.sha256:
+        raise StoreError(
+            f"{place.name(entry.file)}: expected the content with checksum {entry.sha256[:12]}…; it has changed since "
+            f"it was written. {AGAIN}"
+        )
+    return tensors
+
+
+def _told(content: bytes, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file says of its image, and the header of safetensors.
+
+    :raises ValueError, KeyError, TypeError: it is no whole file of so many bytes.
+    """
+    length = int.from_bytes(content[:8], "little")
+    if not 0 < length <= size - 8:
+        raise ValueError("the header is cut off")
+    header = parse_json(content[8 : 8 + length])
+    told = parse_json(header.pop("__metadata__")["calibrant"])
+    if 8 + length + max(tensor["data_offsets"][1] for tensor in header.values()) != size:
+        raise ValueError("the file is cut off")
+    return told, header
+
+
+def _check_header(
+    told: Mapping[str, Any], header: Mapping[str, Any], entry: Entry, settings: Settings, name: str
+) -> None:
+    """Raise unless a file says of its image what the manifest says of it."""
+    tensors = {each: {"dtype": part["dtype"], "shape": part["shape"]} for each, part in header.items()}
+    pairs = {
+        "key": (told["key"], entry.key),
+        "sha256": (told["sha256"], entry.sha256),
+        "upsampling": (told["upsampling"], entry.upsampling),
+        "unlabelled": (told["unlabelled"], entry.unlabelled),
+        "settings": (told["settings"], settings.fingerprint()),
+        "tensors": (tensors, entry.tensors),
+    }
+    for what, (here, expected) in pairs.items():
+        if here != expected:
+            raise StoreError(
+                f"{name}: expected the {what} of image {entry.key!r} as the manifest has it, {expected}; the file says "
+                f"{here}. It was exchanged or damaged. {AGAIN}"
+            )
 
 
 def decode_labels(labels: Shaped[Tensor, "a *s"], entry: Entry) -> Int[Tensor, "a *s"]:

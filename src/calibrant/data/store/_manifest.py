@@ -1,24 +1,28 @@
 """What a store says about itself: the JSON beside the image files.
 
 ``manifest.json`` is written last, so a folder that has one is a finished store. Until then ``manifest.partial.json``
-holds the settings, so that an interrupted write can go on with the same ones and refuse others. Unknown keys are
-passed over; a change that an older reader would get wrong raises ``VERSION``.
+holds the settings, so that an interrupted write can go on with the same ones and refuse others. Both hold their own
+digest (files of version 1 do not), and whatever else a file says than its version knows is refused.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from calibrant._check import check_version
+from calibrant._files import parse_json
+from calibrant._origin import Origin, canonical, checked, differences
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 
 FORMAT = "calibrant predictions"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 PARTIAL = "manifest.partial.json"
+UPSAMPLINGS = ("none", "linear", "bilinear", "trilinear")
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,39 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Settings:
-    """What must stay the same over all runs that write one store."""
+    """What must stay the same over all runs that write one store.
+
+    :param dtype: of the logits; None as they come.
+    :param with_images: whether images are kept.
+    :param provenance: in words.
+    :param made_from: what the predictions are made from, by name; None if nobody said.
+    """
 
     dtype: str | None
     with_images: bool
     provenance: Provenance = field(default_factory=Provenance)
+    made_from: Origin | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON keeps them."""
-        return json.loads(json.dumps(asdict(self)))
+        told = {"dtype": self.dtype, "with_images": self.with_images, "provenance": asdict(self.provenance)}
+        return json.loads(json.dumps(told if self.made_from is None else {**told, "made_from": dict(self.made_from)}))
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Settings":
-        """Read settings, passing over unknown keys."""
-        known = {f.name for f in fields(Provenance)}
-        provenance = Provenance(**{name: value for name, value in found["provenance"].items() if name in known})
-        return cls(found["dtype"], found["with_images"], provenance)
+        """Read settings.
+
+        :raises KeyError, TypeError, ValueError: something is missing or of the wrong kind.
+        """
+        about = found["provenance"]
+        if set(about) != {f.name for f in fields(Provenance)}:
+            raise ValueError(f"the provenance says {', '.join(map(str, about))}")
+        words = [value for name, value in about.items() if name != "class_names"]
+        if not isinstance(about["class_names"], list) or not all(isinstance(w, str) for w in words):
+            raise TypeError("the provenance is not in words")
+        if not isinstance(found["with_images"], bool) or not isinstance(found["dtype"], str | None):
+            raise TypeError("the settings are of the wrong kind")
+        return cls(found["dtype"], found["with_images"], Provenance(**about), checked(found.get("made_from")))
 
     def fingerprint(self) -> str:
         """Return a short text that differs where settings differ."""
@@ -68,8 +89,13 @@ class Settings:
     def differences(self, other: "Settings") -> str:
         """Return in words where ``other`` differs; empty if nowhere."""
         mine, theirs = ({**s.as_json(), **s.as_json()["provenance"]} for s in (self, other))
-        names = [name for name in mine if name != "provenance" and mine[name] != theirs[name]]
-        return "; ".join(f"{name} is {mine[name]!r} there and {theirs[name]!r} now" for name in names)
+        names = [name for name in mine if name not in ("provenance", "made_from") and mine[name] != theirs[name]]
+        told = [f"{name} is {mine[name]!r} there and {theirs[name]!r} now" for name in names]
+        if self.made_from is not None and other.made_from is not None:
+            told.append(differences(self.made_from, other.made_from))
+        elif (self.made_from is None) != (other.made_from is None):
+            told.append(f"what it was made from is {'not ' if self.made_from is None else ''}recorded there")
+        return "; ".join(filter(None, told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +140,32 @@ class Manifest:
             "version": VERSION,
             **self.settings.as_json(),
             "num_classes": self.num_classes,
-            "images": [],
         }
-        lines = ",\n".join(f"  {json.dumps(asdict(entry))}" for entry in self.entries)
+        images = [asdict(entry) for entry in self.entries]
+        head |= {"digest": digest_of({**head, "images": images}), "images": []}
+        lines = ",\n".join(f"  {json.dumps(image)}" for image in images)
         return json.dumps(head, indent=1).replace('"images": []', f'"images": [\n{lines}\n ]').encode()
 
     @classmethod
     def read(cls, place: Place) -> "Manifest":
         """Read the manifest of a finished store.
 
-        :raises StoreError: it is no manifest, or of a newer version.
+        :raises StoreError: it is no manifest, or damaged, or of a newer version.
         """
         found = read_json(place, MANIFEST)
-        names = [f.name for f in fields(Entry)]
+        known = {"format", "version", "dtype", "with_images", "provenance", "num_classes", "images"}
+        known |= {"made_from", "digest"} if found["version"] > 1 else set()
         try:
-            entries = tuple(Entry(**{name: image[name] for name in names}) for image in found["images"])
+            if unknown := sorted(set(found) - known):
+                raise ValueError(f"it says {unknown[0]!r}, which this version does not know")
+            entries = tuple(_entry(image) for image in found["images"])
             manifest = cls(Settings.from_json(found), entries)
             if manifest.num_classes != found["num_classes"]:
                 raise ValueError("the number of classes contradicts the images")
+            for name in ("key", "file"):
+                names = [getattr(entry, name) for entry in entries]
+                if len(set(names)) < len(names):
+                    raise ValueError(f"two images have one {name}")
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise StoreError(
                 f"{place.name(MANIFEST)}: expected a manifest of version {VERSION} with settings and images; "
@@ -140,14 +174,58 @@ class Manifest:
         return manifest
 
 
+def digest_of(found: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a JSON file says, without its own digest."""
+    return hashlib.sha256(canonical({key: value for key, value in found.items() if key != "digest"})).hexdigest()
+
+
+def _entry(image: Mapping[str, Any]) -> Entry:
+    """Read one image of a manifest.
+
+    :raises KeyError, TypeError, ValueError: something is missing, or is not what a writer would have written.
+    """
+    if set(image) != {f.name for f in fields(Entry)}:
+        raise ValueError(f"an image says {', '.join(map(str, image))}")
+    entry = Entry(**image)
+    if not isinstance(entry.key, str) or not isinstance(entry.file, str):
+        raise TypeError("key and file of an image are not words")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", entry.file):
+        raise ValueError(f"the file {entry.file!r} does not lie in the store")
+    numbers = [entry.bytes, entry.unlabelled, *(n for tensor in entry.tensors.values() for n in tensor["shape"])]
+    if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
+        raise ValueError("sizes are whole numbers")
+    if not isinstance(entry.sha256, str) or len(entry.tensors["logits"]["shape"]) < 1:
+        raise TypeError("the checksum or the shape is missing")
+    upsampling = dict(entry.upsampling)
+    if upsampling["mode"] not in UPSAMPLINGS or not isinstance(upsampling.get("align_corners", False), bool):
+        raise ValueError(f"there is no upsampling {upsampling}")
+    if not {"logits", "labels"} <= set(entry.tensors) <= {"logits", "labels", "image"}:
+        raise ValueError(f"an image has the tensors {', '.join(entry.tensors)}")
+    return entry
+
+
 def read_json(place: Place, file: str) -> dict[str, Any]:
+    """Read one of the two JSON files, and see that it is as it was written.
+
+    :raises StoreError: naming the file, what was expected and what to do.
+    """
+    found = read_json_of_ours(place, file)
+    if found["version"] > 1 and found.get("digest") != digest_of(found):
+        raise StoreError(
+            f"{place.name(file)}: expected the content with the digest that it names; it has changed since it was "
+            "written. Copy the file again, or write the store again with overwrite=True (command line: --overwrite)."
+        )
+    return found
+
+
+def read_json_of_ours(place: Place, file: str) -> dict[str, Any]:
     """Read one of the two JSON files, and see that it is ours and not newer than this program.
 
     :raises StoreError: naming the file, what was expected and what to do.
     """
     name = place.name(file)
     try:
-        found = json.loads(place.read(file))
+        found = parse_json(place.read(file))
     except OSError as error:
         raise StoreError(
             f"{name}: expected a file that can be read; got {error}. Check the file permissions."

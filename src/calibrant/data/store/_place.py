@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from calibrant._files import remove_leftovers, replacing
+from calibrant._files import check_regular, only_writer, remove_leftovers, replacing
 from calibrant.errors import StoreError
 
 
@@ -71,8 +72,39 @@ class Place:
         return self._fs.info(self._path(file))["size"]
 
     def read(self, file: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Return the bytes of a file, or some of them."""
+        """Return the bytes of a file, or some of them.
+
+        :raises OSError: it is missing, or cannot be read, or is a pipe or a device.
+        """
+        self.check_regular(file)
         return self._fs.cat_file(self._path(file), start=start, end=end)
+
+    def check_regular(self, file: str) -> None:
+        """Raise unless a local file is one that can be read from beginning to end.
+
+        :raises OSError: it is missing, or a folder, a pipe, a device.
+        """
+        if self.is_local:
+            check_regular(self.local_path(file))
+
+    @contextlib.contextmanager
+    def only_writer(self) -> Generator[None]:
+        """Keep others from writing here until the block ends; in a bucket nobody is kept out.
+
+        :raises StoreError: another process is writing here.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.is_local and not self.is_file():
+                try:
+                    stack.enter_context(only_writer(self._root))
+                except BlockingIOError as error:
+                    raise StoreError(
+                        f"{self.url}: expected to be the only one who writes here; another process is writing. Wait "
+                        "until it has ended, or write to another folder."
+                    ) from error
+                except OSError:  # the first file that cannot be written is told with its name
+                    pass
+            yield
 
     def write(self, file: str, content: bytes) -> None:
         """Write a file whole or not at all: on a disk by renaming, in a bucket by a single request.

@@ -1,19 +1,35 @@
 """Writing a store so that an interrupted write can go on.
 
 In order: ``manifest.partial.json`` with the settings; each image under a temporary name, then renamed; the manifest;
-the removal of the partial one. What is already there is known from the image files' own headers, so there is no second
-record that could contradict them.
+the removal of the partial one. What is already there is known from the image files themselves, whose headers name the
+settings and whose contents are compared with their checksums, so there is no second record that could contradict them.
+
+A store that is to be replaced stays whole until then: new images get names that no file there has, the new manifest
+takes the place of the old in one step, and then the old files are removed. The partial manifest names them, and the
+digest of the manifest that is to be replaced: if another is there, the write was finished but for the removal.
 """
 
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
-from calibrant.data.store._manifest import FORMAT, MANIFEST, PARTIAL, VERSION, Entry, Manifest, Settings, read_json
+from calibrant.data.store._manifest import (
+    FORMAT,
+    MANIFEST,
+    PARTIAL,
+    VERSION,
+    Entry,
+    Manifest,
+    Settings,
+    digest_of,
+    read_json,
+    read_json_of_ours,
+)
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import StridedPrediction, known_keys
@@ -43,6 +59,36 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
     writer.finish()
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What a partial manifest says.
+
+    :param settings: those of the write; None if version 0.1.0 began it.
+    :param replaced: the digest of the manifest that it is to replace; None if there was none.
+    :param old: the files of images that were there before.
+    :param clearing: files of an earlier write were being removed.
+    """
+
+    settings: Settings | None
+    replaced: str | None
+    old: tuple[str, ...]
+    clearing: bool
+
+    @classmethod
+    def read(cls, place: Place) -> "_Begun":
+        found = read_json(place, PARTIAL)
+        try:
+            if found["version"] == 1:
+                return cls(None, None, (), bool(found["clearing"]))
+            old = tuple(map(str, found["old"]))
+            return cls(Settings.from_json(found), found["replaced"], old, bool(found["clearing"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(
+                f"{place.name(PARTIAL)}: expected the settings of a write that was begun; something is missing or of "
+                f"the wrong kind ({error!r}). {ELSEWHERE}"
+            ) from error
+
+
 class _Writer:
     """The state of one write: what was whole before, and what has been written or found whole since."""
 
@@ -50,9 +96,11 @@ class _Writer:
         self.place, self.settings, self.total = place, settings, total
         self.entries: dict[str, Entry] = {}
         self.finished = False
+        self.replaced: str | None = None
+        self.old: tuple[str, ...] = ()
         self.whole: dict[str, Entry] = {}
         self.whole = self._begin(overwrite)
-        self.taken = {entry.file.casefold() for entry in self.whole.values()}
+        self.taken = {file.casefold() for file in (*self.old, *(entry.file for entry in self.whole.values()))}
 
     def _begin(self, overwrite: bool) -> dict[str, Entry]:
         """Make the place ready and return the images that are whole already."""
@@ -60,44 +108,92 @@ class _Writer:
         if place.is_file():
             raise StoreError(f"{place.url}: expected a folder to write a store to; got a file. Choose another name.")
         files = place.sizes()
-        state = MANIFEST if MANIFEST in files else PARTIAL if PARTIAL in files else None
-        if state is None and files:
+        if files and not {MANIFEST, PARTIAL} & set(files):
             raise StoreError(
                 f"{place.url}: expected an empty or new folder, or a store to go on with; got a folder with other "
                 f"files, such as {min(files)}. Write to another folder."
             )
-        found = read_json(place, state) if state else {}
-        if state and (overwrite or found.get("clearing")):
-            self._clear(files)
-        elif state == MANIFEST:
-            manifest = Manifest.read(place)
-            self._check_settings(manifest.settings)
-            self.finished = True
-            return {entry.key: entry for entry in manifest.entries}
-        elif state == PARTIAL and any(file.endswith(SUFFIX) for file in files):
-            self._check_settings(Settings.from_json(found))
-            place.sweep()
-            entries = (
-                recognise(place, file, size, self.settings) for file, size in files.items() if file.endswith(SUFFIX)
-            )
+        place.sweep()
+        begun = self._begun(files, overwrite)
+        if MANIFEST in files:
+            self.replaced = _digest(place)
+            if begun is not None and begun.replaced != self.replaced:
+                self._end(begun, files)
+                begun, files = None, place.sizes()
+            if not overwrite and (begun is None or not self._is_ours(begun)):
+                return self._finished(files)
+        if begun is None:
+            self.old = tuple(file for file in files if file.endswith(SUFFIX))
+            self._write_partial()
+            return {}
+        return self._go_on(begun, files, overwrite)
+
+    def _begun(self, files: Mapping[str, int], overwrite: bool) -> _Begun | None:
+        """What an earlier write left, if it was not finished; what cannot be read is only passed over to start anew."""
+        if MANIFEST in files and overwrite:
+            read_json_of_ours(self.place, MANIFEST)
+        if PARTIAL not in files:
+            return None
+        try:
+            return _Begun.read(self.place)
+        except StoreError:
+            if not overwrite:
+                raise
+            read_json_of_ours(self.place, PARTIAL)
+            old = tuple(file for file in files if file.endswith(SUFFIX)) if MANIFEST in files else ()
+            return _Begun(None, _digest(self.place) if MANIFEST in files else None, old, clearing=False)
+
+    def _finished(self, files: Mapping[str, int]) -> dict[str, Entry]:
+        """The images of a finished store, which must be the one that is asked for."""
+        manifest = Manifest.read(self.place)
+        self._check_settings(manifest.settings)
+        for entry in manifest.entries:
+            if files.get(entry.file) != entry.bytes:
+                raise StoreError(
+                    f"{self.place.name(entry.file)}: expected the file of image {entry.key!r}, of {entry.bytes} bytes; "
+                    f"got {files.get(entry.file, 'none')}. {ELSEWHERE}"
+                )
+        self.finished = True
+        return {entry.key: entry for entry in manifest.entries}
+
+    def _go_on(self, begun: _Begun, files: Mapping[str, int], overwrite: bool) -> dict[str, Entry]:
+        """The images of an interrupted write that are whole; none if it was another, which is then cleared."""
+        self.old = begun.old
+        new = [file for file in files if file.endswith(SUFFIX) and file not in self.old]
+        asked_anew = overwrite and self.settings.made_from is None
+        if new and not begun.clearing and not asked_anew and self._is_ours(begun):
+            entries = (recognise(self.place, file, files[file], self.settings) for file in new)
             return {entry.key: entry for entry in entries if entry is not None}
-        if state == PARTIAL:
-            place.sweep()
-        self._write_partial(clearing=False)
+        if new and not begun.clearing and not overwrite:
+            if begun.settings is None:
+                raise StoreError(
+                    f"{self.place.url}: holds a store that calibrant 0.1.0 began to write; it does not say what it was "
+                    f"made from, so it cannot be told whether this is the same. {ELSEWHERE}"
+                )
+            self._check_settings(begun.settings)
+        if new:
+            self._write_partial(clearing=True)
+            for file in new:
+                self.place.remove(file)
+        self._write_partial()
         return {}
 
-    def _clear(self, files: Iterable[str]) -> None:
-        """Remove an old store; if that is interrupted, the next write goes on clearing before it writes."""
-        self._write_partial(clearing=True)
-        self.place.remove(MANIFEST)
-        for file in files:
-            if file.endswith(SUFFIX):
-                self.place.remove(file)
+    def _is_ours(self, begun: _Begun) -> bool:
+        return begun.settings is not None and not begun.settings.differences(self.settings)
 
-    def _write_partial(self, *, clearing: bool) -> None:
-        told = {"format": FORMAT, "version": VERSION, **self.settings.as_json()}
-        told |= {"expected": self.total, "clearing": clearing}
-        self._write(PARTIAL, json.dumps(told, indent=1).encode(), "the settings")
+    def _end(self, begun: _Begun, files: Mapping[str, int]) -> None:
+        """Remove what a finished write has left: the files that it replaced, and its partial manifest."""
+        there = {entry.file for entry in Manifest.read(self.place).entries}
+        for file in begun.old:
+            if file in files and file not in there:
+                self.place.remove(file)
+        self.place.remove(PARTIAL)
+
+    def _write_partial(self, *, clearing: bool = False) -> None:
+        told = {"format": FORMAT, "version": VERSION, **self.settings.as_json(), "expected": self.total}
+        told |= {"clearing": clearing, "replaced": self.replaced, "old": list(self.old)}
+        text = json.dumps({**told, "digest": digest_of(told)}, indent=1)
+        self._write(PARTIAL, text.encode(), "the settings")
 
     def _check_settings(self, there: Settings) -> None:
         differences = there.differences(self.settings)
@@ -155,6 +251,8 @@ class _Writer:
             return
         manifest = Manifest(self.settings, tuple(self.entries.values()))
         self._write(MANIFEST, manifest.text(), "the manifest")
+        for file in self.old:
+            self.place.remove(file)
         self.place.remove(PARTIAL)
 
     def _check_classes(self, entry: Entry) -> None:
@@ -173,10 +271,12 @@ class _Writer:
 
     def _file(self, key: str) -> str:
         """Return a file name that every file system takes and that no other image has."""
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", key).lstrip(".")[:120]
-        file = safe + SUFFIX
-        if safe != key or file.casefold() in self.taken:
-            file = f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:12]}{SUFFIX}"
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", key).lstrip(".")[:120] or "_"
+        file, number = safe + SUFFIX, 0
+        while (safe != key and not number) or file.casefold() in self.taken:
+            told = key if not number else f"{key}/{number}"
+            digits = hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()[:12]
+            file, number = f"{safe}-{digits}{SUFFIX}", number + 1
         return file
 
     def _write(self, file: str, content: bytes, what: str) -> None:
@@ -189,6 +289,10 @@ class _Writer:
                 f"{'an unknown number of' if total is None else total} images are whole. Make room or "
                 "check the file permissions, then run the same command again: it resumes."
             ) from error
+
+
+def _digest(place: Place) -> str:
+    return hashlib.sha256(place.read(MANIFEST)).hexdigest()
 
 
 def _twice(place: Place, key: str) -> str:

@@ -5,16 +5,18 @@ the images. Logits may be stored at the network's own stride; reading upsamples 
 not zarr or HDF5: an image is written three times faster than by any of them, image sizes may differ, nothing is
 pickled, and an interrupted write is resumed file by file.
 
-Only one program may write to a store at a time; any number may read.
+Only one program may write to a store at a time, which a lock sees to on a disk; any number may read.
 """
 
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from calibrant._check import check_choice
+from calibrant._origin import Origin, canonical, digest_of_bytes
 from calibrant._shapes import Int, Tensor
-from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, digest, opened
+from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, opened, read_whole
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
 from calibrant.data.store._place import Place
 from calibrant.data.store._writing import write
@@ -31,6 +33,7 @@ def write_store(
     provenance: Provenance | None = None,
     dtype: str | None = None,
     with_images: bool = True,
+    made_from: Origin | None = None,
     overwrite: bool = False,
 ) -> "StoredPredictions":
     """Write predictions, one image at a time, and return them as stored.
@@ -38,7 +41,8 @@ def write_store(
     An interrupted write leaves whole images only, and the same call goes on with it: a source that has ``keys`` (a
     sequence of names, as ``StoredPredictions`` and ``FolderPredictions`` have) is asked for the missing images alone;
     any other is read from its start, and what is there already must have the same numbers. A call for a finished store
-    with the same images and settings does nothing. An interrupted ``overwrite=True`` is resumed without it.
+    with the same images and settings does nothing. An overwritten store stays as it is, and readable, until the new one
+    is whole; an interrupted ``overwrite=True`` is resumed without it.
 
     :param predictions: any source, or iterable; ``StridedPrediction`` stores logits at the network's own stride.
     :param url: a path, or an address that fsspec can reach.
@@ -46,8 +50,12 @@ def write_store(
     :param dtype: float16, bfloat16 or float32 for the logits; None stores them as they come. Narrowing may make
         logits of a pixel equal that were not.
     :param with_images: keep the images too, where the source has them.
-    :param overwrite: remove a store that is there, and start anew.
-    :raises StoreError: other files, settings or images are there; the disk is full; two images have one key.
+    :param made_from: options and digests, by name, of all that the predictions are made from; a store that was made
+        from something else, or that does not say from what, is refused. None says nothing: then keys, dtype and
+        provenance alone tell whether a store that is there is the one asked for.
+    :param overwrite: write anew, and replace a store that is there.
+    :raises StoreError: other files, settings or images are there; the disk is full; two images have one key; another
+        process is writing there.
     :raises ShapeError, LogitsError, LabelError: an image cannot be used.
     :raises MethodError: there is no such dtype.
 
@@ -61,7 +69,9 @@ def write_store(
     place = Place(url)
     if overwrite and isinstance(predictions, StoredPredictions) and place.is_same_as(Place(predictions.url)):
         raise StoreError(f"{place.url}: expected another folder than the one read from, which overwriting would empty.")
-    write(predictions, place, Settings(dtype, with_images, provenance or Provenance()), overwrite=overwrite)
+    settings = Settings(dtype, with_images, provenance or Provenance(), made_from)
+    with place.only_writer():
+        write(predictions, place, settings, overwrite=overwrite)
     return StoredPredictions(url)
 
 
@@ -113,6 +123,21 @@ class StoredPredictions:
         """The number of classes."""
         return self._manifest.num_classes
 
+    @property
+    def made_from(self) -> Origin | None:
+        """What the predictions were made from, by name, as :func:`write_store` was told; None if it was not."""
+        return self._manifest.settings.made_from
+
+    @property
+    def digest(self) -> str:
+        """The digest of all that is read from the store: every number, every key, and the words about them."""
+        images = [
+            [e.key, e.sha256, dict(e.upsampling), e.unlabelled, {n: dict(t) for n, t in e.tensors.items()}]
+            for e in self._manifest.entries
+        ]
+        about = replace(self._manifest.settings, made_from=None).as_json()["provenance"]
+        return digest_of_bytes(canonical([about, images]))
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._manifest.entries)
@@ -124,7 +149,7 @@ class StoredPredictions:
     def __getitem__(self, i: int, /) -> Prediction:
         """Read one image: logits as stored, or upsampled to the labels in float32.
 
-        :raises StoreError: the file is missing or damaged.
+        :raises StoreError: the file is missing, damaged, or has changed since it was written.
         :raises IndexError: there are not so many images.
         """
         return self.strided(i).upsampled()
@@ -135,11 +160,11 @@ class StoredPredictions:
         :param i: the number of the image.
         """
         entry = self._entry(i)
-        with opened(self._place, entry) as read:
-            image = decode_image(read("image")) if "image" in entry.tensors else None
-            labels = decode_labels(read("labels"), entry)
-            corners = bool(entry.upsampling.get("align_corners", False))
-            return StridedPrediction(entry.key, read("logits"), labels, image, corners)
+        tensors = read_whole(self._place, entry, self._manifest.settings)
+        image = decode_image(tensors["image"]) if "image" in tensors else None
+        labels = decode_labels(tensors["labels"], entry)
+        corners = bool(entry.upsampling.get("align_corners", False))
+        return StridedPrediction(entry.key, tensors["logits"], labels, image, corners)
 
     def labels(self, i: int) -> Int[Tensor, "a *s"]:
         """Read the labels of one image alone.
@@ -147,7 +172,7 @@ class StoredPredictions:
         :param i: the number of the image.
         """
         entry = self._entry(i)
-        with opened(self._place, entry) as read:
+        with opened(self._place, entry, self._manifest.settings) as read:
             return decode_labels(read("labels"), entry)
 
     def shape(self, i: int) -> tuple[int, ...]:
@@ -185,26 +210,19 @@ class StoredPredictions:
             whole = self[i]
             image = None if whole.image is None else whole.image[(slice(None), *cut)]
             return Prediction(entry.key, whole.logits[(slice(None), *cut)], whole.labels[(slice(None), *cut)], image)
-        with opened(self._place, entry) as read:
+        with opened(self._place, entry, self._manifest.settings) as read:
             image = decode_image(read("image", cut)) if "image" in entry.tensors else None
             return Prediction(entry.key, read("logits", cut), decode_labels(read("labels", cut), entry), image)
 
     def verify(self) -> None:
         """Read every file and compare its content with the checksum in the manifest.
 
-        Reading checks sizes and headers only, which finds files that are missing or cut off; this finds single bytes
-        that have changed.
+        Reading an image whole does so, too; reading a part of one compares sizes and headers only.
 
         :raises StoreError: naming the first file that differs.
         """
         for entry in self._manifest.entries:
-            with opened(self._place, entry) as read:
-                tensors = {name: read(name) for name in entry.tensors}
-            if digest(tensors) != entry.sha256:
-                raise StoreError(
-                    f"{self._place.name(entry.file)}: expected the content with checksum {entry.sha256[:12]}…; it has "
-                    "changed since it was written. Copy the file again, or write the store again with overwrite=True."
-                )
+            read_whole(self._place, entry, self._manifest.settings)
 
     def _entry(self, i: int) -> Entry:
         number = operator.index(i)

@@ -1,15 +1,13 @@
 """Fitted things in a folder: a readable JSON of what their constructors need, and the tensors in a safetensors file.
 
 Loading calls the constructors of the kinds that are known, or that the caller passes, and nothing else: a name in a
-file is never imported. A class of the user's own is stored under its ``module:Class``, and passed to be loaded. The
-JSON holds the digest of the tensors, so that halves of two saves are never put together.
+file is never imported. A class of the user's own is stored under its ``module:Class``, and passed to be loaded.
 
 Some tensors mean something only together with constants in the code: weights of features, say, with the definition of
 the features. A class names those constants in its attribute ``definition``, a mapping of what JSON can hold. It is
 written beside the arguments, and a file whose definition is another than the code's is refused.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,13 +21,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from calibrant._check import check_choice, check_version
-from calibrant._files import replacing
+from calibrant._check import check_choice
+from calibrant._origin import Origin
+from calibrant._saved import Saved, read_saved, write_saved
 from calibrant._shapes import Tensor
 from calibrant.errors import MethodError, StoreError
-
-VERSION = 1
-"""Of the files that are written, under ``format``; a change that an older reader would get wrong raises it."""
 
 
 @runtime_checkable
@@ -54,7 +50,7 @@ def kind_of(own: type) -> str:
 class Storage:
     """How one sort of fitted things is stored.
 
-    :param what: names the sort; files are called ``{what}.json`` and ``{what}.safetensors``.
+    :param what: names the sort; files are called ``{what}.json`` and ``{what}-DIGEST.safetensors``.
     :param base: the class that a stored thing must be of; its parts may be of any kind.
     :param kinds: classes by the name they are stored under; ``arguments()`` says what their constructors need.
     :param networks: classes whose weights are stored besides, as their ``state_dict()``.
@@ -81,30 +77,25 @@ class Storage:
         """The name of the readable file."""
         return f"{self.what}.json"
 
-    @property
-    def tensors(self) -> str:
-        """The name of the file of tensors."""
-        return f"{self.what}.safetensors"
-
-    def save(self, thing: Any, path: str | os.PathLike[str], kinds: Mapping[str, type] | None = None) -> None:
-        """Write a thing into a folder, which is made if missing; one that is there is replaced.
+    def save(
+        self,
+        thing: Any,
+        path: str | os.PathLike[str],
+        kinds: Mapping[str, type] | None = None,
+        made_from: Origin | None = None,
+    ) -> None:
+        """Write a thing into a folder, which is made if missing; one that is there is replaced in one step.
 
         :param thing: an instance of ``base``.
         :param path: the folder.
         :param kinds: names for classes of the user's own; one without a name is stored under its ``module:Class``.
-        :raises StoreError: the thing, or a part of it, does not say what its constructor needs, or cannot be written.
+        :param made_from: what it was made from, by name; None if nobody says.
+        :raises StoreError: the thing, or a part of it, does not say what its constructor needs, or cannot be written,
+            or another process is writing there.
         """
-        folder, tensors = Path(path), {}
+        tensors: dict[str, Tensor] = {}
         stored = self._knowing(kinds)._encode(thing, "", tensors)
-        data = save_tensors(tensors)
-        text = json.dumps({"format": VERSION, "digest": hashlib.sha256(data).hexdigest(), self.what: stored}, indent=2)
-        try:
-            with replacing(folder / self.tensors) as temporary:
-                temporary.write_bytes(data)
-            with replacing(folder / self.json) as temporary:
-                temporary.write_bytes((text + "\n").encode())
-        except OSError as error:
-            raise StoreError(f"{folder}: expected to write a {self.what}; {error}. Choose another folder.") from error
+        write_saved(Path(path), self.what, Saved(stored, save_tensors(tensors), made_from))
 
     def load(self, path: str | os.PathLike[str], kinds: Mapping[str, type] | None = None) -> Any:
         """Return the thing in a folder.
@@ -114,53 +105,72 @@ class Storage:
         :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it
             holds a class of the user's own that is not in ``kinds``, or its tensors depend on other constants.
         """
-        folder = Path(path)
-        try:
-            text, data = (folder / self.json).read_text(encoding="utf-8"), (folder / self.tensors).read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise StoreError(
-                f"{folder}: expected a folder with {self.json} and {self.tensors}; {error.filename} is missing. "
-                f"Pass the folder given to save (command line: {self.made_by} … -o)."
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"{folder}: expected a readable {self.what}; {error}. Fit and save it again.") from error
-        try:
-            header = json.loads(text)
-            version, digest, stored = header["format"], header["digest"], header[self.what]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{folder / self.json}: expected the JSON of a {self.what}; {error!r}. Save it again."
-            ) from error
-        check_version(version, VERSION, str(folder / self.json))
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise StoreError(
-                f"{folder / self.tensors}: expected the tensors that {self.json} was written with; got others: the "
-                "file is truncated or a save was interrupted. Fit and save it again."
-            )
+        folder, saved = Path(path), self._read(path)
         storage = self._knowing(kinds)
-        missing = sorted({name for name in _own_names(stored) if name not in storage.kinds})
-        if missing:
-            passed = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in missing)
-            raise StoreError(
-                f"{folder}: expected the classes of your own that it was saved with, {' and '.join(missing)}; got "
-                f"{', '.join(kinds or ()) or 'none'}. Pass them: kinds={{{passed}}} "
-                f"(command line: {' '.join(f'--kinds {name}' for name in missing)})."
-            )
         try:
-            thing = storage._decode(stored, load_tensors(data))
+            missing = sorted({name for name in _own_names(saved.stored) if name not in storage.kinds})
+            if missing:
+                passed = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in missing)
+                raise StoreError(
+                    f"expected the classes of your own that it was saved with, {' and '.join(missing)}; got "
+                    f"{', '.join(kinds or ()) or 'none'}. Pass them: kinds={{{passed}}} "
+                    f"(command line: {' '.join(f'--kinds {name}' for name in missing)})."
+                )
+            thing = storage._decode(saved.stored, load_tensors(saved.data))
         except StoreError as error:
             raise StoreError(f"{folder / self.json}: {error}") from error
         except MethodError as error:
             raise StoreError(
                 f"{folder / self.json}: {error} A newer calibrant may know it; pass a class of your own: kinds=…."
             ) from error
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except RecursionError:
+            raise StoreError(
+                f"{folder / self.json}: expected a {self.what} of a few parts; its parts are nested too deeply to be "
+                "read. Fit and save it again."
+            ) from None
+        except (
+            SafetensorError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            ArithmeticError,
+            RuntimeError,
+        ) as error:
             raise StoreError(f"{folder}: expected a whole {self.what}; {error!r}. Fit and save it again.") from error
         if not isinstance(thing, self.base):
             raise StoreError(
-                f"{folder / self.json}: expected a {self.what}; got a {stored.get('kind')}. Fit and save it again."
+                f"{folder / self.json}: expected a {self.what}; got a {saved.stored['kind'] if isinstance(saved.stored, dict) else type(thing).__name__}. Fit and save it again."
             )
         return thing
+
+    def holds(self, path: str | os.PathLike[str]) -> bool:
+        """Return whether there is one in a folder, whole or damaged.
+
+        :param path: the folder.
+        """
+        return os.path.lexists(Path(path) / self.json)
+
+    def made_from(self, path: str | os.PathLike[str]) -> Origin | None:
+        """Return what the thing in a folder was made from; None if it does not say.
+
+        :param path: the folder.
+        :raises StoreError: it holds none, or a damaged one.
+        """
+        return self._read(path).made_from
+
+    def digest(self, path: str | os.PathLike[str]) -> str:
+        """Return the digest of the thing in a folder: of its JSON and its tensors, not of what it was made from.
+
+        :param path: the folder.
+        :raises StoreError: it holds none, or a damaged one.
+        """
+        saved = self._read(path)
+        return saved.digest
+
+    def _read(self, path: str | os.PathLike[str]) -> Saved:
+        return read_saved(Path(path), self.what, self.made_by)
 
     def own_kinds(self, thing: Any) -> dict[str, type]:
         """Return the classes of a thing and its parts that are not calibrant's, by the names they are stored under.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from calibrant._saved import _digest
 from calibrant.calibrators import (
     Identity,
     IsotonicScaling,
@@ -51,13 +52,13 @@ def test_round_trip(name, tmp_path):
     assert torch.equal(loaded(z), calibrator(z))
     if isinstance(calibrator, SelectiveScaling):
         assert loaded.quality == calibrator.quality
-    assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == ["calibrator.json", "calibrator.safetensors"]
+    assert [p.suffix for p in sorted((tmp_path / "a" / "b").iterdir())] == [".safetensors", ".json"]
 
 
 def test_the_json_is_readable(tmp_path):
     save(CALIBRATORS["selective"], tmp_path)
     stored = json.loads((tmp_path / "calibrator.json").read_text())
-    assert stored["format"] == 1
+    assert stored["format"] == 2
     assert stored["calibrator"]["kind"] == "selective scaling"
     assert stored["calibrator"]["arguments"]["others"] == {
         "kind": "temperature scaling",
@@ -87,7 +88,8 @@ def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
 
 def edit(folder, **changes):
     path = folder / "calibrator.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    changed = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(changed | {"digest": _digest(changed)}))
 
 
 class TestBroken:
@@ -97,7 +99,7 @@ class TestBroken:
 
     def test_newer(self, tmp_path):
         save(VECTOR, tmp_path)
-        edit(tmp_path, format=2)
+        edit(tmp_path, format=3)
         with pytest.raises(StoreError, match=r"newer calibrant\. Upgrade"):
             load(tmp_path)
 
@@ -113,21 +115,31 @@ class TestBroken:
         with pytest.raises(StoreError, match="expected a calibrator; got a no selector"):
             load(tmp_path)
 
-    @pytest.mark.parametrize("name", ["calibrator.json", "calibrator.safetensors"])
+    @pytest.mark.parametrize("name", ["calibrator.json", "calibrator-*.safetensors"])
     @pytest.mark.parametrize("share", [0.0, 0.5])
     def test_truncated(self, name, share, tmp_path):
         save(VECTOR, tmp_path)
-        data = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(data[: int(share * len(data))])
+        (file,) = tmp_path.glob(name)
+        data = file.read_bytes()
+        file.write_bytes(data[: int(share * len(data))])
         with pytest.raises(StoreError):
             load(tmp_path)
 
     def test_halves_of_two_saves(self, tmp_path):
         save(VECTOR, tmp_path / "a")
         save(CALIBRATORS["selective"], tmp_path / "b")
-        (tmp_path / "a" / "calibrator.safetensors").replace(tmp_path / "b" / "calibrator.safetensors")
-        with pytest.raises(StoreError, match="save was interrupted"):
+        (one,), (other,) = (tuple((tmp_path / name).glob("*.safetensors")) for name in "ab")
+        one.replace(other)
+        with pytest.raises(StoreError, match="got others: the file is truncated or has changed"):
             load(tmp_path / "b")
+
+    def test_a_number_of_the_json_changed(self, tmp_path):
+        save(TemperatureScaling(1.98), tmp_path)
+        path = tmp_path / "calibrator.json"
+        text = path.read_text()
+        path.write_text(text.replace('"notes": []', '"notes": ["better"]'))
+        with pytest.raises(StoreError, match="has changed since it was written"):
+            load(tmp_path)
 
     def test_wrong_arguments(self, tmp_path):
         save(VECTOR, tmp_path)
@@ -204,7 +216,7 @@ def test_a_file_with_other_constants_is_refused(name, tmp_path):
     for constant in definition:
         stored = json.loads(text)
         definitions_in(stored["calibrator"])[0][constant] = [1, 2, 4, 8, 16, 24]
-        (tmp_path / "calibrator.json").write_text(json.dumps(stored))
+        (tmp_path / "calibrator.json").write_text(json.dumps(stored | {"digest": _digest(stored)}))
         refused = rf"fitted with {constant} = .*; this one was fitted with \[1, 2, 4, 8, 16, 24\].*Fit it again"
         with pytest.raises(StoreError, match=refused):
             load(tmp_path)

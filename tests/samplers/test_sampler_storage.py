@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from calibrant._saved import _digest
 from calibrant.errors import StoreError
 from calibrant.networks import RefinementUNet
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementSampler, load_sampler, save_sampler
@@ -33,7 +34,7 @@ def test_round_trip(name, tmp_path):
         for each in (sampler, loaded)
     ]
     assert torch.equal(*maps)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["sampler.json", "sampler.safetensors"]
+    assert [p.suffix for p in sorted(tmp_path.iterdir())] == [".safetensors", ".json"]
 
 
 def test_the_json_is_readable(tmp_path):
@@ -56,6 +57,6 @@ def test_weights_of_another_size(tmp_path):
     path = tmp_path / "sampler.json"
     stored = json.loads(path.read_text())
     stored["sampler"]["arguments"]["network"]["arguments"]["width"] = 8
-    path.write_text(json.dumps(stored))
+    path.write_text(json.dumps(stored | {"digest": _digest(stored)}))
     with pytest.raises(StoreError, match="expected a whole sampler"):
         load_sampler(tmp_path)

@@ -1,4 +1,4 @@
-"""Calibrators on disk: a folder with a readable ``calibrator.json`` and the tensors in ``calibrator.safetensors``.
+"""Calibrators on disk: a folder with a readable ``calibrator.json`` and the tensors in a safetensors file.
 
 What is stored is what each constructor needs. Loading calls the constructors of :data:`KINDS`, and of the classes of
 your own that you pass, and nothing else: no name in a file is ever imported.
@@ -85,10 +85,16 @@ VERSION_1: dict[str, dict[str, Any]] = {
 }
 """Definitions of the kinds in files of version 0.1.0, which recorded none. These stay as they are for ever."""
 
-_STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED, VERSION_1)
+STORAGE = Storage("calibrator", Calibrator, KINDS, NETWORKS, "calibrant fit", RENAMED, VERSION_1)
 
 
-def save(calibrator: Calibrator, path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> None:
+def save(
+    calibrator: Calibrator,
+    path: str | os.PathLike[str],
+    *,
+    kinds: Mapping[str, type] | None = None,
+    made_from: Mapping[str, str] | None = None,
+) -> None:
     """Write a calibrator into a folder, which is made if missing; one that is there is replaced.
 
     A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
@@ -96,10 +102,11 @@ def save(calibrator: Calibrator, path: str | os.PathLike[str], *, kinds: Mapping
     :param calibrator: a calibrator of calibrant's kinds or of your own.
     :param path: the folder.
     :param kinds: other names than ``module:Class`` for classes of your own, ``{"name": Class}``.
+    :param made_from: what it was made from, by name, which is kept beside it; None keeps nothing.
     :raises StoreError: the calibrator, or a part of it, does not say what its constructor needs, differs when it is
         made again from that, or cannot be written.
     """
-    _STORAGE.save(calibrator, path, kinds)
+    STORAGE.save(calibrator, path, kinds, made_from)
 
 
 def load(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> Calibrator:
@@ -111,7 +118,7 @@ def load(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = Non
     :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it holds
         a class of your own that is not in ``kinds``.
     """
-    return _STORAGE.load(path, kinds)
+    return STORAGE.load(path, kinds)
 
 
 def own_kinds(calibrator: Calibrator) -> dict[str, type]:
@@ -122,4 +129,4 @@ def own_kinds(calibrator: Calibrator) -> dict[str, type]:
     >>> own_kinds(TemperatureScaling(2.0))
     {}
     """
-    return _STORAGE.own_kinds(calibrator)
+    return STORAGE.own_kinds(calibrator)

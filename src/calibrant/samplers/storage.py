@@ -1,4 +1,4 @@
-"""Samplers on disk: a folder with a readable ``sampler.json`` and the tensors in ``sampler.safetensors``."""
+"""Samplers on disk: a folder with a readable ``sampler.json`` and the tensors in a safetensors file."""
 
 import os
 from collections.abc import Mapping
@@ -21,10 +21,16 @@ KINDS: dict[str, type] = {
 NETWORKS: dict[str, type] = {"refinement U-Net": RefinementUNet}
 """Parts whose weights are stored with what their constructors need."""
 
-_STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine", mappings=frozenset({"cells"}))
+STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine", mappings=frozenset({"cells"}))
 
 
-def save_sampler(sampler: Sampler, path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> None:
+def save_sampler(
+    sampler: Sampler,
+    path: str | os.PathLike[str],
+    *,
+    kinds: Mapping[str, type] | None = None,
+    made_from: Mapping[str, str] | None = None,
+) -> None:
     """Write a sampler into a folder, which is made if missing; one that is there is replaced.
 
     A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
@@ -32,10 +38,11 @@ def save_sampler(sampler: Sampler, path: str | os.PathLike[str], *, kinds: Mappi
     :param sampler: a sampler of calibrant's kinds or of your own.
     :param path: the folder.
     :param kinds: other names than ``module:Class`` for classes of your own, ``{"name": Class}``.
+    :param made_from: what it was made from, by name, which is kept beside it; None keeps nothing.
     :raises StoreError: the sampler, or a part of it, does not say what its constructor needs, differs when it is
         made again from that, or cannot be written.
     """
-    _STORAGE.save(sampler, path, kinds)
+    STORAGE.save(sampler, path, kinds, made_from)
 
 
 def load_sampler(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> Sampler:
@@ -47,4 +54,4 @@ def load_sampler(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | No
     :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it holds
         a class of your own that is not in ``kinds``.
     """
-    return _STORAGE.load(path, kinds)
+    return STORAGE.load(path, kinds)

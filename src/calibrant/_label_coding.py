@@ -83,7 +83,7 @@ def label_coding(
     labelled = sorted(found - ignored)
     shift = first_label
     if shift is None:
-        shift, note = _first_label(labelled, found & ignored, num_classes, files)
+        shift, note = _first_label(values, labelled, found & ignored, num_classes, files)
         notes += note
     table = {value: IGNORE for value in ignored}
     table |= {value: value - shift for value in labelled if shift and value >= shift}
@@ -126,14 +126,17 @@ def _usual(found: set[int], num_classes: int) -> tuple[set[int], list[str]]:
     return ignored, []
 
 
-def _first_label(labelled: Sequence[int], unlabelled: set[int], num_classes: int, files: int) -> tuple[int, list[str]]:
+def _first_label(
+    values: Mapping[int, int], labelled: Sequence[int], unlabelled: set[int], num_classes: int, files: int
+) -> tuple[int, list[str]]:
     """Return the number of class 0, which is 0 unless the labels cannot be meant so."""
     if not labelled or min(labelled) < 0 or max(labelled) > num_classes:
         return 0, []
     if max(labelled) == num_classes and min(labelled) == 0:
         raise LabelError(
             f"expected label ids in 0..{num_classes - 1}, or unlabelled, as the scores have {num_classes} classes; got "
-            f"0..{num_classes}. Either 0 is unlabelled and label k is class k - 1: ignore_index=0, first_label=1 "
+            f"{num_classes} in {values[num_classes]} of {sum(values.values())} pixels. Either 0 is "
+            "unlabelled and label k is class k - 1: ignore_index=0, first_label=1 "
             f"(command line: --ignore-index 0 --first-label 1); or {num_classes} is unlabelled: "
             f"ignore_index={num_classes} (--ignore-index {num_classes})."
         )

@@ -121,8 +121,8 @@ def count_values(scores: Tensor, where: Bool[Tensor, "*s"] | None = None, *, eve
 def _sums_to(unit: int, channels: int, low: Tensor, high: Tensor, total: Tensor) -> Tensor:
     if channels == 1:
         return torch.zeros_like(low, dtype=torch.bool)
-    # Rounding to whole numbers moves each class by half of one at most; to float16, a class by a two-thousandth.
-    slack = 1e-2 * unit if unit == 1 else max(1e-2 * unit, min(0.5 * channels, 0.2 * unit))
+    # Rounding to whole numbers, or down, moves each class by one at most.
+    slack = 1e-2 if unit == 1 else max(1e-2 * unit, min(channels, 0.2 * unit))
     return (low >= -1e-3 * unit) & (high <= unit * (1 + 1e-3)) & ((total - unit).abs() <= slack)
 
 
@@ -184,7 +184,11 @@ def check_said(
         WHOLE: [BYTES, PERCENT, LOGITS] if one_channel else [PROBABILITIES, SIGMOID, LOGITS],
     }[kind]
     or_labels = " If they are label maps, give the model's scores instead." if kind == WHOLE else ""
-    convert = "Pass probabilities through calibrant.predictions.from_probabilities, or say" if short else "Say"
+    convert = (
+        "Pass probabilities through calibrant.predictions.from_probabilities, or say"
+        if short and kind in (PROBABILITIES, FOREGROUND)
+        else "Say"
+    )
     raise LogitsError(
         f"{name}: expected logits (before the {'sigmoid' if one_channel else 'softmax'}); got {describe(counts)}, "
         f"{asked}. {convert} what they are: {python.format(' or '.join(map(repr, choices)))} (command line: --scores "
@@ -250,7 +254,7 @@ def to_probabilities(scores: Tensor, declared: str, name: str, unlabelled: Bool[
         values = torch.cat([1 - values, values])
     total = values.sum(0)
     if declared != SIGMOID:
-        slack = 1e-2 if unit == 1 else max(1e-2, 0.5 * scores.shape[0] / unit)
+        slack = 1e-2 if unit == 1 else max(1e-2, scores.shape[0] / unit)
         _check_sums(total, counts, slack, unit, name, unlabelled)
     bad = ~torch.isfinite(total) | (total <= 0)
     if unlabelled is not None:

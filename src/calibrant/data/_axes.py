@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import torch
 
+from calibrant._check import check_scores_shape
 from calibrant._shapes import IGNORE, Tensor
 from calibrant.data._reading import ARRAY, VOLUME, Stored
 from calibrant.errors import LabelError, ShapeError
@@ -67,6 +69,9 @@ def placed(scores: Tensor, source: Stored, labels: np.ndarray, label: Stored, de
             f"{name}: expected arrays with pixels; got an array without a pixel, scores {tuple(scores.shape)} and "
             f"labels {labels.shape}. Leave such images out."
         )
+    rest = {tuple(n for k, n in enumerate(scores.shape) if k != axis) for axis in range(scores.ndim)}
+    if label.kind == ARRAY and labels.shape[-1] == 1 and labels.ndim == scores.ndim and labels.shape[:-1] in rest:
+        labels = labels[..., 0]  # one channel, last, as some frameworks keep it
     reading = _Reading(scores, source, labels, label, declared, name)
     return reading.placed()
 
@@ -89,6 +94,8 @@ class _Reading:
         space = tuple(maps.shape[1:])
         scores, notes = self._classes_first(space)
         scores, maps, more = self._same_order(scores, maps)
+        if not self._alike(tuple(scores.shape[1:]), tuple(maps.shape[1:])):
+            check_scores_shape(torch.empty(scores.shape, device="meta"), torch.from_numpy(maps), self.name)
         self._check_regions(scores, maps)
         if len(maps) > 1:
             notes.append(f"{len(maps)} label maps an image are those of as many annotators")
@@ -200,10 +207,7 @@ class _Reading:
         elif self.declared.class_axis is None:
             self._check_only_axis(scores, space)
         if self.source.kind == ARRAY and scores.ndim == 4 and axis in (1, -3):
-            raise ShapeError(
-                f"{self.name}: expected the scores of one image; got {tuple(scores.shape)} with the classes on axis 1, "
-                "which is a stack of images. Save each image, and its labels, in a file of its own."
-            )
+            self._check_no_stack(scores)
         return scores.movedim(axis, 0), []
 
     def _check_axis_of_nifti(self, scores: Tensor, axis: int, space: tuple[int, ...]) -> None:
@@ -217,13 +221,21 @@ class _Reading:
                 f"{last - fitting[0]})."
             )
 
+    def _check_no_stack(self, scores: Tensor) -> None:
+        raise ShapeError(
+            f"{self.name}: expected the scores of one image; got {tuple(scores.shape)} with the classes on axis 1, "
+            "which is a stack of images. Save each image, and its labels, in a file of its own."
+        )
+
     def _check_only_axis(self, scores: Tensor, space: tuple[int, ...]) -> None:
         fitting = [k for k in range(scores.ndim) if self._fits(tuple(scores.movedim(k, 0).shape[1:]), space)]
         if 0 in fitting and _same_stride(tuple(scores.shape[1:]), space):
             fitting = [k for k in fitting if _same_stride(tuple(scores.movedim(k, 0).shape[1:]), space)]
+        if fitting and 0 not in fitting and scores.ndim == 4 and fitting[0] == 1 and self.source.kind == ARRAY:
+            self._check_no_stack(scores)
         if len(fitting) < 2 or 0 not in fitting:
             return
-        listed = " and ".join(map(str, fitting))
+        listed = f"{', '.join(map(str, fitting[:-1]))} and {fitting[-1]} are {'both' if len(fitting) == 2 else 'all'}"
         stack = (
             " If axis 0 counts images, save each image, and its labels, in a file of its own."
             if scores.ndim == 4 and 1 in fitting
@@ -231,7 +243,7 @@ class _Reading:
         )
         raise ShapeError(
             f"{self.name}: expected one axis that can hold the classes; got scores {tuple(scores.shape)} beside labels "
-            f"over {space}, where axes {listed} are {scores.shape[0]} long each. Which one is that of the classes? Say "
+            f"over {space}, where axes {listed} {scores.shape[0]} long. Which one is that of the classes? Say "
             f"so: class_axis={fitting[0]} or class_axis={fitting[-1]} (command line: --class-axis {fitting[0]} or "
             f"--class-axis {fitting[-1]}).{stack}"
         )

@@ -93,8 +93,9 @@ def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.Pa
         without = [key for key in groups if key not in pictures]
         if without:
             raise DataError(
-                f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or {', '.join(PICTURE_SUFFIXES[1:])}); "
-                f"it is missing, as are {len(without) - 1} more. Images must be named as the scores are."
+                f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or "
+                f"{', '.join(PICTURE_SUFFIXES[1:])}); it is missing, as are {len(without) - 1} more. "
+                "Images must be named as the scores are."
             )
     files = [
         Files(key, groups[key], tuple(there[key] for there in annotators), pictures[key] if pictures else None)

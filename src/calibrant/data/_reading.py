@@ -188,6 +188,12 @@ def _whole_numbers(labels: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
         return labels.astype(np.int64), 0
     if labels.dtype.kind != "f":
         raise LabelError(f"{path}: expected whole numbers as labels; got {labels.dtype}. Save them as integers.")
+    labels = labels.astype(np.float64)
+    if np.isinf(labels).any():
+        raise LabelError(
+            f"{path}: expected whole numbers as labels; got inf in {int(np.isinf(labels).sum())} of {labels.size} "
+            "pixels. Mark unlabelled pixels with NaN or a small whole number."
+        )
     missing = np.isnan(labels)
     nearest = np.round(np.where(missing, 0, labels))
     off = np.abs(np.where(missing, 0, labels) - nearest) > 1e-3

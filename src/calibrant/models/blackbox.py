@@ -15,14 +15,18 @@ from calibrant.errors import InputError
 from calibrant.models._answer import answer_of, evaluating
 from calibrant.models.steady import check_steady
 from calibrant.models.windows import InViews
-from calibrant.predictions import Example, Examples, Prediction, keys_of, prediction_from, resized
+from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, keys_of, prediction_from, resized
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """What a network's layers are computed in, if not in the precision of its weights."""
 
 
-def prediction_of(example: Example, logits: Float[Tensor, "c *s"]) -> Prediction:
-    """Return the prediction of an example from logits that were looked at as the model answered."""
+def prediction_of(example: Example | StridedPrediction, logits: Float[Tensor, "c *s"]) -> Prediction:
+    """Return the prediction of an example from logits that were looked at as the model answered.
+
+    :param example: has the key, the labels and the image.
+    :param logits: at the size of the labels.
+    """
     return prediction_from(
         example.key,
         logits,

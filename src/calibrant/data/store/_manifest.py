@@ -74,7 +74,7 @@ class Settings:
         """Return in words where ``other`` differs; empty if nowhere."""
         mine, theirs = ({**s.as_json(), **s.as_json()["provenance"]} for s in (self, other))
         names = [name for name in mine if name != "provenance" and mine[name] != theirs[name]]
-        if names == ["source"]:
+        if "source" in names and set(names) <= {"source", "taken_for"}:
             return "the files that it was read from, or their labels, have changed since"
         return "; ".join(f"{name} is {mine[name]!r} there and {theirs[name]!r} now" for name in names)
 

@@ -30,6 +30,8 @@ class Provenance:
     :param resolution: at what size the model is judged: "the labels' own size", "every third pixel".
     :param class_names: one name a class, in order; empty if nobody said.
     :param ignore: which pixels count as unlabelled: "255 in the label files".
+    :param taken_for: what the input was taken for, a line each: axes, kind of scores, classes, what was left out.
+    :param source: a fingerprint of the files that the predictions were read from; empty if there were none.
     """
 
     model: str = ""
@@ -37,9 +39,12 @@ class Provenance:
     resolution: str = ""
     class_names: Sequence[str] = ()
     ignore: str = ""
+    taken_for: Sequence[str] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "taken_for", tuple(self.taken_for))
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Settings:
         """Return in words where ``other`` differs; empty if nowhere."""
         mine, theirs = ({**s.as_json(), **s.as_json()["provenance"]} for s in (self, other))
         names = [name for name in mine if name != "provenance" and mine[name] != theirs[name]]
+        if "source" in names and set(names) <= {"source", "taken_for"}:
+            return "the files that it was read from, or their labels, have changed since"
         return "; ".join(f"{name} is {mine[name]!r} there and {theirs[name]!r} now" for name in names)
 
 

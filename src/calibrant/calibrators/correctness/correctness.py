@@ -31,7 +31,7 @@ import torch
 
 from calibrant._check import check_classes_as_fitted
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators._notes import warn_and_note
+from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import first_true, keep_labels
 from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
 from calibrant.calibrators.correctness.features import features_of
@@ -172,7 +172,8 @@ class CorrectnessScaling(Calibrator):
         :param seed: seed of everything that is drawn: pixels, folds, networks, batches.
         :raises FitError: there is no labelled pixel.
         """
-        first = base(predictions)
+        with inner_fits():
+            first = base(predictions)
         images = sample_images(predictions, first, pixels_per_image, seed=seed)
         if why_not := _reason_not_to_fit(images):
             return cls(first, None, notes=(_falls_back(why_not),))

@@ -154,11 +154,13 @@ def own(tmp_path):
 
 
 def test_a_fit_of_ones_own_is_named_set_and_composed(own):
-    method = parse_method(f"{own}:Halved.fit:strength=3", trust=True)
+    method = parse_method(f"{own}:Halved.fit:strength=3", trust_code=True)
     assert method.title == "own_methods:Halved.fit (strength: 3)"
     fitted = method.fitted(PREDICTIONS, pixels_per_image=10, seed=4)
     assert (fitted.temperature, fitted.notes) == (3.0, ("seed 4",))
-    inner, other = parse_methods(f"meta-cal-star:base={own}:Halved.fit,alpha=0.1, temperature", trust=True).values()
+    inner, other = parse_methods(
+        f"meta-cal-star:base={own}:Halved.fit,alpha=0.1, temperature", trust_code=True
+    ).values()
     assert inner.options["alpha"] == 0.1
     assert type(inner.fitted(PREDICTIONS, seed=1).others).__name__ == "Halved"
     assert other is METHODS["temperature"]
@@ -184,13 +186,14 @@ def test_code_runs_only_where_it_is_allowed(tmp_path):
 )
 def test_fits_of_ones_own_that_are_none(own, name, kind, said):
     with pytest.raises(kind, match=said):
-        parse_method(f"{own}:{name}", trust=True).fitted(PREDICTIONS)
+        parse_method(f"{own}:{name}", trust_code=True).fitted(PREDICTIONS)
 
 
 def test_modules_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match=r"No module named 'no_such_module'.*path/to/file\.py:function"):
-        parse_method("no_such_module:fit", trust=True)
+        parse_method("no_such_module:fit", trust_code=True)
     with pytest.raises(DataError, match="there is no file"):
+<<<<<<< HEAD
         parse_method(f"{tmp_path}/none.py:fit", trust=True)
 
 
@@ -209,3 +212,6 @@ def test_the_options_of_the_network_are_the_numbers_of_its_recipe():
     )
     z, image = toy_predictions()[0].logits[None], toy_predictions()[0].image[None]
     assert torch.equal(found(z, image), expected(z, image))
+=======
+        parse_method(f"{tmp_path}/none.py:fit", trust_code=True)
+>>>>>>> w-cli

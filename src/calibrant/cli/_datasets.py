@@ -25,7 +25,7 @@ def open_examples(
     class_names: Sequence[str],
     ignore_index: int | None,
     first_label: int | None = None,
-    trust: bool = False,
+    trust_code: bool = False,
 ) -> Any:
     """Return the images and labels of a data set.
 
@@ -35,7 +35,7 @@ def open_examples(
     :param class_names: one name a class of ``folder`` and ``huggingface``; the others have their own.
     :param ignore_index: the label of unlabelled pixels of these two; None for 255, and -1 for none.
     :param first_label: the label of class 0 of ``folder``; None if nobody said.
-    :param trust: code of the user's own may run.
+    :param trust_code: code of the user's own may run.
     :raises InputError: an option that this data set has no use for, or a missing one.
     :raises DataError: files are missing or misplaced.
     """
@@ -44,7 +44,7 @@ def open_examples(
             f"expected no --first-label but for --dataset folder; got {first_label} for {kind}. Leave it out."
         )
     if names_code(kind):
-        return _own(kind, path, split, class_names, ignore_index, trust)
+        return _own(kind, path, split, class_names, ignore_index, trust_code)
     check_choice(kind, KINDS, "data set")
     if kind in data.DATA_SETS:
         return _published(kind, path, split, ignore_index)
@@ -75,14 +75,14 @@ def _published(kind: str, path: Path, split: str | None, ignore_index: int | Non
 
 
 def _own(
-    name: str, path: Path, split: str | None, class_names: Sequence[str], ignore_index: int | None, trust: bool
+    name: str, path: Path, split: str | None, class_names: Sequence[str], ignore_index: int | None, trust_code: bool
 ) -> Any:
     if ignore_index is not None:
         raise InputError(
             f"expected no --ignore-index: {name} has a rule of its own for unlabelled pixels; got {ignore_index}. "
             "Leave it out."
         )
-    if not trust:
+    if not trust_code:
         raise must_trust(name, "a data set of your own is read by a function of yours")
     read = import_named(name)
     if not callable(read):

@@ -78,12 +78,12 @@ def predict(
             class_names=names,
             ignore_index=ignore_index,
             first_label=first_label,
-            trust=trust,
+            trust_code=trust,
         )
 
     # The cheaper of the two first, so that a wrong path is told at once.
     published = None if dataset in OWN and not class_names else read(names_in(class_names))
-    opened = open_model(model, device=device, trust=trust, normalise=normalise, resolution=resolution)
+    opened = open_model(model, device=device, trust_code=trust, normalise=normalise, resolution=resolution)
     examples: Any = read(opened.class_names) if published is None else published
     note = _check_classes(model, opened, examples)
     if note:

@@ -36,9 +36,9 @@ def read_affine(path: Path) -> Affine | None:
 
 
 def _affine(image: object) -> Affine | None:
-    header = image.header  # ty: ignore[unresolved-attribute]
+    header = image.header  # ty: ignore[missing-attribute]
     coded = int(header.get("sform_code", 1)) or int(header.get("qform_code", 1))
-    return np.asarray(image.affine, np.float64) if coded else None  # ty: ignore[unresolved-attribute]
+    return np.asarray(image.affine, np.float64) if coded else None  # ty: ignore[missing-attribute]
 
 
 def moved(values: np.ndarray, here: Affine, there: Affine, space: int, what: str) -> tuple[np.ndarray, str]:

@@ -193,8 +193,7 @@ def test_modules_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match=r"No module named 'no_such_module'.*path/to/file\.py:function"):
         parse_method("no_such_module:fit", trust_code=True)
     with pytest.raises(DataError, match="there is no file"):
-<<<<<<< HEAD
-        parse_method(f"{tmp_path}/none.py:fit", trust=True)
+        parse_method(f"{tmp_path}/none.py:fit", trust_code=True)
 
 
 def test_an_option_that_a_line_of_text_cannot_set_is_named():
@@ -212,6 +211,3 @@ def test_the_options_of_the_network_are_the_numbers_of_its_recipe():
     )
     z, image = toy_predictions()[0].logits[None], toy_predictions()[0].image[None]
     assert torch.equal(found(z, image), expected(z, image))
-=======
-        parse_method(f"{tmp_path}/none.py:fit", trust_code=True)
->>>>>>> w-cli

@@ -36,17 +36,10 @@ def read_affine(path: Path) -> Affine | None:
     return _affine(needs("nibabel", "reads such files", name=str(path)).load(path))
 
 
-<<<<<<< HEAD
-def _affine(image: object) -> Affine | None:
-    header = image.header  # ty: ignore[missing-attribute]
-    coded = int(header.get("sform_code", 1)) or int(header.get("qform_code", 1))
-    return np.asarray(image.affine, np.float64) if coded else None  # ty: ignore[missing-attribute]
-=======
 def _affine(image: Any) -> Affine | None:
     header = image.header
     coded = int(header.get("sform_code", 1)) or int(header.get("qform_code", 1))
     return np.asarray(image.affine, np.float64) if coded else None
->>>>>>> w-doors
 
 
 def moved(values: np.ndarray, here: Affine, there: Affine, space: int, what: str) -> tuple[np.ndarray, str]:

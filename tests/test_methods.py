@@ -6,9 +6,19 @@ import pytest
 import torch
 from quick_methods import QUICK
 
-from calibrant.calibrators import MetaCal, SelectiveScaling, TemperatureScaling, Uniform, VectorScaling
+from calibrant.calibrators import (
+    CalibrationNetwork,
+    CalibrationRecipe,
+    Calibrator,
+    MetaCal,
+    SelectiveScaling,
+    TemperatureScaling,
+    Uniform,
+    VectorScaling,
+)
 from calibrant.errors import DataError, InputError, MethodError
-from calibrant.methods import GROUPS, METHODS, Method, parse_method, parse_methods
+from calibrant.methods import GROUPS, METHODS, Method, parse_method, parse_methods, with_options
+from calibrant.predictions import Predictions
 from calibrant.testing import toy_predictions
 
 PREDICTIONS = toy_predictions(num_images=4, size=(16, 20), spread=1.5)
@@ -103,7 +113,6 @@ def test_an_option_of_a_named_method_can_be_set_anew():
         ("vector:pixels_per_image=1.5", "expected a whole number or none"),
         ("selective:base=vectr", "selective scaling, validated: expected a method of"),
         ("uncalibrated:seed=1", "uncalibrated: expected no option"),
-        ("network:betas=0.5", "set in Python"),
         (" , ", "all or published"),
     ],
 )
@@ -145,11 +154,13 @@ def own(tmp_path):
 
 
 def test_a_fit_of_ones_own_is_named_set_and_composed(own):
-    method = parse_method(f"{own}:Halved.fit:strength=3", trust=True)
+    method = parse_method(f"{own}:Halved.fit:strength=3", trust_code=True)
     assert method.title == "own_methods:Halved.fit (strength: 3)"
     fitted = method.fitted(PREDICTIONS, pixels_per_image=10, seed=4)
     assert (fitted.temperature, fitted.notes) == (3.0, ("seed 4",))
-    inner, other = parse_methods(f"meta-cal-star:base={own}:Halved.fit,alpha=0.1, temperature", trust=True).values()
+    inner, other = parse_methods(
+        f"meta-cal-star:base={own}:Halved.fit,alpha=0.1, temperature", trust_code=True
+    ).values()
     assert inner.options["alpha"] == 0.1
     assert type(inner.fitted(PREDICTIONS, seed=1).others).__name__ == "Halved"
     assert other is METHODS["temperature"]
@@ -175,11 +186,28 @@ def test_code_runs_only_where_it_is_allowed(tmp_path):
 )
 def test_fits_of_ones_own_that_are_none(own, name, kind, said):
     with pytest.raises(kind, match=said):
-        parse_method(f"{own}:{name}", trust=True).fitted(PREDICTIONS)
+        parse_method(f"{own}:{name}", trust_code=True).fitted(PREDICTIONS)
 
 
 def test_modules_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match=r"No module named 'no_such_module'.*path/to/file\.py:function"):
-        parse_method("no_such_module:fit", trust=True)
+        parse_method("no_such_module:fit", trust_code=True)
     with pytest.raises(DataError, match="there is no file"):
-        parse_method(f"{tmp_path}/none.py:fit", trust=True)
+        parse_method(f"{tmp_path}/none.py:fit", trust_code=True)
+
+
+def test_an_option_that_a_line_of_text_cannot_set_is_named():
+    def own(predictions: Predictions, *, levels: tuple[float, ...] = (0.5,)) -> Calibrator:
+        return TemperatureScaling(levels[0])
+
+    with pytest.raises(MethodError, match="set in Python for 'levels'; got"):
+        with_options(Method("mine", own), "levels=0.3")
+
+
+def test_the_options_of_the_network_are_the_numbers_of_its_recipe():
+    found = parse_method("network:num_steps=2,batch_size=2,reads=labels").fitted(toy_predictions(num_images=2))
+    expected = CalibrationNetwork.fit(
+        toy_predictions(num_images=2), reads="labels", recipe=CalibrationRecipe(num_steps=2, batch_size=2)
+    )
+    z, image = toy_predictions()[0].logits[None], toy_predictions()[0].image[None]
+    assert torch.equal(found(z, image), expected(z, image))

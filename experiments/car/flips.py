@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from calibrant.calibrators import CalibrationNetwork, Calibrator
+from calibrant.calibrators import CalibrationNetwork, CalibrationRecipe, Calibrator
 from calibrant.networks import CalibrationHead, Discriminator, RefinementUNet
 from calibrant.predictions import Prediction
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementRecipe, RefinementSampler, Sampler
@@ -119,10 +119,12 @@ class Config:
             self.predictions(source, "train", self.scenes.num_draws),
             make=partial(CalibrationHead, **self.head),
             reads=self.reads,
-            num_steps=self.head_steps,
-            learning_rate=self.head_rate,
-            one_annotator=True,
-            augmentation=Augmentation.of_scenes(crop=self.crop),
+            recipe=CalibrationRecipe(
+                num_steps=self.head_steps,
+                learning_rate=self.head_rate,
+                one_annotator=True,
+                augmentation=Augmentation.of_scenes(crop=self.crop),
+            ),
             seed=self.seed,
             folder=self.folder("F", source),
         )

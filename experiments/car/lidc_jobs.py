@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant.calibrators import CalibrationNetwork, CorrectnessScaling, TemperatureScaling, calibrated
+from calibrant.calibrators import (
+    CalibrationNetwork,
+    CalibrationRecipe,
+    CorrectnessScaling,
+    TemperatureScaling,
+    calibrated,
+)
 from calibrant.data import BlobAnnotators, split_groups
 from calibrant.data.sets.lidc import patient
 from calibrant.networks import Discriminator, RefinementUNet, SegNet, SmallUNet
@@ -68,11 +74,13 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
             images.train,
             make=partial(_calibration_network, width=config.width),
             reads="nothing",
-            num_steps=config.calibration_steps,
-            batch_size=config.calibration_batch,
-            weight_decay=1e-4,
-            augmentation=Augmentation.of_scans(crop=(config.window,) * 2, shift=0),
-            average=0.995,
+            recipe=CalibrationRecipe(
+                num_steps=config.calibration_steps,
+                batch_size=config.calibration_batch,
+                weight_decay=1e-4,
+                augmentation=Augmentation.of_scans(crop=(config.window,) * 2, shift=0),
+                average=0.995,
+            ),
             seed=seed,
             folder=folder,
             devices=config.devices,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from calibrant._shapes import IGNORE, Tensor
+from calibrant._value_domain import LOOKED_AT, UNITS, count_values, describe, domain_of, question, saying
 from calibrant.errors import FitError, LabelError, LogitsError, MethodError, PackageError, ShapeError, StoreError
 
 EXTRAS = {
@@ -53,13 +54,19 @@ def check_scores_shape(scores: Tensor, labels: Tensor, name: str, what: str = "l
     """
     if not scores.is_floating_point():
         raise LogitsError(
-            f"{name}: expected {what} as floating-point numbers; got {scores.dtype}. "
-            "If these are label maps, pass the model's scores instead."
+            f"{name}: expected {what} as floating-point numbers; got {scores.dtype}. If these are probabilities "
+            "stored as whole numbers, say so: scores='probabilities' (command line: --scores probabilities); if they "
+            "are label maps, pass the model's scores instead."
         )
     if scores.ndim < 2 or labels.ndim != scores.ndim:
         raise ShapeError(
             f"{name}: expected {what} (classes, *space) and labels (annotators, *space) with equally many axes; "
             f"got {what} {shape_of(scores)} and labels {shape_of(labels)}."
+        )
+    if 0 in scores.shape or 0 in labels.shape:
+        raise ShapeError(
+            f"{name}: expected arrays with pixels; got an array without a pixel, {what} {shape_of(scores)} and labels "
+            f"{shape_of(labels)}. Leave such images out."
         )
     space = tuple(labels.shape[1:])
     if tuple(scores.shape[1:]) == space:
@@ -69,7 +76,7 @@ def check_scores_shape(scores: Tensor, labels: Tensor, name: str, what: str = "l
             raise ShapeError(
                 f"{name}: expected the class axis of the {what} first, (classes, *space) with space {space}; got "
                 f"{shape_of(scores)}, where axis {axis} ({scores.shape[axis]} long) seems to hold the classes. "
-                f"Move it: logits.movedim({axis}, 0)."
+                f"Move it: logits.movedim({axis}, 0) (command line: --class-axis {axis})."
             )
     raise ShapeError(
         f"{name}: expected {what} and labels of the same size; got {what} {shape_of(scores)} over space "
@@ -98,38 +105,17 @@ def check_finite(scores: Tensor, name: str, what: str = "logits") -> None:
 
 
 def check_are_logits(logits: Tensor, name: str) -> None:
-    """Raise if the numbers are certainly probabilities: all in [0, 1] and every pixel summing to one.
+    """Raise if most pixels sum to one, or to 100 or 255, with no number below zero: these are probabilities.
 
     :raises LogitsError: telling how to hand over probabilities.
     """
-    low, high = torch.aminmax(logits)
-    if low < 0 or high > 1:
-        return
-    total = logits.sum(0, dtype=torch.float32)
-    if bool(((total - 1).abs() <= 1e-2).all()):
+    counts = count_values(logits, every=max(1, logits[0].numel() // LOOKED_AT))
+    kind = domain_of(counts)
+    if kind in UNITS:
+        how = "Pass them through calibrant.predictions.from_probabilities (command line: --scores probabilities, "
         raise LogitsError(
-            f"{name}: expected logits (before the softmax); got numbers in [0, 1] that sum to one over the classes, "
-            "which are probabilities. Pass them through calibrant.predictions.from_probabilities "
-            "(command line: --probabilities)."
-        )
-
-
-def check_are_probabilities(probs: Tensor, name: str) -> None:
-    """Raise unless every number is in [0, 1] and every pixel sums to one, to the precision of float16.
-
-    :raises LogitsError: telling what was found, and that logits need no conversion.
-    """
-    low, high = (float(x) for x in torch.aminmax(probs))
-    if low < 0 or high > 1 + 1e-3:
-        raise LogitsError(
-            f"{name}: expected probabilities in [0, 1]; got numbers in [{low:.4g}, {high:.4g}]. "
-            "If these are logits, pass them as they are (command line: without --probabilities)."
-        )
-    worst = float((probs.sum(0, dtype=torch.float32) - 1).abs().max())
-    if worst > 1e-2:
-        raise LogitsError(
-            f"{name}: expected probabilities that sum to one over the classes (axis 0); a pixel is off by {worst:.3g}. "
-            "Sigmoid outputs of overlapping classes are not supported; a class that was cut off must be put back."
+            f"{name}: expected logits (before the softmax); got {describe(counts)}, {question(counts)}. "
+            + (f"{how}or --probabilities)." if kind == "probabilities" else f"Say so: {saying(kind)}.")
         )
 
 

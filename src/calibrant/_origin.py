@@ -80,6 +80,17 @@ def digest_of_code(file: Path) -> str:
     return digest_of_bytes(*(part for path in sorted(found) for part in (path.name.encode(), found[path])))
 
 
+def options_of(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options of a command that are set, in words.
+
+    :param options: by name, without dashes; None, False and an empty text count as not set.
+
+    >>> options_of({"flip": True, "crop": None, "seed": 0})
+    {'--flip': 'True', '--seed': '0'}
+    """
+    return {f"--{name}": str(v) for name, v in options.items() if v is not None and v is not False and v != ""}
+
+
 def files_in(value: Any) -> list[Path]:
     """Return the files that a source names, in order: paths in sequences, mappings and dataclasses, however deep.
 
@@ -116,13 +127,13 @@ def differences(there: Origin, now: Origin) -> str:
     :param now: what it would be made from now.
 
     >>> differences({"seed": "0", "store": "sha256:1"}, {"seed": "1", "store": "sha256:2"})
-    'seed is 0 there and 1 now; store is another, or has changed'
+    'seed is 0 there and 1 now; not the same store'
     """
     told = []
     for name in {**there, **now}:
         one, other = there.get(name, NOTHING), now.get(name, NOTHING)
         if one != other and one.startswith(_DIGEST) and other.startswith(_DIGEST):
-            told.append(f"{name} is another, or has changed")
+            told.append(f"not the same {name}")
         elif one != other:
             told.append(f"{name} is {_short(one)} there and {_short(other)} now")
     return "; ".join(told)

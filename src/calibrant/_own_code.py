@@ -1,6 +1,6 @@
 """Python code that the user names: ``module:name`` or ``path/to/file.py:name``, imported only when named.
 
-A name in a file that calibrant reads is never imported. On the command line, and in functions that take ``trust``,
+A name in a file that calibrant reads is never imported. On the command line, and in functions that take ``trust_code``,
 code runs only where the user allows it, since a name may have been copied from somewhere.
 """
 
@@ -74,7 +74,7 @@ def must_trust(what: str, because: str) -> InputError:
     """
     return InputError(
         f"{what}: expected permission to run code that is not calibrant's; {because}. If you trust where it comes "
-        "from, pass trust=True (command line: --trust)."
+        "from, pass trust_code=True (command line: --trust)."
     )
 
 

@@ -140,9 +140,8 @@ class Storage:
         ) as error:
             raise StoreError(f"{folder}: expected a whole {self.what}; {error!r}. Fit and save it again.") from error
         if not isinstance(thing, self.base):
-            raise StoreError(
-                f"{folder / self.json}: expected a {self.what}; got a {saved.stored['kind'] if isinstance(saved.stored, dict) else type(thing).__name__}. Fit and save it again."
-            )
+            got = saved.stored["kind"] if isinstance(saved.stored, dict) else type(thing).__name__
+            raise StoreError(f"{folder / self.json}: expected a {self.what}; got a {got}. Fit and save it again.")
         return thing
 
     def holds(self, path: str | os.PathLike[str]) -> bool:

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling, load, save
+from calibrant.calibrators import (
+    DirichletScaling,
+    TemperatureScaling,
+    VectorScaling,
+    _newton,
+    _quasi_newton,
+    load,
+    save,
+)
 from calibrant.calibrators._likelihood import FLOOR
 from calibrant.calibrators.dirichlet import DIAGONAL, RIDGE
 from calibrant.calibrators.pixels import Pixels
@@ -194,3 +202,31 @@ def test_errors_say_what_to_do():
         DirichletScaling(torch.eye(2), torch.zeros(2))(torch.zeros(1, 3, 4))
     with pytest.raises(FitError, match="labelled"):
         DirichletScaling.fit([Prediction("a", torch.zeros(3, 4, 4), torch.full((1, 4, 4), IGNORE))])
+
+
+def test_a_search_is_bounded_and_says_that_it_stopped():
+    predictions = toy_predictions(num_images=2, num_classes=5, size=(20, 30))
+    blocks, start = _newton.Blocks(Pixels.draw(predictions)), torch.zeros(2, 5, dtype=torch.float64)
+
+    def slope(z, labels, point):
+        """Weights and biases of vector scaling, by autograd."""
+        point = point.clone().requires_grad_()
+        with torch.enable_grad():
+            scaled = point[0][:, None] * z.double() + point[1][:, None]
+            loss = torch.nn.functional.cross_entropy(scaled.T, labels, reduction="sum")
+        return float(loss.detach()), torch.autograd.grad(loss, point)[0]
+
+    def none(point):
+        return 0.0, torch.zeros_like(point)
+
+    factors = _quasi_newton.DiagonalFactors(torch.ones(2, 5, dtype=torch.float64))
+    few, enough = (
+        _quasi_newton.minimise(slope, none, factors, blocks, start, tolerance=1e-12, max_evaluations=most)
+        for most in (3, 500)
+    )
+    assert not few.converged
+    assert few.evaluations <= 3 + 20  # it ends between line searches
+    assert enough.converged
+    assert enough.value < few.value
+    exact = VectorScaling.fit(predictions, strength=0, safe=False, pixels_per_image=None)
+    torch.testing.assert_close(enough.point[0].float(), exact.weight, rtol=0, atol=2e-3)

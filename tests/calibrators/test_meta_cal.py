@@ -13,6 +13,7 @@ from calibrant.calibrators import (
     SelectiveScaling,
     SelectorQuality,
     TemperatureScaling,
+    Uniform,
     VectorScaling,
     load,
     oracle_predictions,
@@ -67,18 +68,32 @@ def test_threshold_is_that_of_scikit_learn():
         assert ours == pytest.approx(model.predict([accuracy])[0], rel=1e-9)
 
 
-def test_the_others_are_fitted_on_the_accepted_pixels():
+def test_the_others_are_fitted_on_accepted_pixels_that_were_not_set_aside():
     predictions = toy_predictions(num_images=4, size=(20, 30), overconfidence=2.0)
-    fitted = MetaCal.fit(predictions, alpha=0.2)
-    pixels = Pixels.draw(predictions)
-    below = entropy(pixels.logits[None])[0, 0] < fitted.threshold
-    accepted = TemperatureScaling.fit(
-        [p for p in predictions], pixels_per_image=None
-    )  # of all pixels: what rejection changes
-    assert isinstance(fitted.others, TemperatureScaling)
-    assert 0.5 < float(below.double().mean()) < 0.95
-    assert fitted.others.temperature != pytest.approx(accepted.temperature, rel=1e-3)
-    assert fitted.others.temperature == pytest.approx(2.0, rel=0.3)
+    seen = []
+
+    def base(source):
+        seen.extend(source)
+        return TemperatureScaling(2.0)
+
+    fitted = MetaCal.fit(predictions, alpha=0.2, pixels_per_image=None, base=base)
+    entropies = torch.cat([torch.special.entr(p.logits.softmax(0)).sum(0) for p in seen])
+    assert float(entropies.max()) < fitted.threshold
+    pixels = Pixels.draw(predictions, per_image=None)
+    accepted = ~fitted.selector(pixels.logits[None])[0]
+    right = int((pixels.logits.argmax(0) == pixels.labels).sum())
+    # A tenth of the right pixels is set aside, 80 % of them below the threshold.
+    assert len(entropies) == pytest.approx(int(accepted.sum()) - 0.8 * (right // 10), abs=2)
+
+
+def test_it_is_selective_scaling_with_an_entropy_selector():
+    z = toy_predictions()[0].logits[None]
+    for keep_labels, rejected in ((False, Uniform()), (True, TemperatureScaling(1e10))):
+        ours = MetaCal(0.7, TemperatureScaling(2.0), keep_labels=keep_labels)
+        scaling = SelectiveScaling(EntropyAbove(0.7), rejected, TemperatureScaling(2.0), keep_labels=keep_labels)
+        assert torch.equal(ours(z), scaling(z))
+        assert ours.keeps_labels == scaling.keeps_labels == keep_labels
+    assert not hasattr(MetaCal, "fit_as_published")
 
 
 def test_rejected_pixels_are_uniform_and_keep_their_label_if_asked():

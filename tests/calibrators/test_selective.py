@@ -1,7 +1,6 @@
 """Selective scaling: the selector learns, the temperature is honest, the base is not made worse."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -9,19 +8,19 @@ import torch
 from calibrant.calibrators import (
     Identity,
     LearntSelector,
+    MetaCal,
     NoSelector,
+    Pixels,
     SelectiveScaling,
     Selector,
     SelectorQuality,
     TemperatureScaling,
     VectorScaling,
 )
-from calibrant.calibrators import selective as module
-from calibrant.calibrators.pixels import Pixels
-from calibrant.calibrators.selective.learnt import _folded, _network, floored_log_softmax
-from calibrant.calibrators.selective.selective import LabelsWhere
 from calibrant.errors import FitError
-from calibrant.predictions import IGNORE, Mapped, Prediction, split
+from calibrant.evaluation import tally
+from calibrant.metrics import LikelihoodSums, negative_log_likelihood
+from calibrant.predictions import IGNORE, Prediction, split
 from calibrant.testing import toy_predictions
 
 
@@ -46,7 +45,14 @@ def two_faced(num_images=9, size=(30, 40), seed=0):
 
 
 def mean_nll(calibrator, predictions):
-    return module._nll_of([calibrator], predictions)[0]
+    return negative_log_likelihood(tally(LikelihoodSums.of, predictions, calibrator).pooled()).item()
+
+
+def where_flagged(predictions, selector, flagged):
+    """The predictions with labels only where the selector flags pixels, or only where it does not."""
+    return [
+        replace(p, labels=torch.where(selector(p.logits[None])[0] == flagged, p.labels, IGNORE)) for p in predictions
+    ]
 
 
 def test_branches_go_to_their_pixels():
@@ -83,28 +89,25 @@ def test_quality_where_nothing_is_flagged():
     assert not quality.uniform_is_harmful
 
 
-def test_folding_changes_nothing():
-    generator = torch.Generator().manual_seed(1)
-    network = _network(5, (5, 10, 5), generator)
-    for layer in network:
-        if isinstance(layer, torch.nn.BatchNorm1d):
-            layer.running_mean.uniform_(-1, 1, generator=generator)
-            layer.running_var.uniform_(0.5, 2, generator=generator)
-            layer.weight.data.uniform_(-1, 2, generator=generator)
-            layer.bias.data.uniform_(-1, 1, generator=generator)
-    network.eval()
-    z = 4 * torch.randn(2, 5, 30, 7, generator=generator)
-    with torch.no_grad():
-        logits = network(floored_log_softmax(z).movedim(1, -1).flatten(0, -2))
-    expected = (logits[:, 0] - logits[:, 1]).reshape(2, 30, 7)
-    selector = LearntSelector(*_folded(network))
-    torch.testing.assert_close(selector.log_odds(z).squeeze(1), expected, rtol=1e-4, atol=1e-4)
+def test_a_selector_is_its_layers_on_log_probabilities():
+    """By hand, in float64."""
+    rng = torch.Generator().manual_seed(1)
+    weights = [torch.randn(out, into, generator=rng) for into, out in ((5, 5), (5, 10), (10, 5), (5, 1))]
+    biases = [torch.randn(len(weight), generator=rng) for weight in weights]
+    z = 4 * torch.randn(2, 5, 30, 7, generator=rng)
+    x = z.double().log_softmax(1).movedim(1, -1)
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = (x @ weight.double().T + bias.double()).relu()
+    expected = (x @ weights[-1].double().T + biases[-1].double())[..., 0]
+    selector = LearntSelector(weights, biases)
+    torch.testing.assert_close(selector.log_odds(z)[:, 0].double(), expected, rtol=1e-4, atol=1e-3)
+    assert torch.equal(selector(z), selector.log_odds(z)[:, 0] > 0)
 
 
-def test_the_first_layer_starts_at_the_identity_and_the_global_generator_stays():
-    before = torch.get_rng_state()
-    network = _network(5, (5, 10, 5), torch.Generator().manual_seed(1))
-    assert torch.equal(network[0].weight, torch.eye(5))
+def test_the_published_network_starts_at_the_identity_and_the_global_generator_stays():
+    pixels, before = Pixels.draw(toy_predictions(num_classes=5)), torch.get_rng_state()
+    selector = LearntSelector.fit(*pixels.hold_out(0.5), widths=(5, 10, 5), epochs=0)
+    torch.testing.assert_close(selector.layers()[0][0], torch.eye(5), rtol=0, atol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -138,36 +141,61 @@ def test_the_validated_fit_beats_its_base_where_mistakes_can_be_seen(fitted):
 
 def test_the_chosen_temperature_is_the_best_of_all(fitted):
     held = split(two_faced(), 2 / 3, seed=0)[1]
-    flagged = Mapped(held, LabelsWhere(fitted.selector, True))
+    flagged = where_flagged(held, fitted.selector, True)
     for factor in (0.7, 1.5, 1e9):
         other = TemperatureScaling(fitted.mistaken.temperature * factor)
         assert mean_nll(fitted.mistaken, flagged) < mean_nll(other, flagged)
 
 
-def test_flagged_predictions_restrict_the_labels():
-    predictions = toy_predictions()
-    on, off = (Mapped(predictions, LabelsWhere(ClassZero(), flag)) for flag in (True, False))
-    for p, a, b in zip(predictions, on, off, strict=True):
-        zero = (p.logits.argmax(0) == 0)[None]
-        assert torch.equal(a.labels, torch.where(zero, p.labels, IGNORE))
-        assert torch.equal(b.labels, torch.where(zero, IGNORE, p.labels))
+def test_each_branch_is_fitted_on_its_own_pixels():
+    seen = {}
+
+    def recorded(name):
+        def fit(predictions):
+            seen.setdefault(name, []).append([p.labels for p in predictions])
+            return TemperatureScaling(1.0)
+
+        return fit
+
+    predictions = two_faced(num_images=6)
+    found = SelectiveScaling.fit(predictions, base=recorded("base"), mistaken=recorded("mistaken"), epochs=3)
+    kept, held = split(predictions, 2 / 3, seed=0)
+    selector = LearntSelector.fit(Pixels.draw(kept), Pixels.draw(held), epochs=3)
+    (suspects,), (whole, rest) = seen["mistaken"], seen["base"]
+    for labels, p in zip(suspects, where_flagged(held, selector, True), strict=True):
+        assert torch.equal(labels, p.labels)
+    for labels, p in zip(whole, predictions, strict=True):
+        assert torch.equal(labels, p.labels)
+    for labels, p in zip(rest, where_flagged(predictions, selector, False), strict=True):
+        assert torch.equal(labels, p.labels)
+    assert "falls back" in found.notes[0]  # the same temperature everywhere cannot be a gain
 
 
-def test_it_falls_back_to_its_base_and_says_so(caplog):
-    """Calibrated noise: nothing but the confidence tells mistakes, and a temperature of 1 is right everywhere."""
-    predictions = toy_predictions(num_images=6, overconfidence=1.0, num_classes=3)
-    spoilt = partial(LearntSelector.fit, epochs=0)  # a selector that has not learnt
-    base = TemperatureScaling.fit(predictions)
-    original, LearntSelector.fit = LearntSelector.fit, lambda *a, **k: spoilt(*a, **{**k, "epochs": 0})
-    try:
-        found = SelectiveScaling.fit(predictions)
-    finally:
-        LearntSelector.fit = original
-    held = split(predictions, 2 / 3, seed=0)[1]
-    assert mean_nll(found, held) <= mean_nll(base, held) + 1e-9
-    if isinstance(found.selector, NoSelector):
-        assert "falls back" in found.notes[0]
-        assert found.notes[0] in caplog.text
+def test_it_falls_back_to_a_base_that_is_the_truth_and_says_so_once(caplog):
+    """Labels drawn from the probabilities: whatever is done to some of the pixels makes them worse."""
+    predictions = toy_predictions(num_images=9, overconfidence=1.0, size=(40, 50))
+    found = SelectiveScaling.fit(predictions, base=Identity.fit, mistaken=lambda _: TemperatureScaling(4.0), epochs=2)
+    assert isinstance(found.selector, NoSelector)
+    assert "falls back to its base alone" in found.notes[0]
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [found.notes[0]]
+    z = predictions[0].logits[None]
+    assert torch.equal(found(z), z)
+
+
+def test_fits_of_its_parts_do_not_warn(caplog):
+    """Two images with too little in them for vector scaling, which warns of that where it was asked for itself."""
+    predictions = two_faced(num_images=2)
+    for p in predictions:
+        p.labels[:, :15] = int(p.key[-1])
+    assert any("falls back" in note for note in VectorScaling.fit(predictions).notes)
+    assert "vector scaling falls back" in caplog.text
+    caplog.clear()
+    SelectiveScaling.fit(predictions, base=VectorScaling.fit, epochs=2)
+    SelectiveScaling.fit_as_published(predictions, base=VectorScaling.fit, epochs=2)
+    MetaCal.fit(predictions, base=VectorScaling.fit)
+    assert "vector scaling falls back" not in caplog.text
+    VectorScaling.fit(predictions)
+    assert caplog.text.count("vector scaling falls back") == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -189,7 +217,7 @@ def test_without_mistakes_it_is_its_base():
 
 
 def test_one_image_cannot_be_split():
-    with pytest.raises(FitError, match="leaves images on both sides"):
+    with pytest.raises(FitError, match="at least two images"):
         SelectiveScaling.fit(toy_predictions(num_images=1))
 
 
@@ -226,7 +254,14 @@ def test_an_image_reaches_selector_and_branches():
     torch.testing.assert_close(out, torch.where(image[:, :1] > 0.5, z / 2, z))
 
 
-def test_a_fit_works_where_gradients_are_off():
+def test_a_fit_does_not_depend_on_whether_gradients_are_on():
+    z = toy_predictions()[0].logits[None]
+
+    def fitted():
+        selective = SelectiveScaling.fit(toy_predictions(), epochs=1)
+        return selective(z), TemperatureScaling.fit_as_published(toy_predictions(), epochs=1)(z)
+
+    with_gradients = fitted()
     with torch.no_grad():
-        SelectiveScaling.fit(toy_predictions(), epochs=1)
-        TemperatureScaling.fit_as_published(toy_predictions(), epochs=1)
+        without = fitted()
+    assert all(map(torch.equal, with_gradients, without))

@@ -24,12 +24,13 @@ from calibrant.calibrators import (
     storage,
 )
 from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
-from calibrant.calibrators.selective.learnt import _folded, _network
 from calibrant.errors import StoreError
 from calibrant.networks import TemperatureTree
 
 QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
-LEARNT = LearntSelector(*_folded(_network(3, (3, 6, 3), torch.Generator().manual_seed(4)).eval()), quality=QUALITY)
+RNG = torch.Generator().manual_seed(4)
+WEIGHTS = [torch.randn(out, into, generator=RNG) for into, out in ((3, 3), (3, 6), (6, 3), (3, 1))]
+LEARNT = LearntSelector(WEIGHTS, [torch.randn(len(w), generator=RNG) for w in WEIGHTS], quality=QUALITY)
 VECTOR = VectorScaling(torch.tensor([1.0, 0.5, 2.0]), torch.tensor([0.0, 3.0, -1.0]))
 CALIBRATORS = {
     "identity": Identity(),

@@ -60,7 +60,7 @@ def test_the_argmax_is_kept_with_ties(dtype):
     z = tied_logits(4).to(dtype)
     weight, bias = torch.tensor([1.0, -2.0, 0.1, 3.0]), torch.tensor([5.0, 0.0, -3.0, 1.0])
     matrix = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    for calibrator in (VectorScaling(weight, bias, True), DirichletScaling(matrix, bias, keep_labels=True)):
+    for calibrator in (VectorScaling(weight, bias, keep_labels=True), DirichletScaling(matrix, bias, keep_labels=True)):
         assert calibrator.keeps_labels
         out = calibrator(z)
         assert bool(out.isfinite().all())

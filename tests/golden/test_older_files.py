@@ -55,6 +55,13 @@ def test_an_old_calibrator_opens_and_answers_as_it_did(name, predictions):
         assert torch.equal(found.argmax(0), predictions[0].logits[:, ::4, ::4].argmax(0))
 
 
+@pytest.mark.parametrize("name", sorted({*CALIBRATORS} - {"identity"}))
+def test_what_is_printed_of_a_calibrator_says_its_parameters(name):
+    calibrator = load(OLD / "calibrators" / name)
+    assert calibrator.extra_repr() or len(list(calibrator.children())) > 0
+    assert repr(calibrator) != f"{type(calibrator).__name__}()"
+
+
 @pytest.mark.parametrize("name", ["independent", "copula"])
 def test_an_old_sampler_opens(name, predictions):
     sampler = load_sampler(OLD / "samplers" / name)

@@ -92,7 +92,7 @@ def test_it_is_compared_in_python(own):
     found = compare(measurements, generator=torch.Generator().manual_seed(0))
     assert set(found.values) == set(fits)
     assert terminal_table(found).row_count > 0
-    assert list(parse_methods(f"vector,{NAME}.fit:smoothing=2", trust=True))[1] == f"{NAME}.fit (smoothing: 2)"
+    assert list(parse_methods(f"vector,{NAME}.fit:smoothing=2", trust_code=True))[1] == f"{NAME}.fit (smoothing: 2)"
 
 
 @pytest.mark.parametrize("named", [NAME, "prior_shift.py:PriorShift"])
@@ -159,4 +159,4 @@ def test_what_is_wrong_with_it_is_told_in_python(own):
     with pytest.raises(InputError, match="permission to run code"):
         parse_methods(f"{NAME}.fit")
     with pytest.raises(DataError, match=r"expected 'PriorShift\.fitted'"):
-        parse_methods(f"{NAME}.fitted", trust=True)
+        parse_methods(f"{NAME}.fitted", trust_code=True)

@@ -216,7 +216,7 @@ def test_code_in_the_folder_needs_trust(tmp_path):
     said = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(said))
     (tmp_path / "mine.py").write_text(f"open({str(mark)!r}, 'w')")
-    with pytest.raises(InputError, match=r"auto_map.*trust=True \(command line: --trust\)"):
+    with pytest.raises(InputError, match=r"auto_map.*trust_code=True \(command line: --trust\)"):
         open_model(tmp_path)
     assert not mark.exists()
 

@@ -65,12 +65,12 @@ def answer(opened, images=IMAGES):
 def test_any_file_answers_as_the_model_does(make, name, tmp_path):
     model, path = Network(stride=2).eval(), tmp_path / name
     make(model, path) if make is torch.save else make(path, model)
-    opened = open_model(path, trust=name != "m.onnx")
+    opened = open_model(path, trust_code=name != "m.onnx")
     with torch.no_grad():
         torch.testing.assert_close(answer(opened), model(IMAGES), rtol=1e-5, atol=1e-5)
         larger = torch.rand(1, 3, 10, 16)
         torch.testing.assert_close(answer(opened, larger), model(larger), rtol=1e-5, atol=1e-5)
-        scaled = open_model(path, trust=True, normalise="0.1,0.2,0.3/0.5,0.6,0.7")
+        scaled = open_model(path, trust_code=True, normalise="0.1,0.2,0.3/0.5,0.6,0.7")
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))
         torch.testing.assert_close(answer(scaled), model((IMAGES - mean) / std), rtol=1e-4, atol=1e-5)
     assert opened.description != scaled.description
@@ -95,20 +95,20 @@ def test_files_that_are_code_need_leave(make, name, because, tmp_path, monkeypat
 
     for module, function in ((torch.jit, "load"), (torch.export, "load"), (torch, "load")):
         monkeypatch.setattr(module, function, never)
-    with pytest.raises(InputError, match=rf"{because}.*trust=True \(command line: --trust\)"):
+    with pytest.raises(InputError, match=rf"{because}.*trust_code=True \(command line: --trust\)"):
         open_model(path)
 
 
 def test_weights_alone_are_no_model(tmp_path):
     torch.save(Network().state_dict(), tmp_path / "w.pt")
     with pytest.raises(DataError, match=r"weights alone does not say.*module:function"):
-        open_model(tmp_path / "w.pt", trust=True)
+        open_model(tmp_path / "w.pt", trust_code=True)
 
 
 def test_a_pickle_of_something_else_is_no_model(tmp_path):
     torch.save({"a": Path("x")}, tmp_path / "w.pt")
     with pytest.raises(DataError, match=r"expected a model; got dict"):
-        open_model(tmp_path / "w.pt", trust=True)
+        open_model(tmp_path / "w.pt", trust_code=True)
 
 
 def test_an_onnx_model_of_one_size_says_so(tmp_path):
@@ -154,7 +154,7 @@ def test_onnx_with_two_maps_is_ambiguous_unless_one_is_called_logits(tmp_path):
 def test_a_file_that_is_broken(name, tmp_path):
     (tmp_path / name).write_bytes(b"nothing of the kind")
     with pytest.raises(DataError, match="cannot be opened"):
-        open_model(tmp_path / name, trust=True)
+        open_model(tmp_path / name, trust_code=True)
 
 
 # -- the user's own code
@@ -195,20 +195,20 @@ def broken(images):
 @pytest.mark.parametrize("form", ["{}:{}", "{}.py:{}"])
 def test_a_function_of_ones_own(module, function, form):
     before = list(sys.path)
-    opened = open_model(form.format(module, function), trust=True)
+    opened = open_model(form.format(module, function), trust_code=True)
     torch.manual_seed(0)
     torch.testing.assert_close(opened(IMAGES), nn.Conv2d(3, 4, 1)(IMAGES))
     assert sys.path == before
 
 
 def test_a_function_of_images_is_the_model(module):
-    opened = open_model(f"{module}:itself", trust=True)
+    opened = open_model(f"{module}:itself", trust_code=True)
     torch.testing.assert_close(answer(opened), IMAGES * 2)
 
 
 def test_ones_own_errors_come_as_they_are(module):
     with pytest.raises(RuntimeError, match=r"^mine$"):
-        open_model(f"{module}:broken", trust=True)(IMAGES)
+        open_model(f"{module}:broken", trust_code=True)(IMAGES)
 
 
 def test_ones_own_code_needs_leave_too(module):
@@ -229,7 +229,7 @@ def test_ones_own_code_needs_leave_too(module):
 )
 def test_functions_that_are_none(module, name, message):
     with pytest.raises(DataError, match=message):
-        open_model(name, trust=True)
+        open_model(name, trust_code=True)
 
 
 # -- nothing there

@@ -36,7 +36,7 @@ def test_a_bundle_is_built_and_its_weights_read(bundle):
     folder, network = bundle
     with pytest.raises(InputError, match=r"a bundle's configuration names classes and expressions.*--trust"):
         open_model(folder)
-    opened = open_model(folder, trust=True)
+    opened = open_model(folder, trust_code=True)
     assert opened.class_names == ("background", "liver", "tumour")
     volumes = torch.rand(1, 1, 8, 16, 8)
     with torch.no_grad():
@@ -49,10 +49,10 @@ def test_bundles_that_are_not_whole(bundle):
     folder, _ = bundle
     torch.save({"other": torch.zeros(1)}, folder / "models" / "model.pt")
     with pytest.raises(DataError, match="expected the weights of the bundle's UNet; they do not fit"):
-        open_model(folder, trust=True)
+        open_model(folder, trust_code=True)
     (folder / "configs" / "inference.json").write_text("{}")
     with pytest.raises(DataError, match="expected a network called network_def"):
-        open_model(folder, trust=True)
+        open_model(folder, trust_code=True)
     (folder / "models" / "model.pt").unlink()
     with pytest.raises(DataError, match=r"models/model\.pt is missing"):
-        open_model(folder, trust=True)
+        open_model(folder, trust_code=True)

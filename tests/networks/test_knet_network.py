@@ -138,7 +138,7 @@ def test_a_checkpoint_is_opened_by_a_function(tmp_path, monkeypatch):
     torch.save({"meta": {}, "state_dict": weights}, tmp_path / "knet_s3_deeplabv3.pth")
     (tmp_path / "my_models.py").write_text(documented())
     monkeypatch.chdir(tmp_path)
-    opened = open_model("my_models.py:knet", trust=True, normalise="imagenet")
+    opened = open_model("my_models.py:knet", trust_code=True, normalise="imagenet")
     view = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(1))
     mean, deviation = (torch.tensor(each).view(3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():

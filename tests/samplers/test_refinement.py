@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from calibrant.calibrators import CalibrationNetwork, TemperatureScaling, load, save
+from calibrant.calibrators import CalibrationNetwork, CalibrationRecipe, TemperatureScaling, load, save
 from calibrant.data import BlobAnnotators
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.evaluation import draw_hypotheses
@@ -111,7 +111,9 @@ class TestCalibrationNetwork:
     def test_it_learns_the_law_of_the_annotators_behind_an_overconfident_box(self):
         predictions = blobs(24, size=(16, 16))
         sharp = [replace(p, logits=4 * p.logits) for p in predictions]
-        fitted = CalibrationNetwork.fit(sharp, num_steps=150, batch_size=8, learning_rate=1e-2)
+        fitted = CalibrationNetwork.fit(
+            sharp, recipe=CalibrationRecipe(num_steps=150, batch_size=8, learning_rate=1e-2)
+        )
 
         def away(p, logits):
             return float((logits.softmax(0)[1] - p.logits.softmax(0)[1]).abs().mean())
@@ -125,8 +127,8 @@ class TestCalibrationNetwork:
 
     def test_interrupted_and_resumed_it_is_the_same(self, tmp_path):
         predictions = blobs(4, size=(16, 16))
-        options = {"batch_size": 2, "one_annotator": True, "augmentation": Augmentation.of_scans()}
-        whole = CalibrationNetwork.fit(predictions, num_steps=6, **options)
+        recipe = CalibrationRecipe(num_steps=6, batch_size=2, one_annotator=True, augmentation=Augmentation.of_scans())
+        whole = CalibrationNetwork.fit(predictions, recipe=recipe)
 
         def stop(number):
             raise KeyboardInterrupt
@@ -137,10 +139,8 @@ class TestCalibrationNetwork:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(room, "train", lambda *a, **k: plain(*a, **{**k, "checkpoint_every": 2, "look_every": 3}))
             with pytest.raises(KeyboardInterrupt):
-                CalibrationNetwork.fit(
-                    predictions, num_steps=6, folder=tmp_path, watch=lambda done, _: stop(done), **options
-                )
-        resumed = CalibrationNetwork.fit(predictions, num_steps=6, folder=tmp_path, **options)
+                CalibrationNetwork.fit(predictions, recipe=recipe, folder=tmp_path, watch=lambda done, _: stop(done))
+        resumed = CalibrationNetwork.fit(predictions, recipe=recipe, folder=tmp_path)
         for name, value in whole.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -148,7 +148,9 @@ class TestCalibrationNetwork:
     def test_what_it_reads(self, reads):
         predictions = toy_predictions(size=(16, 16), num_images=2)
         make = SegNet.small if reads == "nothing" else CalibrationHead.small
-        fitted = CalibrationNetwork.fit(predictions, make=make, reads=reads, num_steps=2, batch_size=2)
+        fitted = CalibrationNetwork.fit(
+            predictions, make=make, reads=reads, recipe=CalibrationRecipe(num_steps=2, batch_size=2)
+        )
         p = predictions[0]
         with torch.no_grad():
             out = fitted(p.logits[None], p.image[None])
@@ -160,7 +162,9 @@ class TestCalibrationNetwork:
                 assert not torch.equal(fitted(-p.logits[None], p.image[None]), out)
 
     def test_stored_with_its_weights(self, tmp_path):
-        fitted = CalibrationNetwork.fit(toy_predictions(num_images=2), num_steps=1, batch_size=2)
+        fitted = CalibrationNetwork.fit(
+            toy_predictions(num_images=2), recipe=CalibrationRecipe(num_steps=1, batch_size=2)
+        )
         save(fitted, tmp_path)
         p = toy_predictions(seed=3)[0]
         with torch.no_grad():

@@ -5,7 +5,7 @@
 TemperatureScaling(temperature=1.996)
 """
 
-from calibrant.calibrators.calibration_network import CalibrationNetwork
+from calibrant.calibrators.calibration_network import CalibrationNetwork, CalibrationRecipe
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
@@ -31,6 +31,7 @@ from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
     "CalibrationNetwork",
+    "CalibrationRecipe",
     "Calibrator",
     "CorrectnessScaling",
     "DirichletScaling",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
+from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from calibrant._check import check_choice, check_labelled
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
+from calibrant.errors import InputError
 from calibrant.networks import CalibrationHead
 from calibrant.predictions import Predictions
 from calibrant.training import (
@@ -35,6 +37,58 @@ from calibrant.training import (
 
 READS = ("labels", "probabilities", "nothing")
 """What F may see of the black box: its label map, one-hot, as published; its probabilities; or nothing."""
+
+
+@dataclass(frozen=True)
+class CalibrationRecipe:
+    """How F is trained. Defaults are for minutes on two cores; :meth:`published` is the paper's.
+
+    :param num_steps: how many steps of Adam; the learning rate falls linearly to zero over them.
+    :param batch_size: images a step, of each process.
+    :param learning_rate: at the first step.
+    :param betas: decay of Adam's running means of the gradient and of its square.
+    :param weight_decay: an L2 penalty on the weights, as Adam adds it to the gradient.
+    :param one_annotator: learn from one annotator drawn anew for each image, and not from all of them.
+    :param average: how much of the moving average of F's weights stays each step; 0 keeps the last weights.
+    :param augmentation: drawn for each image of each step; images of unlike sizes need a crop.
+    :raises InputError: there is no step or no image in a step, or the average is not from 0 to below 1.
+    """
+
+    _: KW_ONLY
+    num_steps: int = 2000
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.5, 0.99)
+    weight_decay: float = 5e-4
+    one_annotator: bool = False
+    average: float = 0.99
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1 or self.batch_size < 1 or not 0 <= self.average < 1:
+            raise InputError(
+                "expected 1 step or more, 1 image a step or more, and an average from 0 to below 1; got "
+                f"num_steps={self.num_steps}, batch_size={self.batch_size}, average={self.average}."
+            )
+
+    @classmethod
+    def published(cls) -> "CalibrationRecipe":
+        """Return the recipe of the paper's released code: one annotator, a learning rate of 2e-4, and no average."""
+        return cls(learning_rate=2e-4, one_annotator=True, average=0.0)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step.
+
+        :param step: its number, from 0.
+        """
+        return self.learning_rate * (1 - step / self.num_steps)
+
+    def optimiser(self, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return Adam over the weights.
+
+        :param weights: those of F.
+        """
+        return torch.optim.Adam(weights, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
 
 
 class CalibrationNetwork(Calibrator):
@@ -84,6 +138,10 @@ class CalibrationNetwork(Calibrator):
         """Return network, what it reads, and standardisation."""
         return {"network": self.network, "reads": self.reads, "standardise": self.standardise}
 
+    def extra_repr(self) -> str:
+        """Show what F sees."""
+        return f"reads={self.reads!r}, with_image={self.standardise is not None}"
+
     @classmethod
     def fit(
         cls,
@@ -92,14 +150,7 @@ class CalibrationNetwork(Calibrator):
         make: Callable[..., nn.Module] = CalibrationHead.small,
         reads: str = "probabilities",
         with_image: bool = True,
-        num_steps: int = 2000,
-        batch_size: int = 16,
-        learning_rate: float = 2e-3,
-        betas: tuple[float, float] = (0.5, 0.99),
-        weight_decay: float = 5e-4,
-        one_annotator: bool = False,
-        average: float = 0.99,
-        augmentation: Augmentation | None = None,
+        recipe: CalibrationRecipe | None = None,
         seed: int = 0,
         folder: str | Path | None = None,
         devices: Devices | None = None,
@@ -107,22 +158,15 @@ class CalibrationNetwork(Calibrator):
     ) -> "CalibrationNetwork":
         """Train F by the cross-entropy with the annotators' labels (eq. 2), on a moving average of its weights.
 
-        As published: ``make=CalibrationHead``, ``reads="labels"``, ``one_annotator=True``, a learning rate of 2e-4 and
-        no average; where the paper has F on images alone, ``make=SegNet`` and ``reads="nothing"``.
+        As published: ``make=CalibrationHead``, ``reads="labels"`` and ``recipe=CalibrationRecipe.published()``; where
+        the paper has F on images alone, ``make=SegNet`` and ``reads="nothing"``.
 
         :param predictions: labelled by one annotator or more.
         :param make: makes F from the number of its input channels and of its classes (and ``dims=3``, for three
             dimensions).
         :param reads: what F sees of the black box: "labels" (one-hot), "probabilities", or "nothing".
         :param with_image: whether F sees the image, if the predictions have one.
-        :param num_steps: how many steps the training has.
-        :param batch_size: images a step, of each process.
-        :param learning_rate: Adam's learning rate in the first step; it falls linearly to zero.
-        :param betas: decay rates of Adam's two moving averages.
-        :param weight_decay: weight decay of Adam.
-        :param one_annotator: learn from one annotator drawn anew for each image, and not from all of them.
-        :param average: how much of the moving average of F's weights stays each step; 0 keeps the last weights.
-        :param augmentation: by default none; images of unlike sizes need a crop.
+        :param recipe: how to train; by default :class:`CalibrationRecipe` as it stands.
         :param seed: the seed of the first weights and of all that is drawn.
         :param folder: where checkpoints go; the same call goes on from there.
         :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``; by default the
@@ -131,6 +175,7 @@ class CalibrationNetwork(Calibrator):
         :raises FitError: nothing is labelled, or the training diverged.
         """
         check_choice(reads, READS, "way to read a black box")
+        recipe = CalibrationRecipe() if recipe is None else recipe
         check_labelled(any(bool((p.labels >= 0).any()) for p in predictions), len(predictions))
         standardise = Standardise.of(predictions) if with_image else None
         first = predictions[0]
@@ -140,18 +185,15 @@ class CalibrationNetwork(Calibrator):
             network = make(channels, first.num_classes, **({} if dims == 2 else {"dims": dims}))
         training = _NetworkTraining(
             network,
-            Batches(predictions, batch_size, Augmentation() if augmentation is None else augmentation, seed),
+            Batches(predictions, recipe.batch_size, recipe.augmentation, seed),
             lambda logits, image: _seen(logits, image, reads, standardise),
-            rate=lambda step: learning_rate * (1 - step / num_steps),
-            optimiser=lambda weights: torch.optim.Adam(weights, betas=betas, weight_decay=weight_decay),
-            one_annotator=one_annotator,
-            average=average,
+            recipe,
             seed=seed,
             devices=SingleDevice() if devices is None else devices,
         )
         train(
             training,
-            num_steps=num_steps,
+            num_steps=recipe.num_steps,
             seed=seed,
             identity={
                 "training": "calibration network",
@@ -159,14 +201,7 @@ class CalibrationNetwork(Calibrator):
                 "reads": reads,
                 "channels": channels,
                 "num_images": len(predictions),
-                "num_steps": num_steps,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "betas": betas,
-                "weight_decay": weight_decay,
-                "one_annotator": one_annotator,
-                "average": average,
-                "augmentation": augmentation,
+                **{field.name: getattr(recipe, field.name) for field in fields(recipe)},
                 "seed": seed,
             },
             folder=folder,
@@ -184,17 +219,14 @@ class _NetworkTraining:
         network: nn.Module,
         batches: Batches,
         see: Callable[[Tensor, Tensor | None], Tensor],
+        recipe: CalibrationRecipe,
         *,
-        rate: Callable[[int], float],
-        optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-        one_annotator: bool,
-        average: float,
         seed: int,
         devices: Devices,
     ) -> None:
-        self.plain, self.batches, self.see, self.rate = network, batches, see, rate
-        self.one_annotator, self.keep, self.seed, self.devices = one_annotator, average, seed, devices
-        self.network, self.optimiser = devices.setup(network.train(), optimiser(network.parameters()))
+        self.plain, self.batches, self.see, self.recipe = network, batches, see, recipe
+        self.seed, self.devices = seed, devices
+        self.network, self.optimiser = devices.setup(network.train(), recipe.optimiser(network.parameters()))
         self.average = deepcopy(network).eval().requires_grad_(False)
         self._parts = {"network": self.plain, "average": self.average, "optimiser": self.optimiser}
 
@@ -204,15 +236,15 @@ class _NetworkTraining:
         batch = self.batches.draw(number, part=rank, parts=self.devices.world_size)
         assert batch.logits is not None
         seen, labels = self.see(batch.logits, batch.image).to(device), batch.labels.to(device)
-        if self.one_annotator:
+        if self.recipe.one_annotator:
             labels = chosen_annotator(labels, seeded(self.seed, "annotator", number, rank))[:, None]
-        set_rate(self.optimiser, self.rate(number))
+        set_rate(self.optimiser, self.recipe.rate(number))
         with self.devices.autocast():
             loss = annotator_cross_entropy(self.network(seen).float(), labels)
         self.optimiser.zero_grad()
         self.devices.backward(loss)
         self.optimiser.step()
-        move_average(self.average, self.plain, keep=self.keep, step=number)
+        move_average(self.average, self.plain, keep=self.recipe.average, step=number)
         return {"cross-entropy": loss.detach()}
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:

@@ -46,7 +46,11 @@ class Calibrator(nn.Module, ABC):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return calibrated logits, in float32."""
+        """Return calibrated logits, in float32.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the images, for calibrators that need them; others ignore them.
+        """
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
@@ -58,7 +62,11 @@ Fit = Callable[[Predictions], Calibrator]
 
 
 def calibrated(prediction: Prediction, calibrator: Calibrator | None) -> Float[Tensor, "c *s"]:
-    """Return the logits of one image, as they are or through a calibrator."""
+    """Return the logits of one image, as they are or through a calibrator.
+
+    :param prediction: one image, with its logits.
+    :param calibrator: what to send the logits through; None leaves them as they are.
+    """
     if calibrator is None:
         return prediction.logits
     image = None if prediction.image is None else prediction.image[None]
@@ -69,6 +77,8 @@ def calibrated(prediction: Prediction, calibrator: Calibrator | None) -> Float[T
 class Identity(Calibrator):
     """No calibration: the logits as they are, in float32.
 
+    :param notes: what the fit found, for people to read.
+
     >>> Identity()(torch.tensor([[1.0, 2.0]]).half().unsqueeze(2)).dtype
     torch.float32
     """
@@ -78,7 +88,11 @@ class Identity(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return the logits in float32."""
+        """Return the logits in float32.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
+        """
         return logits.float()
 
     def arguments(self) -> dict[str, Any]:
@@ -87,7 +101,10 @@ class Identity(Calibrator):
 
     @classmethod
     def fit(cls, predictions: Predictions) -> "Identity":
-        """Return the identity, whatever the predictions."""
+        """Return the identity, whatever the predictions.
+
+        :param predictions: have no effect.
+        """
         return cls()
 
 

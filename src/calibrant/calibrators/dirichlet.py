@@ -78,6 +78,8 @@ class DirichletScaling(Calibrator):
     ) -> Float[Tensor, "n c *s"]:
         """Return the mapped log-probabilities, in float32.
 
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
         :raises ShapeError: the logits have another number of classes.
         """
         check_classes_as_fitted(logits, len(self.weight))
@@ -110,20 +112,23 @@ class DirichletScaling(Calibrator):
         pixels_per_image: int | None = 10_000,
         seed: int = 0,
     ) -> "DirichletScaling":
-        """Return the matrix and bias with the smallest mean negative log-likelihood plus
+        """Return the matrix and bias with the smallest regularised mean negative log-likelihood.
 
-            strength * sum of squared off-diagonal weights + bias_strength * sum of squared biases
+        What is added to it is ODIR (off-diagonal and intercept regularisation; Kull et al., 2019),
 
-        (ODIR, off-diagonal and intercept regularisation; the sums are not divided by their number of terms). So that a
-        class without labels stays near temperature scaling, the diagonal is pulled there by a twentieth of
-        ``strength``, and everything by 1e-8.
+            strength * sum of squared off-diagonal weights + bias_strength * sum of squared biases,
 
+        whose sums are not divided by their number of terms. So that a class without labels stays near temperature
+        scaling, the diagonal is pulled there by a twentieth of ``strength``, and everything by 1e-8.
+
+        :param predictions: labelled predictions to fit on.
         :param strength: by default the best of :data:`STRENGTHS` on left-out images; 0 for none.
         :param bias_strength: by default a tenth of ``strength``: biases are few.
         :param keep_labels: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
             than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed. Pixels are taken as given.
+        :param seed: decides which pixels are drawn and how images are left out.
         :raises FitError: there is no labelled pixel.
         """
         source = predictions
@@ -159,7 +164,10 @@ class DirichletScaling(Calibrator):
         AdamW, learning rate 1e-3, weight decay 1e-6, 40 epochs of batches of 20 maps, from the identity, without ODIR,
         on probabilities floored at 1e-10; the state with the lowest NLL on a fifth of the images, held out, is kept.
 
+        :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
+        :param epochs: passes over the images; the state of the best is kept.
+        :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         x = Pixels(floored_log_softmax(pixels.logits[None], 1e-10)[0], pixels.labels, pixels.image)

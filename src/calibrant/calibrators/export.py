@@ -44,8 +44,12 @@ def export_onnx(
     Outputs are ``probabilities`` (n, c, *s) and ``labels`` (n, *s). The labels are the argmax of the calibrated
     logits, not of the probabilities, which may be equal where logits are not (at a temperature of 1e10, say).
 
+    :param calibrator: the calibrator to be exported.
+    :param path: the file to be written.
+    :param num_classes: the number of classes of its logits.
     :param model: from images to logits; the file then takes ``image``, and ``logits`` otherwise.
     :param example: an input to trace with, (n, k, *s); by default of 2 x c (or 3) x 32 x 48.
+    :param spatial_dims: 2 for images, 3 for volumes.
     :raises PackageError: the extra ``onnx`` is not installed.
     :raises StoreError: the file cannot be written.
     """

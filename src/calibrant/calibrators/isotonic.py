@@ -88,6 +88,8 @@ class IsotonicScaling(Calibrator):
     ) -> Float[Tensor, "n c *s"]:
         """Return logits, the largest at 0, whose confidence is the accuracy looked up, with the argmax of the input.
 
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
         :raises ShapeError: the logits have another number of classes.
         """
         check_classes_as_fitted(logits, len(self.accuracy))
@@ -134,6 +136,7 @@ class IsotonicScaling(Calibrator):
         regression, is shrunk towards the confidence itself, and that of a class towards that of all classes, by the
         priors under which images left out are most likely (five folds, counted apart).
 
+        :param predictions: labelled predictions to fit on.
         :param by_class: if false, one curve serves all predicted classes.
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :param seed: decides which pixels are drawn, and the folds.

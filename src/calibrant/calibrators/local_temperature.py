@@ -49,6 +49,8 @@ class LocalTemperatureScaling(Calibrator):
     ) -> Float[Tensor, "n 1 *s"]:
         """Return the temperature of each pixel.
 
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the images, where the network was trained with them.
         :raises ShapeError: the logits have other classes or other dimensions than those of the fit.
         """
         expected = (self.network.weight.shape[1], self.network.dims)
@@ -62,7 +64,11 @@ class LocalTemperatureScaling(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return the logits over their temperatures, in float32, with the argmax of the input."""
+        """Return the logits over their temperatures, in float32, with the argmax of the input.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the images, where the network was trained with them.
+        """
         return by_pixel_blocks(lambda z, t: keep_labels(z, z / t), logits, self.temperatures(logits, image))
 
     def arguments(self) -> dict[str, Any]:
@@ -93,10 +99,15 @@ class LocalTemperatureScaling(Calibrator):
         A fifth of the images is held out, and the epoch best on them is kept: that may be none, which is temperature
         scaling. One batch of crops is in memory at a time.
 
+        :param predictions: labelled predictions to fit on.
         :param use_image: give the tree its branch for the image, where the predictions have one.
+        :param epochs: the most passes over the images; training stops after four without improvement.
         :param crop: the longest side of a crop, in pixels; a sixth of it in three dimensions.
         :param crops_per_image: seen in an epoch.
+        :param batch: crops a step.
+        :param learning_rate: AdamW's learning rate at the first step; it falls to zero along a half cosine.
         :param pixels_per_image: pixels drawn of each image for the first temperature; None for all of them.
+        :param seed: decides the first weights, the held-out images and the crops.
         :raises FitError: there is no labelled pixel.
         """
         first = _first(predictions)
@@ -139,7 +150,11 @@ class LocalTemperatureScaling(Calibrator):
         state with the lowest NLL on a fifth of the images, held out, is kept. (Ding et al. took Adam, 1e-4, 200 epochs
         of batches of 4 whole maps.)
 
+        :param predictions: labelled predictions to fit on.
         :param size: the sides of the reduced maps; None for whole maps.
+        :param epochs: passes over the images; the state of the best is kept.
+        :param learning_rate: AdamW's learning rate, constant.
+        :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         first = _first(predictions)
         network = TemperatureTree.published(

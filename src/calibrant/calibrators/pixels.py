@@ -38,8 +38,10 @@ class Pixels:
         What is drawn from an image depends on the seed and on its key alone, never on the other images.
         With several annotators each annotator's label of a pixel is one draw.
 
+        :param predictions: labelled predictions.
         :param per_image: pixels of each image; None for all of them.
         :param most: pixels in all, shared alike among the images, so that memory does not grow with their number.
+        :param seed: decides, with the key of an image, which of its pixels are drawn.
         :raises FitError: there is no labelled pixel.
         """
         if len(predictions) == 0:
@@ -63,12 +65,17 @@ class Pixels:
         return drawn
 
     def where(self, mask: Bool[Tensor, " p"]) -> "Pixels":
-        """Return the pixels where the mask is true."""
+        """Return the pixels where the mask is true.
+
+        :param mask: true at the pixels that are wanted.
+        """
         return Pixels(self.logits[:, mask], self.labels[mask], self.image[mask])
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple["Pixels", "Pixels"]:
         """Split by image into (kept, held out); at least one image on each side.
 
+        :param fraction: the share of images that are held out.
+        :param seed: decides which images are held out.
         :raises FitError: there is only one image.
         """
         numbers = torch.unique(self.image)

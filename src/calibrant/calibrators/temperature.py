@@ -47,7 +47,11 @@ class TemperatureScaling(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return the logits over the temperature, in float32, with the argmax of the input."""
+        """Return the logits over the temperature, in float32, with the argmax of the input.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
+        """
         return by_pixel_blocks(lambda z: keep_labels(z, z / self.divisor), logits)
 
     def arguments(self) -> dict[str, Any]:
@@ -68,7 +72,9 @@ class TemperatureScaling(Calibrator):
         at 1/1000, or where float32 no longer tells the loss from 0; where the logits say less than a uniform guess it
         lies at infinity and the fit ends at 1000. Both are noted.
 
+        :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
+        :param seed: decides which pixels are drawn.
         :raises FitError: there is no labelled pixel.
         """
         found = minimum_over_temperatures(predictions, pixels_per_image=pixels_per_image, seed=seed)
@@ -100,7 +106,10 @@ class TemperatureScaling(Calibrator):
         lowest NLL on a fifth of the images, held out, is kept. Some 200 steps of 1e-3 cannot take T further than 0.2
         from 1: this is far from the optimum unless the optimum is near 1. It is here to be compared with.
 
+        :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
+        :param epochs: passes over the images; the state of the best is kept.
+        :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         temperature = torch.ones(1, device=pixels.logits.device, requires_grad=True)

@@ -64,6 +64,8 @@ class VectorScaling(Calibrator):
     ) -> Float[Tensor, "n c *s"]:
         """Return the logits scaled and shifted, in float32.
 
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
         :raises ShapeError: the logits have another number of classes.
         """
         check_classes_as_fitted(logits, len(self.weight))
@@ -101,11 +103,13 @@ class VectorScaling(Calibrator):
         changes nothing, and the bias of a class without labels would fall forever; so the pull is never below 1e-8,
         and with ``strength=0, safe=False`` it goes to the identity: this is plain vector scaling at its optimum.
 
+        :param predictions: labelled predictions to fit on.
         :param strength: by default the best of :data:`STRENGTHS` on left-out images.
         :param keep_labels: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
             than the standard error of its gain, or if there is but one image (then nothing is chosen, either).
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
+        :param seed: decides which pixels are drawn and how images are left out.
         :raises FitError: there is no labelled pixel.
         """
         source: Predictions | Pixels = predictions
@@ -144,7 +148,10 @@ class VectorScaling(Calibrator):
         AdamW, learning rate 1e-3, weight decay 1e-6, 40 epochs of batches of 20 maps, from the identity; the state
         with the lowest NLL on a fifth of the images, held out, is kept. It stops far before the optimum.
 
+        :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
+        :param epochs: passes over the images; the state of the best is kept.
+        :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         weight = torch.ones_like(pixels.logits[:, :1]).requires_grad_()

@@ -24,7 +24,8 @@ def open_examples(
     split: str | None,
     class_names: Sequence[str],
     ignore_index: int | None,
-    trust: bool = False,
+    first_label: int | None = None,
+    trust_code: bool = False,
 ) -> Any:
     """Return the images and labels of a data set.
 
@@ -33,12 +34,17 @@ def open_examples(
     :param split: which split; None for the usual one. Code of the user's own is called with it if it is named.
     :param class_names: one name a class of ``folder`` and ``huggingface``; the others have their own.
     :param ignore_index: the label of unlabelled pixels of these two; None for 255, and -1 for none.
-    :param trust: code of the user's own may run.
+    :param first_label: the label of class 0 of ``folder``; None if nobody said.
+    :param trust_code: code of the user's own may run.
     :raises InputError: an option that this data set has no use for, or a missing one.
     :raises DataError: files are missing or misplaced.
     """
+    if first_label is not None and kind != "folder":
+        raise InputError(
+            f"expected no --first-label but for --dataset folder; got {first_label} for {kind}. Leave it out."
+        )
     if names_code(kind):
-        return _own(kind, path, split, class_names, ignore_index, trust)
+        return _own(kind, path, split, class_names, ignore_index, trust_code)
     check_choice(kind, KINDS, "data set")
     if kind in data.DATA_SETS:
         return _published(kind, path, split, ignore_index)
@@ -50,7 +56,8 @@ def open_examples(
     unlabelled = {None: 255, -1: None}.get(ignore_index, ignore_index)
     if kind == "huggingface":
         return data.huggingface_examples(path, class_names=class_names, split=split, ignore_index=unlabelled)
-    return data.image_folder(path, split, class_names=class_names, ignore_index=unlabelled)
+    said = "auto" if ignore_index is None else unlabelled
+    return data.image_folder(path, split, class_names=class_names, ignore_index=said, first_label=first_label)
 
 
 def _published(kind: str, path: Path, split: str | None, ignore_index: int | None) -> Any:
@@ -68,14 +75,14 @@ def _published(kind: str, path: Path, split: str | None, ignore_index: int | Non
 
 
 def _own(
-    name: str, path: Path, split: str | None, class_names: Sequence[str], ignore_index: int | None, trust: bool
+    name: str, path: Path, split: str | None, class_names: Sequence[str], ignore_index: int | None, trust_code: bool
 ) -> Any:
     if ignore_index is not None:
         raise InputError(
             f"expected no --ignore-index: {name} has a rule of its own for unlabelled pixels; got {ignore_index}. "
             "Leave it out."
         )
-    if not trust:
+    if not trust_code:
         raise must_trust(name, "a data set of your own is read by a function of yours")
     read = import_named(name)
     if not callable(read):

@@ -58,7 +58,7 @@ def compare(
         num_cases=num_cases,
     )
     tested = [StoredPredictions(url) for url in urls]
-    studies = run_study(StoredPredictions(store), tested, parse_methods(methods, trust=trust), plan)
+    studies = run_study(StoredPredictions(store), tested, parse_methods(methods, trust_code=trust), plan)
     for name, study in zip(names, studies, strict=True):
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)

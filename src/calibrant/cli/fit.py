@@ -34,9 +34,9 @@ def fit(
     from calibrant.data import StoredPredictions
     from calibrant.methods import parse_method, with_options
 
-    chosen = parse_method(method, trust=trust)
+    chosen = parse_method(method, trust_code=trust)
     if base is not None:
-        chosen = with_options(chosen, f"base={base}", trust=trust)
+        chosen = with_options(chosen, f"base={base}", trust_code=trust)
     with bars() as progress:
         predictions = with_progress(StoredPredictions(store), progress, chosen.title)
         calibrator = chosen.fitted(predictions, pixels_per_image=pixels_per_image, seed=seed)

@@ -11,13 +11,35 @@ def import_(
     store: Annotated[str, typer.Option("--output", "-o", help="Where the store goes: a path or an fsspec URL.")],
     labels: Annotated[Path | None, typer.Option(help="The folder of labels, if it is not labels/ in FOLDER.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of pictures, for the report.")] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(help="What the numbers are: logits, probabilities, percent, bytes (0..255), sigmoid."),
+    ] = None,
     probabilities: Annotated[
-        bool | None, typer.Option(help="The numbers are probabilities after the softmax, or are not.")
+        bool | None, typer.Option(help="Short for --scores probabilities, after the softmax; or for --scores logits.")
     ] = None,
     class_axis: Annotated[
-        int, typer.Option(help="Which axis of the arrays holds the classes: 0, or -1 for the last.")
-    ] = 0,
-    ignore_index: Annotated[int, typer.Option(help="The label of unlabelled pixels; -1 if there are none.")] = 255,
+        int | None,
+        typer.Option(help="Which axis of the files holds the classes; 0 if not said, and -1, the last, of NIfTI."),
+    ] = None,
+    label_axis: Annotated[
+        str | None, typer.Option(help="What an axis of labels beside those of space holds: annotators, classes.")
+    ] = None,
+    array_order: Annotated[
+        str | None, typer.Option(help="The order of the axes of arrays beside NIfTI: zyx or xyz.")
+    ] = None,
+    same_grid: Annotated[bool, typer.Option("--same-grid", help="Do not look at the affines of NIfTI files.")] = False,
+    array: Annotated[str | None, typer.Option(help="The name of the scores in files of several arrays.")] = None,
+    label_array: Annotated[str | None, typer.Option(help="The name of the labels in files of several arrays.")] = None,
+    ignore_index: Annotated[
+        int | None,
+        typer.Option(
+            help="The label of unlabelled pixels; 255, or what the labels show, if not said; -1: -1, or none."
+        ),
+    ] = None,
+    first_label: Annotated[
+        int | None, typer.Option(min=0, help="The label of class 0: with 1, label k is class k - 1.")
+    ] = None,
     class_names: Annotated[
         str, typer.Option(help="Names with commas between, or a text file with one name a line.")
     ] = "",
@@ -36,6 +58,7 @@ def import_(
     Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
     probability maps, and TIFF. Interrupted, the same command goes on.
     """
+    from calibrant._origin import digest_of_bytes, digest_of_files, files_in, options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import Provenance, open_folder, write_store
 
@@ -43,25 +66,45 @@ def import_(
         folder,
         labels=labels,
         images=images,
-        ignore_index=None if ignore_index < 0 else ignore_index,
+        ignore_index="auto" if ignore_index is None else ignore_index,
+        first_label=first_label,
+        scores=scores,
         probabilities=probabilities,
         class_axis=class_axis,
+        label_axis=label_axis,
+        array_order=array_order,
+        same_grid=same_grid,
+        array=array,
+        label_array=label_array,
         class_names=names_in(class_names),
         upsample=upsample,
     )
+    taken = predictions.survey
+    taken.check_alive(str(folder))
     provenance = Provenance(
         model=model or str(folder),
         data=data or str(folder),
         resolution="the labels' size" + (", logits upsampled linearly" if upsample else ""),
         class_names=names_in(class_names),
-        ignore="none" if ignore_index < 0 else f"label {ignore_index} counts nowhere",
+        ignore=taken.coding.ignore,
+        taken_for=taken.lines,
     )
+    options = {"class-axis": class_axis, "label-axis": label_axis, "array-order": array_order, "same-grid": same_grid}
+    options |= {"array": array, "label-array": label_array, "upsample": upsample}
+    made_from = options_of(options) | {
+        "scores": taken.scores,
+        "coding of labels": digest_of_bytes(repr(taken.coding).encode()),
+        "input files": digest_of_bytes(taken.fingerprint.encode(), digest_of_files(files_in(predictions)).encode()),
+    }
+    for line in taken.lines:
+        console.print(line, highlight=False, markup=False)
     with bars() as progress:
         stored = write_store(
             with_progress(predictions, progress, "reading"),
             store,
             provenance=provenance,
             dtype=dtype,
+            made_from=made_from,
             overwrite=overwrite,
         )
     console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)

@@ -24,6 +24,13 @@ def predict(
     ignore_index: Annotated[
         int | None, typer.Option(help="folder, huggingface: the label of unlabelled pixels, 255 if not said; -1: none.")
     ] = None,
+    first_label: Annotated[
+        int | None, typer.Option(min=0, help="folder: the label of class 0: with 1, label k is class k - 1.")
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(help="What the model answers with: logits, probabilities, percent, bytes, sigmoid."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     resolution: Annotated[
         str, typer.Option(help="Store logits as the network answers, or upsampled to the labels: network, label.")
@@ -60,30 +67,46 @@ def predict(
     from calibrant.cli._datasets import OWN, open_examples
     from calibrant.cli.import_ import names_in
     from calibrant.data import Provenance, write_store
-    from calibrant.models import BlockPredictions, open_model
+    from calibrant.models import BlockPredictions, DeclaredScores, open_model
     from calibrant.predictions import Mapped, Subset
 
     def read(names: tuple[str, ...]) -> Any:
-        return open_examples(dataset, data, split=split, class_names=names, ignore_index=ignore_index, trust=trust)
+        return open_examples(
+            dataset,
+            data,
+            split=split,
+            class_names=names,
+            ignore_index=ignore_index,
+            first_label=first_label,
+            trust_code=trust,
+        )
 
     # The cheaper of the two first, so that a wrong path is told at once.
     published = None if dataset in OWN and not class_names else read(names_in(class_names))
-    opened = open_model(model, device=device, trust=trust, normalise=normalise, resolution=resolution)
+    opened = open_model(model, device=device, trust_code=trust, normalise=normalise, resolution=resolution)
     examples: Any = read(opened.class_names) if published is None else published
     note = _check_classes(model, opened, examples)
     if note:
         aside.print(f"note: {note}", highlight=False)
     some: Any = examples if limit is None or limit >= len(examples) else Subset(examples, range(limit))
     views = _Views.parsed(crop=crop, overlap=overlap, scales=scales, flip=flip, shorter_side=shorter_side)
-    run = views.around(opened.run)
+    run = views.around(opened.run if scores is None else DeclaredScores(opened.run, scores))
     source = BlockPredictions(run, some, batch_size=batch, resolution=resolution, device=device, precision=precision)
+    source.prove_steady()
+    taken = (
+        f"scores: {scores or 'logits, as the values show'}, of the model",
+        *getattr(getattr(examples, "read", None), "taken_for", ()),
+    )
     provenance = Provenance(
         model=opened.description + ("" if precision == "32-true" else f", {precision}"),
         data=getattr(examples, "name", "") or str(data),
         resolution=views.described(opened.answers, resolution),
         class_names=examples.class_names,
         ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
+        taken_for=taken,
     )
+    for line in taken:
+        console.print(line, highlight=False, markup=False)
     with bars() as progress:
         task = progress.add_task("predicting", total=len(source))
 

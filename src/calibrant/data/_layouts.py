@@ -5,14 +5,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibrant.data._reading import (
-    LABEL_SUFFIXES,
-    NIFTI_SUFFIXES,
-    PICTURE_SUFFIXES,
-    PROBABILITIES,
-    SCORE_SUFFIXES,
-    split_name,
-)
+from calibrant.data._names import is_data, passed_over, split_name
+from calibrant.data._reading import LABEL_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, PROBABILITIES, SCORE_SUFFIXES
 from calibrant.errors import DataError
 
 SCORE_FOLDERS = ("logits", *PROBABILITIES)
@@ -33,6 +27,20 @@ class Files:
     image: Path | None
 
 
+@dataclass(frozen=True)
+class Matched:
+    """The files of a folder.
+
+    :param files: of each image, in order of their names.
+    :param unused_labels: how many label maps have no scores.
+    :param passed_over: names of files that are no data, or of other kinds.
+    """
+
+    files: tuple[Files, ...]
+    unused_labels: int
+    passed_over: tuple[str, ...]
+
+
 def score_folder(path: Path) -> Path:
     """Return where the scores lie: in a folder named for them, or right here.
 
@@ -49,10 +57,8 @@ def score_folder(path: Path) -> Path:
     return named[0] if named else path
 
 
-def match(
-    path: Path, labels: str | os.PathLike[str] | None, images: str | os.PathLike[str] | None
-) -> tuple[list[Files], int]:
-    """Match files by the names before their endings; return them in order, and how many labels have no scores.
+def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.PathLike[str] | None) -> Matched:
+    """Match files by the names before their endings.
 
     :raises DataError: nothing is there, labels or images are missing, or a name is there twice.
     """
@@ -78,7 +84,8 @@ def match(
         where = label_folder if len(annotators) == 1 else _subfolders(label_folder)[lacking]
         raise DataError(
             f"image {missing[0]!r}: expected its labels at {where / missing[0]}{'.png'} (or another of "
-            f"{', '.join(LABEL_SUFFIXES[1:])}); there are none{some}. Labels must be named as the scores are."
+            f"{', '.join(LABEL_SUFFIXES[1:])}); there are none{some}. Labels must be named as the scores are, as in "
+            f"{next(iter(annotators[lacking].values())).name}."
         )
     pictures = None
     if images is not None or image_folder.is_dir():
@@ -94,7 +101,9 @@ def match(
         Files(key, groups[key], tuple(there[key] for there in annotators), pictures[key] if pictures else None)
         for key in sorted(groups)
     ]
-    return files, len(annotators[0].keys() - groups.keys())
+    folders = dict.fromkeys((folder, label_folder, *(_subfolders(label_folder) if len(annotators) > 1 else ())))
+    names = [name for each in folders for name in passed_over(each, SCORE_SUFFIXES + LABEL_SUFFIXES)]
+    return Matched(tuple(files), len(annotators[0].keys() - groups.keys()), tuple(names))
 
 
 def _one_kind(folder: Path) -> dict[str, Path]:
@@ -102,7 +111,7 @@ def _one_kind(folder: Path) -> dict[str, Path]:
     kinds = {}
     for file in sorted(folder.iterdir()):
         parts = split_name(file, SCORE_SUFFIXES)
-        if parts and file.is_file():
+        if parts and file.is_file() and is_data(file, folder):
             kind = {".nii": ".nii.gz", ".tiff": ".tif"}.get(parts[1], parts[1])
             kinds.setdefault(kind, []).append(file)
     if ".npz" in kinds:
@@ -116,7 +125,7 @@ def _one_kind(folder: Path) -> dict[str, Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and is_data(p, folder))
 
 
 def _annotators(folder: Path, scores: Set[Path]) -> list[dict[str, Path]]:
@@ -155,7 +164,7 @@ def _classes(scores: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of {', '.join(suffixes)} files; there is none. Check the path.")
-    return [p for p in sorted(folder.iterdir()) if p.is_file()]
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and is_data(p, folder)]
 
 
 def _unique(files: Sequence[Path], suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -1,19 +1,23 @@
 """Single files of other people's making: arrays of scores, label maps, pictures.
 
-Nothing is unpickled, no label map goes through colours, and every trouble names its file.
+Nothing is unpickled, no label map goes through colours, and every trouble names its file. What a file says of itself
+(orientation, scale, missing data, colours) is used, or refused by name.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
 from calibrant._check import needs
-from calibrant._shapes import Float, Tensor
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.data._names import split_name
+from calibrant.data._nifti import Affine, read_affine, read_volume
+from calibrant.data._pictures import read_numbers, read_rgb
+from calibrant.data._tiff import read_raster
 from calibrant.errors import CalibrantError, DataError, LabelError
 
 SCORE_SUFFIXES = (".npz", ".npy", ".safetensors", ".nii.gz", ".nii", ".tiff", ".tif")
@@ -22,72 +26,86 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 PROBABILITIES = ("probabilities", "softmax", "probs")
 """Names, of folders and of arrays in files, that say that the numbers are probabilities."""
-_NAMES = ("logits", *PROBABILITIES, "arr_0")
+_SCORE_NAMES = ("logits", *PROBABILITIES)
+_LABEL_NAMES = ("labels", "label", "mask", "seg", "segmentation", "gt", "target")
+
+PNG, ARRAY, TIFF, VOLUME = "PNG", "array", "TIFF", "NIfTI"
 
 
-def split_name(path: Path, suffixes: tuple[str, ...]) -> tuple[str, str] | None:
-    """Return the stem and the suffix of a file with one of these suffixes, else None."""
-    for suffix in suffixes:
-        if path.name.lower().endswith(suffix) and not path.name.startswith("."):
-            return path.name[: -len(suffix)], suffix
-    return None
+@dataclass(frozen=True)
+class Stored:
+    """An array as a file has it, and what the file says of it.
+
+    :param values: NIfTI comes with its axes turned round, (c, z, y, x), which is how nnU-Net and PyTorch have them.
+    :param kind: PNG, array, TIFF or NIfTI.
+    :param name: what the array is called in the file; empty if it has no name.
+    :param affine: where the voxels lie, of NIfTI that says so.
+    :param flat: surely (h, w): a PNG, or a TIFF of one page and one sample.
+    :param nodata: the number that stands for missing data, of a TIFF that says so.
+    :param turned: its axes of space are known to be z, y, x.
+    :param missing: how many labels were NaN, which are ``IGNORE`` now.
+    """
+
+    values: Any
+    kind: str
+    name: str = ""
+    affine: Affine | None = None
+    flat: bool = False
+    nodata: float | None = None
+    turned: bool = False
+    missing: int = 0
 
 
-def read_scores(path: Path) -> tuple[np.ndarray | Tensor, str]:
-    """Return an array of scores as it is in the file, and the name it has there ("" if none).
+def read_scores(path: Path, array: str | None = None) -> Stored:
+    """Return an array of scores as it is in the file.
 
-    NIfTI comes with its axes turned round, (c, z, y, x), which is how nnU-Net and PyTorch have them.
+    :param path: with one of the endings in ``SCORE_SUFFIXES``.
+    :param array: the name of the array, in an archive of several.
     """
     suffix = (split_name(path, SCORE_SUFFIXES) or ("", ""))[1]
     with reading(path):
-        if suffix == ".npz":
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                name = _pick(path, {name: None for name in arrays.files})
-                return _native(arrays[name]), name
-        if suffix == ".npy":
-            return _native(np.load(path, allow_pickle=False)), ""
-        if suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt") as file:
-                name = _pick(path, {name: None for name in file.keys()})  # noqa: SIM118
-                return file.get_tensor(name), name
         if suffix in NIFTI_SUFFIXES:
-            return _read_nifti(path), ""
-        return _read_tiff(path), ""
+            volume = read_volume(path)
+            return Stored(_native(volume.values), VOLUME, affine=volume.affine)
+        if suffix in (".tif", ".tiff"):
+            raster = read_raster(path, labels=False)
+            return Stored(_native(raster.values), TIFF, flat=raster.single, nodata=raster.nodata)
+        values, name = _read_array(path, suffix, array, labels=False)
+        return Stored(values, ARRAY, name)
+
+
+def read_label_file(path: Path, array: str | None = None) -> Stored:
+    """Return a label map as integers; NaN becomes ``IGNORE``, and fractions are refused.
+
+    :param path: with one of the endings in ``LABEL_SUFFIXES``.
+    :param array: the name of the array, in an archive of several.
+    """
+    suffix = (split_name(path, LABEL_SUFFIXES) or ("", ""))[1]
+    with reading(path):
+        if suffix == ".png":
+            return Stored(read_numbers(path), PNG, flat=True)
+        if suffix in NIFTI_SUFFIXES:
+            volume = read_volume(path)
+            values, missing = _whole_numbers(_native(volume.values), path)
+            return Stored(values, VOLUME, affine=volume.affine, missing=missing)
+        if suffix in (".tif", ".tiff"):
+            raster = read_raster(path, labels=True)
+            values, missing = _whole_numbers(_native(raster.values), path)
+            return Stored(values, TIFF, flat=raster.single, nodata=raster.nodata, missing=missing)
+        values, name = _read_array(path, suffix, array, labels=True)
+        values, missing = _whole_numbers(np.asarray(values), path)
+        return Stored(values, ARRAY, name, missing=missing)
 
 
 def read_labels(path: Path) -> np.ndarray:
     """Return a label map as integers."""
-    suffix = (split_name(path, LABEL_SUFFIXES) or ("", ""))[1]
-    with reading(path):
-        if suffix == ".png":
-            with Image.open(path) as image:
-                if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B", "I;16L"):
-                    raise LabelError(
-                        f"{path}: expected label numbers, a PNG of mode L, P or I;16; got mode {image.mode}, which "
-                        "holds colours. Turn the colours into class numbers first."
-                    )
-                return _native(np.array(image)).astype(np.int64)
-        if suffix in NIFTI_SUFFIXES or suffix in (".tif", ".tiff"):
-            labels = _read_nifti(path) if suffix in NIFTI_SUFFIXES else _read_tiff(path)
-        else:
-            labels, _ = read_scores(path)
-            labels = np.asarray(labels)
-        return _whole_numbers(labels, path)
+    return read_label_file(path).values
 
 
 def read_picture(path: Path, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
-    """Return an 8-bit picture as RGB in [0, 1], resized (bilinear, antialiased) to (h, w) if need be."""
-    with reading(path), Image.open(path) as image:
-        if image.mode not in ("RGB", "L", "P", "RGBA", "LA", "1", "CMYK", "YCbCr"):
-            raise DataError(
-                f"{path}: expected a picture of eight bits a channel; got mode {image.mode}. Save it as 8-bit RGB."
-            )
-        picture = image.convert("RGB")
-        if picture.size != size[::-1]:
-            picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(picture)).movedim(2, 0).float() / 255
+    """Return an 8-bit picture as RGB in [0, 1], turned as EXIF says, resized (bilinear) to (h, w) if need be."""
+    with reading(path):
+        return read_rgb(path, size)
 
 
 def read_nifti_layer(path: Path, number: int) -> np.ndarray:
@@ -105,23 +123,58 @@ def read_nifti_layer(path: Path, number: int) -> np.ndarray:
         return _native(np.asanyarray(volume.dataobj[..., number])).T
 
 
-def _pick(path: Path, names: Mapping[str, Any]) -> str:
-    known = [name for name in _NAMES if name in names]
-    if len(names) == 1 or len(known) == 1:
-        return known[0] if known else next(iter(names))
+def affine_of(path: Path) -> Affine | None:
+    """Return where the voxels of a NIfTI file lie, without reading them; None if it does not say."""
+    with reading(path):
+        return read_affine(path)
+
+
+def _read_array(path: Path, suffix: str, array: str | None, *, labels: bool) -> tuple[Any, str]:
+    if suffix == ".npz":
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            if len(arrays.files) == 1 and array is None:
+                return _native(arrays[arrays.files[0]]), arrays.files[0]
+            kinds = {name: (arrays[name].dtype.kind, arrays[name].shape) for name in arrays.files}
+            name = _pick(path, kinds, array, labels=labels)
+            return _native(arrays[name]), name
+    if suffix == ".npy":
+        return _native(np.load(path, allow_pickle=False)), ""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        kinds = {}
+        for name in file.keys():  # noqa: SIM118
+            part = file.get_slice(name)
+            kinds[name] = ("f" if "F" in part.get_dtype() else "i", tuple(part.get_shape()))
+        name = _pick(path, kinds, array, labels=labels)
+        return file.get_tensor(name), name
+
+
+def _pick(path: Path, kinds: dict[str, tuple[str, tuple[int, ...]]], array: str | None, *, labels: bool) -> str:
+    """Return which of several named arrays is meant: the one asked for, or known by its name, or alone of its sort.
+
+    Fractions of more axes than two are scores, whole numbers are labels; more is not guessed.
+    """
+    option = "label_array (command line: --label-array" if labels else "array (command line: --array"
+    names, shapes = sorted(kinds), [str(kinds[name][1]) for name in sorted(kinds)]
+    shown = f"{', '.join(names)} of shapes {', '.join(shapes)}" if names else "nothing"
+    if array is not None:
+        if array in kinds:
+            return array
+        raise DataError(f"{path}: expected an array called {array!r}; got {shown}. Name one of these: {option} NAME).")
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    usual = _LABEL_NAMES if labels else _SCORE_NAMES
+    known = [name for name in kinds if name.lower() in usual]
+    sort = [name for name, (kind, shape) in kinds.items() if (kind in "biu") == labels and len(shape) >= 2]
+    for only in (known, sort):
+        if len(only) == 1:
+            return only[0]
+    what = "labels" if labels else "scores"
     raise DataError(
-        f"{path}: expected one array, or one of the names {', '.join(_NAMES)}; got "
-        f"{', '.join(sorted(names)) or 'nothing'}. Save the scores alone, or under one of these names."
+        f"{path}: expected one array, or one of the names {', '.join(usual)}; got {shown}. Name the one that holds the "
+        f"{what}: {option} NAME)."
     )
-
-
-def _read_nifti(path: Path) -> np.ndarray:
-    nibabel = needs("nibabel", "reads such files", name=str(path))
-    return _native(np.asanyarray(nibabel.load(path).dataobj)).T
-
-
-def _read_tiff(path: Path) -> np.ndarray:
-    return _native(needs("tifffile", "reads such files", name=str(path)).imread(path))
 
 
 def _native(array: np.ndarray) -> np.ndarray:
@@ -129,14 +182,30 @@ def _native(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _whole_numbers(labels: np.ndarray, path: Path) -> np.ndarray:
-    """Return labels as integers; NIfTI and TIFF often hold whole numbers as floating-point ones."""
-    whole = labels.astype(np.int64)
-    if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
+def _whole_numbers(labels: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
+    """Return labels as integers, and how many were NaN; a stored scale may leave 2.9999999 of 3."""
+    if labels.dtype.kind in "biu":
+        return labels.astype(np.int64), 0
+    if labels.dtype.kind != "f":
+        raise LabelError(f"{path}: expected whole numbers as labels; got {labels.dtype}. Save them as integers.")
+    labels = labels.astype(np.float64)
+    if np.isinf(labels).any():
         raise LabelError(
-            f"{path}: expected whole numbers as labels; got fractions. If this file holds scores, give the label maps."
+            f"{path}: expected whole numbers as labels; got inf in {int(np.isinf(labels).sum())} of {labels.size} "
+            "pixels. Mark unlabelled pixels with NaN or a small whole number."
         )
-    return whole
+    missing = np.isnan(labels)
+    nearest = np.round(np.where(missing, 0, labels))
+    off = np.abs(np.where(missing, 0, labels) - nearest) > 1e-3
+    if off.any() or np.abs(nearest).max(initial=0) > 2**31:
+        raise LabelError(
+            f"{path}: expected whole numbers as labels; got fractions, such as {labels[off][0]:.4g}, in "
+            f"{int(off.sum())} of {labels.size} pixels. If this file holds scores, give the label maps."
+            if off.any()
+            else f"{path}: expected whole numbers as labels; got {labels.flat[np.abs(nearest).argmax()]:.4g}. "
+            "Mark unlabelled pixels with NaN or a small whole number."
+        )
+    return np.where(missing, IGNORE, nearest).astype(np.int64), int(missing.sum())
 
 
 @contextmanager
@@ -144,8 +213,13 @@ def reading(path: Path) -> Generator[None]:
     """Turn whatever a reader raises over a damaged file into one sentence with the file's name."""
     try:
         yield
-    except (CalibrantError, MemoryError):
+    except CalibrantError:
         raise
+    except MemoryError as error:
+        raise DataError(
+            f"{path}: expected an array that fits into memory; it is larger ({error}). Save parts of it, or images, in "
+            "files of their own."
+        ) from error
     except Exception as error:  # readers of broken files raise nearly anything
         if "allow_pickle" in str(error):
             what, do = "it holds Python objects, which are never unpickled", "Save it again as one array of numbers"

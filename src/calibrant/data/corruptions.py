@@ -188,7 +188,7 @@ def _pixelate(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndar
 def _jpeg(x: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:
     stream = io.BytesIO()
     _picture(x).save(stream, "JPEG", quality=quality)
-    with Image.open(stream) as picture:
+    with Image.open(stream, formats=("JPEG",)) as picture:
         return _array(picture)
 
 

@@ -7,29 +7,36 @@ scores                                 read as
 ``logits/NAME.safetensors``            the same
 ``logits/NAME.tif``                    the same; pages or samples are the classes
 nnU-Net's ``NAME.npz``                 (c, z, y, x) as nnU-Net writes it; (c, 1, y, x) with flat labels is (c, y, x)
-``NAME.nii.gz`` of four axes           (x, y, z, c), turned round to (c, z, y, x)
+``NAME.nii.gz`` of four axes           (x, y, z, c), turned round to (c, z, y, x), and as the affine of the labels says
 ``NAME_0000.nii.gz``, ``_0001``, …     one file for each class, turned round to (c, z, y, x)
 =====================================  =============================================================================
 
 The folder may also be called ``probabilities``, ``softmax`` or ``probs``. Labels are matched by name:
 ``labels/NAME.png`` (numbers, never colours), ``.npy``, ``.npz``, ``.nii.gz``, ``.tif``; several annotators have a
 folder each, ``labels/ANNOTATOR/NAME.png``. Pictures, if there are any, are ``images/NAME.png`` or ``.jpg``.
+
+What the numbers and the axes stand for is told from the whole folder, declared, or asked for (``FolderPredictions``).
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from calibrant._check import check_scores_shape
+from calibrant._check import check_choice
+from calibrant._label_coding import IgnoreIndex
 from calibrant._shapes import Tensor
-from calibrant.data._layouts import Files, match, score_folder
-from calibrant.data._reading import NIFTI_SUFFIXES, PROBABILITIES, read_labels, read_picture, read_scores, split_name
+from calibrant._value_domain import SCORES
+from calibrant.data._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
+from calibrant.data._file_group import FileGroup, ImageFiles
+from calibrant.data._layouts import Matched, match, score_folder
+from calibrant.data._reading import PROBABILITIES, read_picture
+from calibrant.data._survey import Survey, survey
 from calibrant.errors import DataError, InputError, ShapeError
-from calibrant.predictions import Prediction, StridedPrediction, from_probabilities, prediction_from
+from calibrant.predictions import Prediction, StridedPrediction, prediction_from
 
 
 def open_folder(
@@ -37,9 +44,16 @@ def open_folder(
     *,
     labels: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
-    ignore_index: int | None = 255,
+    ignore_index: IgnoreIndex = "auto",
+    first_label: int | None = None,
+    scores: str | None = None,
     probabilities: bool | None = None,
-    class_axis: int = 0,
+    class_axis: int | None = None,
+    label_axis: str | None = None,
+    array_order: str | None = None,
+    same_grid: bool = False,
+    array: str | None = None,
+    label_array: str | None = None,
     class_names: Sequence[str] = (),
     upsample: bool = False,
 ) -> "FolderPredictions":
@@ -48,16 +62,28 @@ def open_folder(
     :param path: the folder of scores, or the one that holds ``logits/`` and ``labels/``.
     :param labels: the folder of labels, if it is not ``labels`` in ``path``.
     :param images: the folder of pictures, if it is not ``images`` in ``path``; they are resized to the labels.
-    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
-    :param probabilities: the numbers are probabilities, not logits; one channel is that of the foreground. They are
-        never told from their values, but must be named if the folder or the array says so: True, or False.
-    :param class_axis: where array files and TIFFs hold the classes; often 0 or -1. NIfTI has them last.
-    :param class_names: one name a class, in the order of the scores; empty if they have none.
+    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled. By default 255, or what the
+        labels of the folder show: a negative number; 255 is the foreground where two classes are 0 and 255 alone.
+    :param first_label: the label of class 0, if it is not 0: with 1, label k is class k - 1.
+    :param scores: what the scores are: logits, probabilities, percent, bytes (0..255) or sigmoid (independent channels
+        of exclusive classes, which are divided by their sum). If None they are logits, and values that look like
+        something else raise an error.
+    :param probabilities: True for scores="probabilities", False for scores="logits"; one channel is that of the
+        foreground. Must be said if the folder or the array is called so.
+    :param class_axis: where score files hold the classes, counted as in the file; if None the first axis, and the last
+        of NIfTI.
+    :param label_axis: what an axis of label files beside those of space holds: annotators, or classes (one-hot).
+    :param array_order: the order of the axes of space in arrays beside NIfTI: zyx or xyz; needed where both fit.
+    :param same_grid: voxels of scores and labels belong together whatever the affines of NIfTI say.
+    :param array: the name of the array of scores, in files of several arrays.
+    :param label_array: the name of the array of labels, in files of several arrays.
+    :param class_names: one name a class, in order; empty if nobody says.
     :param upsample: logits smaller than the labels are at the network's own stride: they are upsampled (bilinear,
         ``align_corners=False``) when read, and stored as they are by :func:`write_store`.
     :raises DataError: no files are found, or some are missing.
 
     >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
     >>> with TemporaryDirectory() as name:
     ...     folder = Path(name)
     ...     (folder / "logits").mkdir()
@@ -69,46 +95,65 @@ def open_folder(
     (('street',), torch.Size([3, 4, 5]))
     """
     root = Path(path)
-    files, unused = match(root, labels, images)
+    said = _said(scores, probabilities)
+    for value, choices, what in ((label_axis, LABEL_AXES, "label axis"), (array_order, ORDERS, "order of axes")):
+        if value is not None:
+            check_choice(value, choices, what)
+    matched = match(root, labels, images)
     name = score_folder(root).name
-    if probabilities is None and name.lower() in PROBABILITIES:
+    if said is None and name.lower() in PROBABILITIES:
         raise DataError(_ask(str(score_folder(root)), name))
-    return FolderPredictions(
-        str(root), tuple(files), ignore_index, probabilities, class_axis, tuple(class_names), upsample, unused
-    )
+    axes = Declared(class_axis, label_axis, array_order, upsample)
+    group = FileGroup(matched.files, axes, array, label_array, same_grid)
+    return FolderPredictions(str(root), matched, group, said, ignore_index, first_label, tuple(class_names))
 
 
 @dataclass(frozen=True)
 class FolderPredictions:
     """The predictions of a folder, read one at a time; made by :func:`open_folder`.
 
-    :param path: the folder, as it was given.
-    :param files: for each image its files of scores, of labels, and its picture.
-    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
-    :param probabilities: whether the numbers are probabilities; None if nobody said.
-    :param class_axis: the axis of array files and TIFFs that holds the classes.
-    :param class_names: one name a class; empty if there are none.
-    :param upsample: whether logits smaller than the labels are upsampled when read.
-    :param unused_labels: how many label maps have no scores.
+    What the labels stand for is told from all label files, and what the scores are from a few score files spread over
+    the folder, when the first image is read (:attr:`survey`); every image is held against it.
+
+    :param path: the folder.
+    :param matched: the files of each image, and what was left out.
+    :param group: reads the files of an image, as declared.
+    :param scores: what the scores were said to be; None if nothing was said.
+    :param ignore_index: the label of unlabelled pixels, None, or auto.
+    :param first_label: the label of class 0, if it was said.
+    :param class_names: one name a class; empty if nobody says.
     """
 
     path: str
-    files: tuple[Files, ...]
-    ignore_index: int | None
-    probabilities: bool | None
-    class_axis: int
+    matched: Matched
+    group: FileGroup
+    scores: str | None
+    ignore_index: IgnoreIndex
+    first_label: int | None
     class_names: tuple[str, ...]
-    upsample: bool
-    unused_labels: int
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of the images, in order; known without reading any."""
-        return tuple(files.key for files in self.files)
+        return tuple(files.key for files in self.matched.files)
+
+    @property
+    def unused_labels(self) -> int:
+        """How many label maps have no scores."""
+        return self.matched.unused_labels
+
+    @cached_property
+    def survey(self) -> Survey:
+        """What the files were taken for.
+
+        :raises DataError: a file is damaged, or must be declared.
+        :raises ShapeError, LogitsError, LabelError: more than one reading is possible.
+        """
+        return survey(self.group, self.scores, self.ignore_index, self.first_label, self.matched)
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self.files)
+        return len(self.matched.files)
 
     def __iter__(self) -> Iterator[Prediction]:
         """Read the images in order, holding none but the one handed out."""
@@ -127,90 +172,63 @@ class FolderPredictions:
 
         :param i: the number of the image.
         """
-        files = self.files[i]
-        scores, labels = self._scores(files), self._labels(files)
-        try:
-            return self._prediction(files, scores, labels)
-        except InputError as error:
-            raise type(error)(f"{error} (Read from {_names(files.scores)} and {_names(files.labels)}.)") from error
+        read = self.group.read(i, self.scores)
+        with read.named():
+            return self._prediction(read)
 
-    def _labels(self, files: Files) -> np.ndarray:
-        maps = [read_labels(path) for path in files.labels]
-        if len({one.shape for one in maps}) > 1:
-            raise ShapeError(
-                f"image {files.key!r}: expected label maps of one size from all annotators; got "
-                f"{' and '.join(sorted({str(one.shape) for one in maps}))}. Resize them, nearest neighbour."
-            )
-        return maps[0] if len(maps) == 1 else np.stack(maps)
-
-    def _scores(self, files: Files) -> Tensor:
-        parts = []
-        for path in files.scores:
-            part, name = read_scores(path)
-            if self.probabilities is None and name in PROBABILITIES:
-                raise DataError(_ask(str(path), name))
-            parts.append(torch.as_tensor(part))
-        if len(parts) > 1:
-            if len({part.shape for part in parts}) > 1:
-                raise ShapeError(
-                    f"image {files.key!r}: expected class maps of one size; got "
-                    f"{', '.join(sorted({str(tuple(part.shape)) for part in parts}))} in {_names(files.scores)}."
-                )
-            return torch.stack(parts)
-        if split_name(files.scores[0], NIFTI_SUFFIXES):
-            # A fifth axis of NIfTI is that of vectors; the fourth, time, is then one long.
-            return parts[0].squeeze(1) if parts[0].ndim == 5 else parts[0]
-        if not -parts[0].ndim <= self.class_axis < parts[0].ndim:
-            raise ShapeError(
-                f"{files.scores[0]}: expected an array with a class axis {self.class_axis}; got "
-                f"{tuple(parts[0].shape)}. Set class_axis (command line: --class-axis)."
-            )
-        return parts[0].movedim(self.class_axis, 0)
-
-    def _prediction(self, files: Files, scores: Tensor, labels: np.ndarray) -> StridedPrediction:
-        name = f"image {files.key!r}"
-        if scores.ndim == 4 and scores.shape[1] == 1 and labels.ndim == 2:
-            scores = scores[:, 0]  # nnU-Net keeps flat images as volumes of one slice
-        maps = torch.as_tensor(labels if labels.ndim == scores.ndim else labels[None])
+    def _prediction(self, read: ImageFiles) -> StridedPrediction:
+        key, coding = read.files.key, self.survey.coding
+        scores = read.scores
+        labels = read.labels if read.one_hot else coding.decoded(read.labels)
+        maps = torch.from_numpy(labels)
         space = tuple(maps.shape[1:])
-        at_stride = self.upsample and _is_at_stride(tuple(scores.shape[1:]), space)
-        # The door compares sizes: logits at a stride pass it over blank labels of their own size first.
-        over = torch.zeros((1, *scores.shape[1:]), dtype=torch.long) if at_stride else maps
-        if self.probabilities:
-            check_scores_shape(scores, over, name, "probabilities")
-            scores = scores.float()
-            if scores.shape[0] == 1:
-                scores = torch.cat([1 - scores, scores])
-            scores = from_probabilities(scores, name=name)
-        if at_stride:
-            scores = prediction_from(files.key, scores, over, ignore_index=None).logits
-        image = self._picture(files, space)
-        large = StridedPrediction(files.key, scores, maps).upsampled().logits if at_stride else scores
-        made = prediction_from(files.key, large, maps, image=image, ignore_index=self.ignore_index)
-        if self.class_names and made.num_classes != len(self.class_names):
-            raise ShapeError(
-                f"{name}: expected {len(self.class_names)} classes, one for each class name; got {made.num_classes}. "
-                "Name the classes of the scores, in order, without the unlabelled one."
-            )
-        return StridedPrediction(files.key, scores if at_stride else made.logits, made.labels, made.image)
+        at_stride = self.group.axes.upsample and is_at_stride(tuple(scores.shape[1:]), space)
+        image = self._picture(read, space)
+        declared = self.survey.scores
 
-    def _picture(self, files: Files, space: tuple[int, ...]) -> Tensor | None:
-        if files.image is None:
+        def made(scores: Tensor, maps: Tensor, kind: str, image: Tensor | None = None) -> Prediction:
+            return prediction_from(key, scores, maps, image=image, ignore_index=None, scores=kind, annotators=True)
+
+        if at_stride:
+            # The door compares sizes: logits at a stride pass it over blank labels of their own size first.
+            blank = torch.zeros((1, *scores.shape[1:]), dtype=torch.long)
+            scores = made(scores, blank, declared).logits
+            large = StridedPrediction(key, scores, maps).upsampled().logits
+            whole = made(large, maps, "logits", image)
+        else:
+            whole = made(scores, maps, declared, image)
+            scores = whole.logits
+        if self.class_names and whole.num_classes != len(self.class_names):
+            raise ShapeError(
+                f"image {key!r}: expected {len(self.class_names)} classes, one for each class name; got "
+                f"{whole.num_classes}. Name the classes of the scores, in order, without the unlabelled one."
+            )
+        return StridedPrediction(key, scores, whole.labels, whole.image)
+
+    def _picture(self, read: ImageFiles, space: tuple[int, ...]) -> Tensor | None:
+        file = read.files.image
+        if file is None:
             return None
         if len(space) != 2:
             raise ShapeError(
-                f"image {files.key!r}: expected flat labels for the picture {files.image}; got space {space}. "
+                f"image {read.files.key!r}: expected flat labels for the picture {file}; got space {space}. "
                 "Pictures belong to flat labels: move the folder of images away."
             )
-        return read_picture(files.image, space)
+        return read_picture(file, space)
 
 
-def _is_at_stride(small: tuple[int, ...], space: tuple[int, ...]) -> bool:
-    """Tell whether one space is another at a stride: smaller, and alike in all axes but for the rounding of sizes."""
-    if len(small) != len(space) or small == space or 0 in small:
-        return False
-    strides = [large / little for little, large in zip(small, space, strict=True)]
-    return min(strides) >= 1 and max(strides) <= 1.25 * min(strides)
+def _said(scores: str | None, probabilities: bool | None) -> str | None:
+    """Return what the scores were said to be, in either way."""
+    if scores is not None:
+        check_choice(scores, SCORES, "kind of scores")
+    if probabilities is None:
+        return scores
+    if scores is not None and (scores == "logits") == probabilities:
+        raise InputError(
+            f"expected one word on what the scores are; got scores={scores!r} and probabilities={probabilities}. "
+            "Leave one of them out (command line: --scores, --probabilities)."
+        )
+    return scores or ("probabilities" if probabilities else "logits")
 
 
 def _ask(where: str, name: str) -> str:
@@ -218,7 +236,3 @@ def _ask(where: str, name: str) -> str:
         f"{where}: expected to be told whether these are probabilities, since {name!r} says so; nothing was said. "
         "Pass probabilities=True (command line: --probabilities), or False if they are logits all the same."
     )
-
-
-def _names(paths: Sequence[Path]) -> str:
-    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} … {paths[-1].name}"

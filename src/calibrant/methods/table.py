@@ -4,6 +4,7 @@ from functools import partial
 
 from calibrant.calibrators import (
     CalibrationNetwork,
+    CalibrationRecipe,
     CorrectnessScaling,
     DirichletScaling,
     Identity,
@@ -15,6 +16,33 @@ from calibrant.calibrators import (
     VectorScaling,
 )
 from calibrant.methods.method import Method
+from calibrant.predictions import Predictions
+
+
+def _network(
+    predictions: Predictions,
+    *,
+    reads: str = "probabilities",
+    with_image: bool = True,
+    num_steps: int = CalibrationRecipe.num_steps,
+    batch_size: int = CalibrationRecipe.batch_size,
+    learning_rate: float = CalibrationRecipe.learning_rate,
+    weight_decay: float = CalibrationRecipe.weight_decay,
+    one_annotator: bool = CalibrationRecipe.one_annotator,
+    average: float = CalibrationRecipe.average,
+    seed: int = 0,
+) -> CalibrationNetwork:
+    """Fit the calibration network F, the numbers of its recipe as options of their own."""
+    recipe = CalibrationRecipe(
+        num_steps=num_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        one_annotator=one_annotator,
+        average=average,
+    )
+    return CalibrationNetwork.fit(predictions, reads=reads, with_image=with_image, recipe=recipe, seed=seed)
+
 
 METHODS: dict[str, Method] = {
     "uncalibrated": Method("uncalibrated", Identity.fit),
@@ -38,7 +66,7 @@ METHODS: dict[str, Method] = {
     "selective": Method("selective scaling, validated", SelectiveScaling.fit),
     "selective-published": Method("selective scaling, as published", SelectiveScaling.fit_as_published),
     "correctness": Method("correctness scaling", CorrectnessScaling.fit),
-    "network": Method("calibration network", CalibrationNetwork.fit),
+    "network": Method("calibration network", _network),
 }
 """Every method by its name: ``X`` is fitted to its optimum or validated, ``X-published`` by the published recipe.
 

@@ -15,11 +15,11 @@ from calibrant.methods.method import Method, kinds_of
 from calibrant.methods.table import GROUPS, METHODS
 
 
-def parse_method(text: str, *, trust: bool = False) -> Method:
+def parse_method(text: str, *, trust_code: bool = False) -> Method:
     """Return the method that a text names, with its options.
 
     :param text: a name, with options if wanted, as :mod:`calibrant.methods` describes.
-    :param trust: allow the code of ``module:function`` to run.
+    :param trust_code: allow the code of ``module:function`` to run.
     :raises MethodError: there is no such method or option, or an option cannot be what it is given.
     :raises InputError: the text names code, which is not allowed to run.
     :raises DataError: there is no such code.
@@ -31,15 +31,15 @@ def parse_method(text: str, *, trust: bool = False) -> Method:
     0.1
     """
     name, options = _name_and_options(text.strip())
-    return with_options(_named(name, trust), options, trust=trust)
+    return with_options(_named(name, trust_code), options, trust_code=trust_code)
 
 
-def with_options(method: Method, options: str, *, trust: bool = False) -> Method:
+def with_options(method: Method, options: str, *, trust_code: bool = False) -> Method:
     """Return a method with options set, which its title shows.
 
     :param method: one with a fit that takes the options as keywords.
     :param options: ``key=value`` with commas between, or nothing.
-    :param trust: allow the code of ``base=module:function`` to run.
+    :param trust_code: allow the code of ``base=module:function`` to run.
     :raises MethodError, InputError, DataError: as of :func:`parse_method`.
 
     >>> with_options(METHODS["vector"], "strength=0.1,safe=false").title
@@ -49,20 +49,20 @@ def with_options(method: Method, options: str, *, trust: bool = False) -> Method
     if not given:
         return method
     try:
-        chosen = dict(_option(each, method.parameters, trust) for each in given)
+        chosen = dict(_option(each, method.parameters, trust_code) for each in given)
     except MethodError as error:
         raise MethodError(f"{method.title}: {error}") from error
     shown = ", ".join(each.replace("=", ": ", 1) for each in given)
     return Method(f"{method.title} ({shown})", partial(method.fit, **chosen))
 
 
-def parse_methods(text: str, *, trust: bool = False) -> dict[str, Method]:
+def parse_methods(text: str, *, trust_code: bool = False) -> dict[str, Method]:
     """Return the methods of a text by title: methods and groups with commas between.
 
     A part such as ``epochs=5`` belongs to the method before it.
 
     :param text: names of methods, with options if wanted, and of :data:`GROUPS`.
-    :param trust: allow the code of ``module:function`` to run.
+    :param trust_code: allow the code of ``module:function`` to run.
     :raises MethodError, InputError, DataError: as of :func:`parse_method`.
 
     >>> list(parse_methods("temperature,selective:base=vector-kept,epochs=5,isotonic"))
@@ -81,7 +81,7 @@ def parse_methods(text: str, *, trust: bool = False) -> dict[str, Method]:
             f"expected methods with commas between, or {' or '.join(GROUPS)}; got {text!r}. "
             f"There are: {', '.join(METHODS)}."
         )
-    methods = [parse_method(each, trust=trust) for each in texts]
+    methods = [parse_method(each, trust_code=trust_code) for each in texts]
     return {method.title: method for method in methods}
 
 
@@ -94,12 +94,12 @@ def _name_and_options(text: str) -> tuple[str, str]:
     return name, rest
 
 
-def _named(name: str, trust: bool) -> Method:
+def _named(name: str, trust_code: bool) -> Method:
     """The method of a name in the table, or of code."""
     if not names_code(name):
         check_choice(name, METHODS, "method")
         return METHODS[name]
-    if not trust:
+    if not trust_code:
         raise must_trust(name, "it names a fit in Python code")
     fit = import_named(name)
     if isinstance(fit, type) or not callable(fit):
@@ -118,7 +118,7 @@ def _named(name: str, trust: bool) -> Method:
     return method
 
 
-def _option(text: str, parameters: Mapping[str, inspect.Parameter], trust: bool) -> tuple[str, Any]:
+def _option(text: str, parameters: Mapping[str, inspect.Parameter], trust_code: bool) -> tuple[str, Any]:
     """The name and the value of one option."""
     key, equals, value = (part.strip() for part in text.partition("="))
     if not parameters:
@@ -128,10 +128,10 @@ def _option(text: str, parameters: Mapping[str, inspect.Parameter], trust: bool)
             f"expected options such as {next(iter(parameters))}=…; got {text!r}. There are: {', '.join(parameters)}."
         )
     check_choice(key, parameters, "keyword")
-    return key, _value(value, parameters[key], trust)
+    return key, _value(value, parameters[key], trust_code)
 
 
-def _value(text: str, parameter: inspect.Parameter, trust: bool) -> Any:
+def _value(text: str, parameter: inspect.Parameter, trust_code: bool) -> Any:
     """The value of an option, as its annotation says."""
     kinds = kinds_of(parameter)
     if NoneType in kinds and text == "none":
@@ -147,7 +147,7 @@ def _value(text: str, parameter: inspect.Parameter, trust: bool) -> Any:
     if str in kinds:
         return text
     if Fit in kinds:
-        return _named(text, trust).fit
+        return _named(text, trust_code).fit
     words = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none"}
     expected = " or ".join(word for kind, word in words.items() if kind in kinds)
     raise MethodError(f"expected {expected or 'an option that is set in Python'} for {parameter.name!r}; got {text!r}.")

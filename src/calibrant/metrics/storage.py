@@ -1,5 +1,6 @@
 """Measurements on disk: every figure of a report can be drawn again from a small file."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -11,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from calibrant._check import check_version
-from calibrant._files import replacing
+from calibrant._files import check_regular, parse_json, replacing
+from calibrant._origin import canonical
 from calibrant._shapes import Tensor
 from calibrant.errors import DataError
 from calibrant.metrics.measurement import Measurement
@@ -19,7 +21,7 @@ from calibrant.metrics.tally import Tally
 
 FORMAT = "calibrant measurement"
 """What a file says that it holds."""
-VERSION = 1
+VERSION = 2
 """Of the files that are written; a change that an older reader would get wrong raises it."""
 
 
@@ -29,20 +31,27 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
     :param measurement: all its tensors, keys and images left out are kept.
     :param path: the file to write; one that is there is replaced.
     :param facts: what JSON can hold; comes back from ``load_measurement``.
+    :raises DataError: it cannot be written.
     """
+    tensors = dict(_named(measurement))
     about = {"version": VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
+    about["digest"] = _digest(about, tensors)
     content = {"format": FORMAT, "about": json.dumps(about)}
-    with replacing(path) as temporary:
-        save_file(dict(_named(measurement)), temporary, content)
+    try:
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, content)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: expected to write a measurement; {error}. Make room, or choose another.") from error
 
 
 def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
     """Return a measurement and its facts.
 
     :param path: a file that ``save_measurement`` wrote.
-    :raises DataError: the file is missing, broken, no measurement, or written by a newer version.
+    :raises DataError: the file is missing, broken, no measurement, changed since, or written by a newer version.
     """
     try:
+        check_regular(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
@@ -54,11 +63,30 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
         raise DataError(f"{path}: expected a whole measurement; cannot read it ({error}). Measure again.") from error
     if metadata.get("format") != FORMAT:
         raise DataError(f"{path}: expected a measurement (calibrant measure -o); got another safetensors file.")
-    about = json.loads(metadata["about"])
-    check_version(about.get("version"), VERSION, str(path))
-    return _built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"])), about[
-        "facts"
-    ]
+    try:
+        about = parse_json(metadata["about"])
+        check_version(about["version"], VERSION, str(path))
+        if set(about) - {"version", "keys", "left_out", "facts", "digest"}:
+            raise ValueError(f"it says {', '.join(about)}")
+        if about["version"] > 1 and about["digest"] != _digest(about, columns):
+            raise DataError(
+                f"{path}: expected the content with the digest that it names; it has changed since it was written. "
+                "Copy it again, or measure again."
+            )
+        measurement = _built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"]))
+        return measurement, dict(about["facts"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{path}: expected a whole measurement; {error!r}. Measure again.") from error
+
+
+def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of what a file says and of all its tensors: their names, types, shapes and bytes."""
+    total = hashlib.sha256(canonical({key: value for key, value in about.items() if key != "digest"}))
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(canonical([name, str(tensor.dtype), list(tensor.shape)]))
+        total.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
+    return total.hexdigest()
 
 
 def _named(tally: Tally, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -9,6 +9,7 @@ Conventions
 * ``stack`` sorts rows by their keys, so a result does not depend on how images were spread over machines.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
@@ -117,7 +118,7 @@ class Tally:
 
         :param tallies: at least one; all with the same bins and classes.
         :raises ShapeError: the tallies count different things (other bins or classes).
-        :raises InputError: there is none.
+        :raises InputError: there is none, or two rows have one key.
         """
         if not tallies:
             raise InputError("expected at least one tally to stack; got none. Count at least one image.")
@@ -135,6 +136,12 @@ class Tally:
         left_out = tuple(sorted(key for tally in tallies for key in tally.left_out))
         if len(keys) < len(stacked):
             return replace(stacked, left_out=left_out)
+        if len(set(keys)) < len(keys):
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
+            raise InputError(
+                f"expected rows of different images; got {twice!r} twice. Count each image once, and name images of "
+                "unlike sources differently."
+            )
         order = sorted(range(len(keys)), key=keys.__getitem__)
         return replace(replace(stacked, keys=keys).take(order), left_out=left_out)
 

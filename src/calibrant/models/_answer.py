@@ -2,21 +2,30 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import Any
 
 from torch import nn
 
 from calibrant._check import shape_of
 from calibrant._shapes import Float, Tensor
+from calibrant._value_domain import LOOKED_AT, SIGMOID, ValueCounts, check_said, count_values, domain_of
 from calibrant.errors import LogitsError, ShapeError
 
 
 def answer_of(
-    model: Callable[[Tensor], Any], images: Float[Tensor, "n k *s"], name: str = "the model"
+    model: Callable[[Tensor], Any],
+    images: Float[Tensor, "n k *s"],
+    name: str = "the model",
+    *,
+    scores: str | None = None,
 ) -> Float[Tensor, "n c *t"]:
     """Return the logits that a model gives to images, over a space of the same proportions.
 
-    :param name: what error messages call the model.
+    :param name: whose answer it is; put in front of what is told.
+    :param scores: what the answer was declared to be; if None, values that look like no logits are refused, unless
+        the model itself has a word ``scores`` on it.
     :raises ShapeError, LogitsError: it gives something else.
     """
     output = model(images)
@@ -25,6 +34,9 @@ def answer_of(
     else:
         answer = getattr(output, "logits", output)
     _check(answer, images, name)
+    owner = getattr(model, "__self__", model)  # a method says what its object says
+    if scores is None and getattr(owner, "scores", None) is None:
+        _check_logits(answer, name)
     return answer
 
 
@@ -39,6 +51,19 @@ def evaluating(model: Any) -> Generator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _check_logits(answer: Tensor, name: str) -> None:
+    """Raise if the answers of a batch look like probabilities: averaged as logits, they would be wrong."""
+    counts = reduce(add, [count_values(one, every=max(1, one[0].numel() // LOOKED_AT)) for one in answer])
+    if domain_of(counts) != SIGMOID:  # so may few logits be; a whole image of a data set is looked at more strictly
+        check_declared(counts, name)
+
+
+def check_declared(counts: ValueCounts, name: str) -> None:
+    """Raise if a model's answers must be declared, saying how."""
+    python = "calibrant.models.DeclaredScores(model, {})"
+    check_said(counts, name, python=python)
 
 
 def _check(answer: Any, images: Tensor, name: str) -> None:

@@ -89,7 +89,7 @@ def _output(session: Any, path: Path, entry: Any) -> str:
     return (named or maps)[0].name
 
 
-def open_torch_file(path: Path, *, device: str, trust: bool, normalisation: Normalisation) -> OpenedModel:
+def open_torch_file(path: Path, *, device: str, trust_code: bool, normalisation: Normalisation) -> OpenedModel:
     """Open a TorchScript file, one of ``torch.export``, or a pickled module. All of them are code."""
     kind = _kind(path)
     if kind == "weights" or path.suffix == ".safetensors":
@@ -102,7 +102,7 @@ def open_torch_file(path: Path, *, device: str, trust: bool, normalisation: Norm
         "torch.export": "torch.export.load may unpickle what the file holds",
         "pickle": "a pickled module is code, which torch.load runs",
     }[kind]
-    if not trust:
+    if not trust_code:
         raise must_trust(str(path), because)
     readers: dict[str, Callable[[], Any]] = {
         "TorchScript": lambda: torch.jit.load(str(path), map_location=device),

@@ -23,13 +23,13 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 def open_hugging_face(
-    spec: str, *, device: str, trust: bool, normalisation: Normalisation | None, resolution: str
+    spec: str, *, device: str, trust_code: bool, normalisation: Normalisation | None, resolution: str
 ) -> OpenedModel:
     """Open a folder or a name on the hub as a model for semantic segmentation."""
     transformers = needs("transformers", "runs this model", name=spec)
     with _quiet(transformers):
         said = _read(spec, lambda: transformers.PretrainedConfig.get_config_dict(spec)[0], "config.json")
-        auto = _auto_class(transformers, spec, said, trust)
+        auto = _auto_class(transformers, spec, said, trust_code)
         if normalisation is None:
             mixin = importlib.import_module("transformers.image_processing_base").ImageProcessingMixin
             hint = " Without it nobody knows how images are to be scaled; say it: normalise=… (--normalise)."
@@ -37,7 +37,7 @@ def open_hugging_face(
             normalisation = Normalisation.of_hugging_face(found)
         network, loading = _read(
             spec,
-            lambda: auto.from_pretrained(spec, trust_remote_code=trust, output_loading_info=True),
+            lambda: auto.from_pretrained(spec, trust_remote_code=trust_code, output_loading_info=True),
             "weights as safetensors, or such as torch.load opens with weights_only=True",
         )
         missing = sorted(loading["missing_keys"])
@@ -110,7 +110,7 @@ class Masks(nn.Module):
         return logarithms.log_softmax(1)
 
 
-def _auto_class(transformers: Any, spec: str, said: dict[str, Any], trust: bool) -> Any:
+def _auto_class(transformers: Any, spec: str, said: dict[str, Any], trust_code: bool) -> Any:
     names = importlib.import_module("transformers.models.auto.modeling_auto")
     kind = said.get("model_type", "")
     pixels = set(names.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES)
@@ -120,7 +120,7 @@ def _auto_class(transformers: Any, spec: str, said: dict[str, Any], trust: bool)
     if kind in masks:
         return transformers.AutoModelForUniversalSegmentation
     if "auto_map" in said:
-        if not trust:
+        if not trust_code:
             raise must_trust(spec, "its config.json names Python files of its own (auto_map)")
         return transformers.AutoModelForSemanticSegmentation
     raise DataError(

@@ -23,9 +23,9 @@ def is_bundle(folder: Path) -> bool:
     return (folder / "configs" / "metadata.json").is_file()
 
 
-def open_bundle(folder: Path, *, device: str, trust: bool, normalisation: Normalisation) -> OpenedModel:
+def open_bundle(folder: Path, *, device: str, trust_code: bool, normalisation: Normalisation) -> OpenedModel:
     """Open a bundle's network with its weights, read with ``weights_only``; its transforms are not run."""
-    if not trust:
+    if not trust_code:
         raise must_trust(str(folder), "a bundle's configuration names classes and expressions that are run")
     bundle = needs("monai.bundle", "builds this model", name=str(folder))
     found = [folder / "configs" / name for name in CONFIGS if (folder / "configs" / name).is_file()]

@@ -11,7 +11,7 @@ folder with ``configs/``    a MONAI bundle                                      
 ``module:function``         your own; also ``path/to/file.py:function``                             yes
 ==========================  ======================================================================  =============
 
-Weights are read as safetensors, or with ``weights_only=True``. What can run code needs ``trust=True``, and says so.
+Weights are read as safetensors, or with ``weights_only=True``. What can run code needs ``trust_code=True``.
 """
 
 import inspect
@@ -40,7 +40,7 @@ def open_model(
     spec: str | os.PathLike[str],
     *,
     device: str = "cpu",
-    trust: bool = False,
+    trust_code: bool = False,
     normalise: str | None = None,
     resolution: str = "network",
 ) -> OpenedModel:
@@ -50,13 +50,13 @@ def open_model(
         arguments and returns the model; one that has an argument without default is the model itself: images ``n k *s``
         in [0, 1] to logits ``n c *t``.
     :param device: where it runs: ``cpu``, ``cuda``, ``cuda:1``.
-    :param trust: allow code that comes with the model to run.
+    :param trust_code: allow code that comes with the model to run.
     :param normalise: how images in [0, 1] are scaled: ``none``, ``imagenet``, or ``means/deviations`` with commas. By
         default as a Hugging Face model's ``preprocessor_config.json`` says, and not at all for the others.
     :param resolution: ``label`` or ``network``: whether mask classifiers upsample masks to the image before they
         become logits (as published). All others answer at their own resolution.
     :raises DataError: there is no model there, or it cannot be opened.
-    :raises InputError: it needs trust, or an option cannot be used.
+    :raises InputError: it needs trust_code, or an option cannot be used.
 
     >>> open_model("no/such/model.onnx")
     Traceback (most recent call last):
@@ -69,9 +69,11 @@ def open_model(
     plain = how or Normalisation()
     if path.is_dir():
         if is_bundle(path):
-            return open_bundle(path, device=device, trust=trust, normalisation=plain)
+            return open_bundle(path, device=device, trust_code=trust_code, normalisation=plain)
         if (path / "config.json").is_file():
-            return open_hugging_face(name, device=device, trust=trust, normalisation=how, resolution=resolution)
+            return open_hugging_face(
+                name, device=device, trust_code=trust_code, normalisation=how, resolution=resolution
+            )
         raise DataError(
             f"{path}: expected a folder with config.json (Hugging Face, save_pretrained) or configs/metadata.json (a "
             f"MONAI bundle); it has {_some(path)}. Give the folder that holds one of these."
@@ -80,19 +82,19 @@ def open_model(
         if path.suffix.lower() == ".onnx":
             return open_onnx(path, device=device, normalisation=plain)
         if path.suffix.lower() in TORCH_FILES:
-            return open_torch_file(path, device=device, trust=trust, normalisation=plain)
+            return open_torch_file(path, device=device, trust_code=trust_code, normalisation=plain)
         raise DataError(
             f"{path}: expected a model file, .onnx or {', '.join(TORCH_FILES[:3])}; got {path.suffix or 'no ending'}. "
             "Write a function that opens it, and pass module:function."
         )
     if names_code(name):
-        if not trust:
+        if not trust_code:
             raise must_trust(name, "it is your own code, or somebody's")
         return _open_function(name, device=device, normalisation=plain)
     if path.suffix.lower() in (".onnx", *TORCH_FILES) or re.match(r"[./~]|[A-Za-z]:\\", name):
         raise DataError(f"{name}: expected a file of a model; there is none. Check the path.")
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        return open_hugging_face(name, device=device, trust=trust, normalisation=how, resolution=resolution)
+        return open_hugging_face(name, device=device, trust_code=trust_code, normalisation=how, resolution=resolution)
     raise DataError(
         f"{name}: expected a folder, a file, a name on the Hugging Face hub (owner/name), or module:function; it is "
         "none of these. Check the path."

@@ -1,8 +1,9 @@
 """Any model, run as a black box over examples when its predictions are asked for."""
 
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,10 +13,29 @@ from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 from calibrant.models._answer import answer_of, evaluating
-from calibrant.predictions import Example, Examples, Prediction, keys_of, prediction_from, resized
+from calibrant.models.steady import check_steady
+from calibrant.models.windows import InViews
+from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, keys_of, prediction_from, resized
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """What a network's layers are computed in, if not in the precision of its weights."""
+
+
+def prediction_of(example: Example | StridedPrediction, logits: Float[Tensor, "c *s"]) -> Prediction:
+    """Return the prediction of an example from logits that were looked at as the model answered.
+
+    :param example: has the key, the labels and the image.
+    :param logits: at the size of the labels.
+    """
+    return prediction_from(
+        example.key,
+        logits,
+        example.labels,
+        image=example.image,
+        ignore_index=None,
+        scores="logits",
+        annotators=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,19 +103,50 @@ class ModelPredictions:
         answers = self.answers(batch)
         for i, example in enumerate(batch):
             logits = resized(answers[i : i + 1], tuple(example.labels.shape[1:]))[0]
-            yield prediction_from(example.key, logits.cpu(), example.labels, image=example.image, ignore_index=None)
+            yield prediction_of(example, logits.cpu())
 
     def answers(self, batch: list[Example]) -> Float[Tensor, "n c *t"]:
         """Run the model over images of one size, and return what it answers at its own resolution.
 
         :param batch: examples whose images are of one size.
+        :raises InputError: a scripted or traced model answers one image in two ways.
         """
+        if isinstance(self.model, nn.Module) and any(
+            isinstance(m, torch.jit.ScriptModule) for m in self.model.modules()
+        ):
+            self.prove_steady()
+        images = self._images(batch)
+        with self._running(images):
+            return answer_of(self.model, images, f"image {batch[0].key!r}")
+
+    def prove_steady(self) -> None:
+        """Run the model on the first image twice, and behind another one, unless that was done.
+
+        :raises InputError: its answers differ: it is random, or depends on the other images of a batch.
+        :raises LogitsError: it says the same everywhere.
+        """
+        if not self._proven:
+            model, images = self.model, self._images([self.examples[0]])
+            with self._running(images):
+                if isinstance(model, InViews):
+                    model, images = model.first_run(images)
+                check_steady(model, images, "the model")
+            self._proven.append(True)
+
+    @cached_property
+    def _proven(self) -> list[bool]:
+        return []
+
+    def _images(self, batch: list[Example]) -> Tensor:
         parameter = next(self.model.parameters(), None) if isinstance(self.model, nn.Module) else None
         device = self.device if parameter is None or self.device is not None else parameter.device
         dtype = parameter.dtype if parameter is not None and parameter.is_floating_point() else torch.float32
-        images = torch.stack([example.image for example in batch]).to(device, dtype)
+        return torch.stack([example.image for example in batch]).to(device, dtype)
+
+    @contextmanager
+    def _running(self, images: Tensor) -> Generator[None]:
         lower = PRECISIONS[self.precision]
         autocast = nullcontext() if lower is None else torch.autocast(images.device.type, lower)
         # Tensors made in inference mode could not be fitted on later; without gradients they can.
         with evaluating(self.model), torch.no_grad(), autocast:
-            return answer_of(self.model, images, f"image {batch[0].key!r}")
+            yield

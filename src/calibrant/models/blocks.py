@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from calibrant._check import check_choice
-from calibrant._shapes import IGNORE, Tensor
-from calibrant.models.blackbox import ModelPredictions
+from calibrant._shapes import Tensor
+from calibrant.models.blackbox import ModelPredictions, prediction_of
 from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, prediction_from, resized
 
 RESOLUTIONS = ("network", "label")
@@ -71,7 +71,15 @@ class BlockPredictions:
         """Return one image's prediction at the labels' size."""
         answer = self._answer(i)
         logits = resized(answer.logits[None], tuple(answer.labels.shape[1:]))[0]
-        return prediction_from(answer.key, logits, answer.labels, image=answer.image, ignore_index=None)
+        return prediction_of(answer, logits)
+
+    def prove_steady(self) -> None:
+        """Run the model on the first image twice, and behind another one, unless that was done.
+
+        :raises InputError: its answers differ: it is random, or depends on the other images of a batch.
+        :raises LogitsError: it answers with no logits, or says the same everywhere.
+        """
+        self._source.prove_steady()
 
     def strided(self, i: int) -> StridedPrediction | Prediction:
         """Return one image's prediction with logits at the ``resolution``: what a store keeps.
@@ -94,6 +102,6 @@ class BlockPredictions:
     def _run(self, batch: list[Example]) -> Iterator[StridedPrediction]:
         for example, logits in zip(batch, self._source.answers(batch), strict=True):
             # Checked here, as a smaller map: labels of another size are looked at when they are stored.
-            unlabelled = torch.full(logits.shape[1:], IGNORE)
-            scores = prediction_from(example.key, logits.cpu(), unlabelled, ignore_index=None).logits
+            blank = torch.zeros(logits.shape[1:], dtype=torch.long)
+            scores = prediction_from(example.key, logits.cpu(), blank, ignore_index=None, scores="logits").logits
             yield StridedPrediction(example.key, scores, example.labels, example.image)

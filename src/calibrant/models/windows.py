@@ -162,6 +162,23 @@ class InViews(nn.Module):
         self.model, self.crop, self.overlap = model, crop, overlap
         self.scales, self.flip, self.shorter_side = tuple(scales), flip, shorter_side
 
+    @property
+    def scores(self) -> str | None:
+        """What the model inside says that its answers are."""
+        return getattr(self.model, "scores", None)
+
+    def first_run(self, images: Float[Tensor, "n k *s"]) -> tuple[Model, Float[Tensor, "n k *t"]]:
+        """Return the model inside, and what it is run on first: the first window of the images at their first size.
+
+        :param images: the images, of one size.
+        """
+        base = 1.0 if self.shorter_side is None else self.shorter_side / min(images.shape[2:])
+        seen = scaled(images, base * self.scales[0])
+        if self.crop is None:
+            return self.model, seen
+        lengths = crop_for(self.crop, len(seen.shape[2:]))
+        return self.model, seen[(..., *(slice(0, length) for length in lengths))]
+
     def forward(self, images: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *t"]:
         """Return logits of images.
 

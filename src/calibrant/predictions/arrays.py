@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_are_probabilities, check_finite, check_scores_shape, shape_of
+from calibrant._check import check_choice, check_finite, check_scores_shape, shape_of
+from calibrant._label_coding import UNLABELLED
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.errors import LabelError, LogitsError, ShapeError
+from calibrant._value_domain import LOGITS, LOOKED_AT, PROBABILITIES, SCORES, check_said, count_values, to_probabilities
+from calibrant.errors import LabelError, ShapeError
 from calibrant.predictions.prediction import Prediction
 
 
@@ -22,7 +24,10 @@ def from_probabilities(probs: Float[Tensor, "c *s"], *, name: str = "probabiliti
     tensor([0.5000, 0.2500, 0.2500])
     """
     check_finite(probs, name, "probabilities")
-    check_are_probabilities(probs, name)
+    return _logarithm(to_probabilities(probs, PROBABILITIES, name))
+
+
+def _logarithm(probs: Tensor) -> Tensor:
     return probs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
@@ -49,6 +54,8 @@ def from_arrays(
     images: Any = None,
     keys: Iterable[str] | None = None,
     ignore_index: int | None = 255,
+    scores: str | None = None,
+    annotators: bool | None = None,
 ) -> Sequence[Prediction]:
     """Return predictions from arrays or tensors in memory, checked.
 
@@ -57,6 +64,9 @@ def from_arrays(
     :param images: (n, k, *s), or one an image.
     :param keys: the names of the images, all different; 0000, 0001, … if None.
     :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
+    :param scores: what the scores are: logits, probabilities, percent, bytes or sigmoid; None for logits, and an error
+        if their values look like something else.
+    :param annotators: whether labels have an axis of annotators; None if their number of axes says so.
     :raises ShapeError, LogitsError, LabelError: naming the image.
 
     >>> import numpy as np
@@ -77,52 +87,123 @@ def from_arrays(
         raise ShapeError(
             f"expected {len(logits)} keys, all different; got {len(names)}, {len(set(names))} of them different."
         )
-    return [
+    made = [
         prediction_from(
-            name, logits[i], labels[i], image=None if images is None else images[i], ignore_index=ignore_index
+            name,
+            logits[i],
+            labels[i],
+            image=None if images is None else images[i],
+            ignore_index=ignore_index,
+            scores=scores,
+            annotators=annotators,
         )
         for i, name in enumerate(names)
     ]
+    if ignore_index == UNLABELLED:
+        _check_masks(made, labels)
+    return made
 
 
 def prediction_from(
-    key: str, logits: Any, labels: Any, *, image: Any = None, ignore_index: int | None = 255
+    key: str,
+    logits: Any,
+    labels: Any,
+    *,
+    image: Any = None,
+    ignore_index: int | None = 255,
+    scores: str | None = None,
+    annotators: bool | None = None,
 ) -> Prediction:
     """Return one checked prediction from arrays or tensors: the door that every reader goes through.
 
     A label map without an annotator axis gets one; one channel of logits becomes two; ``ignore_index`` becomes
-    ``IGNORE``; float64 becomes float32. Labels of one annotator and unlike size are told by name.
+    ``IGNORE``; float64 becomes float32. Where nothing is labelled, scores that are not finite become zeros. Labels of
+    one annotator and unlike size are told by name.
 
-    :param key: the name of the image.
-    :param logits: an array or tensor (c, *s); one channel is taken for the head of a sigmoid.
-    :param labels: an array or tensor of integers, (*s) or (a, *s).
-    :param image: an array or tensor (k, *s), if there is one.
+    :param key: names the image.
+    :param logits: (c, *s); one channel is a sigmoid head's.
+    :param labels: (*s), or (a, *s) with several annotators.
+    :param image: (k, *s), if there is one.
     :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
+    :param scores: what the scores are: logits, probabilities, percent, bytes or sigmoid; None for logits, and an error
+        if their values look like something else.
+    :param annotators: whether labels have an axis of annotators; None if their number of axes says so.
     :raises ShapeError, LogitsError, LabelError: naming the image, what was expected, what came, what to do.
     """
     name = f"image {key!r}"
-    scores, maps = _tensor(logits, name, "logits"), _tensor(labels, name, "labels")
-    if scores.dtype == torch.float64:
-        scores = scores.float()
-    if maps.ndim == scores.ndim - 1:
-        maps = maps[None]
-    check_scores_shape(scores, maps, name)
-    if scores.shape[0] == 1:
-        check_finite(scores, name)
-        low, high = torch.aminmax(scores)
-        if low >= 0 and high <= 1:
-            raise LogitsError(
-                f"{name}: expected one channel of scores before the sigmoid; got numbers in [0, 1], "
-                "which look like its output. Pass two channels [1 - p, p] through from_probabilities."
-            )
-        scores = from_sigmoid(scores)
+    if scores is not None:
+        check_choice(scores, SCORES, "kind of scores")
+    values, maps = _tensor(logits, name, "logits"), _tensor(labels, name, "labels")
+    if values.dtype == torch.float64:
+        values = values.float()
+    maps = _with_annotators(values, maps, annotators, name)
+    if scores in (None, LOGITS) and values.is_floating_point():
+        check_scores_shape(values, maps, name)
+    elif values.ndim == maps.ndim and values.shape[1:] == maps.shape[1:] and scores is None:
+        check_said(count_values(values), name)
+    check_scores_shape(values if scores in (None, LOGITS) else values.float(), maps, name)
     if maps.is_floating_point():
         raise LabelError(f"{name}: expected integer labels; got {maps.dtype}. Convert them: labels.astype('int64').")
     maps = maps.long()
     if ignore_index is not None:
         maps = torch.where(maps == ignore_index, IGNORE, maps)
     picture = None if image is None else _tensor(image, name, "image").float()
-    return Prediction(key, scores, maps, picture).checked()
+    made = _logits(values, scores, name, (maps == IGNORE).all(0))
+    return Prediction(key, made, maps, picture).checked()
+
+
+def _logits(values: Tensor, scores: str | None, name: str, unlabelled: Tensor) -> Tensor:
+    """Return logits of what was declared; NaN where nothing is labelled becomes zero in all classes."""
+    if scores not in (None, LOGITS):
+        return _logarithm(to_probabilities(values, scores, name, unlabelled))
+    if not torch.isfinite(values.sum(dtype=torch.float32)):
+        values = torch.where(~torch.isfinite(values).all(0) & unlabelled, 0, values)
+    check_finite(values, name)
+    if scores is None:
+        counts = count_values(values, every=max(1, values[0].numel() // LOOKED_AT))
+        check_said(counts, name, python="calibrant.predictions.from_probabilities, or scores={}")
+    return from_sigmoid(values) if values.shape[0] == 1 else values
+
+
+def _with_annotators(scores: Tensor, labels: Tensor, annotators: bool | None, name: str) -> Tensor:
+    """Return labels with an axis of annotators; where scores and labels have one shape, that must be plain."""
+    if annotators is not None:
+        return labels if annotators else labels[None]
+    if labels.ndim == scores.ndim - 1:
+        return labels[None]
+    if labels.shape != scores.shape or labels.shape[0] == 1:
+        return labels
+    shape = tuple(scores.shape)
+    if labels.ndim == 2:
+        raise ShapeError(
+            f"{name}: expected logits (classes, *space); got {shape}, the shape of the labels: they have no axis of "
+            "classes. One channel of a sigmoid is logits[None], (1, *space); labels of several annotators over a line "
+            "need annotators=True."
+        )
+    if bool(((labels == 0) | (labels == 1) | (labels == IGNORE) | (labels == UNLABELLED)).all()):
+        one_hot = bool((labels.sum(0) == 1).all())
+        raise LabelError(
+            f"{name}: expected label maps of class numbers; got labels of 0 and 1 in the shape of the logits, {shape}, "
+            + (
+                "which are one-hot. Pass class numbers: labels.argmax(0), of one image."
+                if one_hot
+                else "which may be overlapping classes (sigmoid), which are not a softmax, or volumes beside logits "
+                "without an axis of classes, logits[None]. If they are maps of several annotators: annotators=True."
+            )
+        )
+    return labels
+
+
+def _check_masks(made: Sequence[Prediction], labels: Any) -> None:
+    """Raise if two classes were labelled 0 and 255, and 255 was taken for unlabelled."""
+    if not made or any(p.num_classes != 2 for p in made):
+        return
+    found = {int(value) for p in made for value in torch.unique(p.labels)}
+    if found == {0, IGNORE} and any(bool((torch.as_tensor(each) == UNLABELLED).any()) for each in labels):
+        raise LabelError(
+            "expected labels 0 and 1 of two classes; got 0 and 255 alone. If 255 is the foreground, pass labels // "
+            "255; if it is unlabelled, put calibrant.IGNORE there."
+        )
 
 
 def _tensor(array: Any, name: str, what: str) -> Tensor:

@@ -8,7 +8,7 @@ Given logits z of an image that went through a base which keeps the label map; w
 (1) features        φ = what the margins and the label map show in and around the pixel; standardised over the fit and
                     cut at 6 standard deviations, φ̂. The 30 features: ``features.py``.
 (2) temperature     log s = clip(a · silu(W φ̂ + U_w + V_r + b) + c, -4, 3), r the class with the second largest logit;
-                    p = softmax(s m). Several networks: the mean of their log s. ``temperature_network.py``
+                    p = softmax(s m). Several networks: clip the mean of their log s. ``temperature_network.py``
 (3) mistakes        q_k ∝ exp(α_k m_k + β_k + C_wk) for k ≠ w;
                     p_w stays, p_k = min(p_w, λ q_k) with λ such that Σ p = 1. ``mistakes.py``
 (4) pool            p ← (p + softmax D(m)) / 2, D Dirichlet scaling that keeps the label map. ``pool.py``
@@ -31,7 +31,7 @@ import torch
 
 from calibrant._check import check_classes_as_fitted
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators._notes import warn_and_note
+from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import first_true, keep_labels
 from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
 from calibrant.calibrators.correctness.features import features_of
@@ -172,7 +172,8 @@ class CorrectnessScaling(Calibrator):
         :param seed: seed of everything that is drawn: pixels, folds, networks, batches.
         :raises FitError: there is no labelled pixel.
         """
-        first = base(predictions)
+        with inner_fits():
+            first = base(predictions)
         images = sample_images(predictions, first, pixels_per_image, seed=seed)
         if why_not := _reason_not_to_fit(images):
             return cls(first, None, notes=(_falls_back(why_not),))

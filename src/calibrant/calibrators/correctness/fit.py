@@ -55,7 +55,7 @@ class Stage:
             return -gain.mean <= MAX_COST * max(0.0, gain_before.mean)
         return gain.is_real
 
-    def told(self, gain: Gain, gain_before: Gain) -> str:
+    def described(self, gain: Gain, gain_before: Gain) -> str:
         """Say what the stage gains or costs.
 
         :param gain: gain in the NLL of left-out images by this stage.
@@ -99,7 +99,7 @@ def fit_stages(images: Sequence[SampledImage], proposals: Sequence[Propose]) -> 
         nll_with = _nll(images, stage.terms)
         gain, gain_before = Gain.of(nll, nll_with), Gain.of(of_base, nll)
         kept = stage.is_worth(gain, gain_before)
-        note = f"{stage.told(gain, gain_before)}{'' if kept else '; not used'}"
+        note = f"{stage.described(gain, gain_before)}{'' if kept else '; not used'}"
         log.info("correctness scaling: %s", note)
         notes.append(note)
         if kept:

@@ -23,8 +23,8 @@ class LearntSelector(Selector):
     It is stored as it is applied: normalisation is folded into the layers, so that training and evaluation mode are
     the same and a pixel never depends on its neighbours.
 
-    :param weights: of each layer (out, in); the last has one row, the log-odds of a mistake.
-    :param biases: of each layer.
+    :param weights: one matrix (out, in) a layer; the last has one row, the log-odds of a mistake.
+    :param biases: one vector (out,) a layer.
     :param quality: how well it does on images it was not trained on, if that was measured.
     """
 
@@ -44,11 +44,18 @@ class LearntSelector(Selector):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:
-        """Return true where the prediction is suspected to be a mistake."""
+        """Return true where the prediction is suspected to be a mistake.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
+        """
         return self.log_odds(logits).squeeze(1) > 0
 
     def log_odds(self, logits: Float[Tensor, "n c *s"]) -> Float[Tensor, "n 1 *s"]:
-        """Return the log-odds that the prediction is a mistake."""
+        """Return the log-odds that the prediction is a mistake.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        """
         return by_pixel_blocks(self._log_odds, logits)
 
     def _log_odds(self, z: Float[Tensor, "n c p"]) -> Float[Tensor, "n 1 p"]:
@@ -94,11 +101,18 @@ class LearntSelector(Selector):
     ) -> "LearntSelector":
         """Return a selector trained to tell right pixels from mistakes, by cross-entropy.
 
-        :param widths: of the hidden layers. By default the paper's (c, 2 c, c), but no wider than (48, 64, 48), which
-            at 150 classes takes an eighth of its time.
+        :param kept: pixels to train on.
+        :param held_out: pixels of other images, on which epochs are compared.
+        :param widths: number of units in each hidden layer. By default the paper's (c, 2 c, c), but no
+            wider than (48, 64, 48), which at 150 classes takes an eighth of its time.
+        :param epochs: passes over the pixels.
+        :param learning_rate: AdamW's learning rate at the first step.
         :param batch: pixels in a batch; by default a 32nd of them, within 256 and 4096.
         :param maps_per_batch: make batches of whole images, as the paper does, and not of ``batch`` pixels.
+        :param anneal: lower the learning rate to zero along a half cosine.
+        :param patience: stop after this many epochs without improvement; None never.
         :param mistake_weight: how often a mistake counts.
+        :param seed: decides the first weights and the order of the batches.
         :raises FitError: the kept pixels are all right or all mistakes.
         """
         c = kept.logits.shape[0]

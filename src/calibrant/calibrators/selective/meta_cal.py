@@ -42,7 +42,11 @@ class EntropyAbove(Selector):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:
-        """Return true where the entropy is the threshold or more."""
+        """Return true where the entropy is the threshold or more.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
+        """
         return by_pixel_blocks(entropy, logits).squeeze(1) >= self.threshold
 
     def arguments(self) -> dict[str, Any]:
@@ -57,6 +61,8 @@ class EntropyAbove(Selector):
 class Uniform(Calibrator):
     """Every class alike: what Meta-Cal makes of rejected pixels. The label map becomes class 0.
 
+    :param notes: what the fit found, for people to read.
+
     >>> Uniform()(torch.tensor([[[1.0], [3.0]]])).squeeze()
     tensor([0., 0.])
     """
@@ -64,7 +70,11 @@ class Uniform(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return zeros."""
+        """Return zeros.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
+        """
         return torch.zeros_like(logits, dtype=torch.float32)
 
     def arguments(self) -> dict[str, Any]:
@@ -111,7 +121,11 @@ class MetaCal(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return uniform logits where the entropy reaches the threshold and calibrated ones elsewhere, in float32."""
+        """Return uniform logits where the entropy reaches the threshold and calibrated ones elsewhere, in float32.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the images, if what calibrates the accepted pixels needs them.
+        """
         return self.scaling(logits, image)
 
     def arguments(self) -> dict[str, Any]:
@@ -142,6 +156,7 @@ class MetaCal(Calibrator):
         of all pixels is set aside, and the threshold is where the accuracy of all pixels of less entropy, made
         monotone, falls to it. Both from pixels of the same images as the rest: the promise is for such images.
 
+        :param predictions: labelled predictions to fit on.
         :param alpha: the share of right pixels that may be rejected.
         :param accuracy: wanted of the pixels that are not rejected; takes the place of ``alpha``.
         :param keep_labels: return Meta-Cal*.

@@ -27,13 +27,18 @@ from calibrant.predictions import Mapped, Prediction, Predictions
 
 
 class OracleSelector(Selector):
-    """Flag what the first channel of the image says; see :func:`oracle_predictions`."""
+    """Flag what the first channel of the image says; see :func:`oracle_predictions`.
+
+    :param quality: how well the selector does on images it was not fitted to, if that was measured.
+    """
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:
         """Return true where the image is positive.
 
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the map of flagged pixels, in its first channel.
         :raises InputError: there is no image, so these are no :func:`oracle_predictions`.
         """
         if image is None:

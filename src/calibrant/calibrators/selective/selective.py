@@ -64,7 +64,11 @@ class SelectiveScaling(Calibrator):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Float[Tensor, "n c *s"]:
-        """Return the logits of the two branches, pixel by pixel, in float32."""
+        """Return the logits of the two branches, pixel by pixel, in float32.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the images, for a selector or a branch that needs them.
+        """
         flagged = self.selector(logits, image).unsqueeze(1)
         hot, cold = _temperature(self.mistaken, logits), _temperature(self.others, logits)
         if hot is not None and cold is not None:
@@ -103,11 +107,13 @@ class SelectiveScaling(Calibrator):
         of this beats ``base`` alone on the held-out images, the result flags nothing and is ``base``, with the
         argmax kept; a note says so. ``base`` itself is fitted on all images, so it is not easily beaten.
 
+        :param predictions: labelled predictions to fit on.
         :param base: what must be beaten, and a fit for the other pixels.
         :param mistaken: a fit for the flagged pixels of the held-out images; by default a temperature is chosen.
         :param others: a fit for the other pixels; by default ``base``.
         :param pixels_per_image: pixels drawn of each image to train the selector; None for all of them.
-        :param epochs: of the selector's training.
+        :param epochs: passes over the pixels in the training of the selector.
+        :param seed: decides which images are held out, which pixels are drawn, and the training of the selector.
         :raises FitError: there are fewer than two images, or no labelled pixel.
         """
         kept, held = _kept_and_held(predictions, 2 / 3, seed)
@@ -169,9 +175,13 @@ class SelectiveScaling(Calibrator):
         35 %; the paper says nothing between, where we take 2. Other pixels keep their logits. Nothing is checked
         against doing nothing. Unlike the released code, unlabelled pixels are excluded and the argmax is carried.
 
+        :param predictions: labelled predictions to fit on.
         :param base: the fit for the other pixels; the paper also combines its method with rivals.
+        :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
+        :param epochs: passes over the images; the state of the best is kept.
         :param mistake_weight: the released code repeats each mistake once in a batch (2); the paper says that it does
             not resample (1).
+        :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         :raises FitError: fewer than two images, no labelled pixel, or pixels all right or all mistaken.
         """
         kept, held = _kept_and_held(predictions, 0.8, seed)

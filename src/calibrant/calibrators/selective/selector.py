@@ -34,7 +34,11 @@ class SelectorQuality:
 
     @classmethod
     def of(cls, selector: "Selector", predictions: Predictions) -> "SelectorQuality":
-        """Return the quality of a selector over all labelled pixels of the predictions."""
+        """Return the quality of a selector over all labelled pixels of the predictions.
+
+        :param selector: the selector to be judged.
+        :param predictions: labelled predictions it was not trained on.
+        """
         pixels = flagged = mistakes = hits = num_classes = 0
         confidence = 0.0
         for prediction in predictions:
@@ -95,7 +99,11 @@ class Selector(nn.Module, ABC):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:
-        """Return true where the prediction is suspected to be a mistake."""
+        """Return true where the prediction is suspected to be a mistake.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: the images, for selectors that need them; others ignore them.
+        """
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
@@ -105,6 +113,8 @@ class Selector(nn.Module, ABC):
 class NoSelector(Selector):
     """Flag nothing: what a fit falls back to where no selector helps.
 
+    :param quality: how well the selector does on images it was not fitted to, if that was measured.
+
     >>> NoSelector()(torch.zeros(1, 3, 2)).tolist()
     [[False, False]]
     """
@@ -112,7 +122,11 @@ class NoSelector(Selector):
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:
-        """Return false everywhere."""
+        """Return false everywhere.
+
+        :param logits: raw logits, class axis second, in any floating-point type.
+        :param image: not used.
+        """
         return torch.zeros_like(logits[:, 0], dtype=torch.bool)
 
     def arguments(self) -> dict[str, Any]:

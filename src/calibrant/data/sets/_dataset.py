@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from calibrant._check import check_choice
+from calibrant.data._names import composed, is_data
 from calibrant.data._reading import read_labels
 from calibrant.data.sets._examples import FileExamples, PictureAndIds, Read
 from calibrant.errors import DataError
@@ -134,9 +135,9 @@ class DataSet:
         folder = root / pattern.partition("*")[0].rpartition("/")[0]
         if not folder.is_dir():
             raise self.missing(folder, f"the folder of {what}")
-        form = re.compile("(.+)".join(map(re.escape, pattern.split("*"))))
-        paths = sorted(folder.rglob("*"))
-        matches = ((form.fullmatch(path.relative_to(root).as_posix()), path) for path in paths)
+        form = re.compile("(.+)".join(map(re.escape, pattern.split("*"))), re.IGNORECASE)
+        paths = [path for path in sorted(folder.rglob("*")) if is_data(path, folder)]
+        matches = ((form.fullmatch(composed(path.relative_to(root).as_posix())), path) for path in paths)
         files = {"/".join(match.groups()): path for match, path in matches if match}
         if not files:
             others = [path.relative_to(folder).as_posix() for path in paths if path.is_file()]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.data._pictures import picture_size, stored_size
 from calibrant.data._reading import read_labels, read_picture, reading
 from calibrant.errors import DataError, LabelError
 from calibrant.predictions import Example
@@ -99,9 +99,15 @@ def picture_for(file: Path, shape: tuple[int, ...]) -> Float[Tensor, "3 h w"]:
     :param shape: rows and columns of its labels.
     :raises DataError: it is not, or cannot be read.
     """
-    with reading(file), Image.open(file) as image:
-        size = image.size[::-1]
+    with reading(file):
+        size, stored = picture_size(file), stored_size(file)
     if size != tuple(shape):
+        if stored == tuple(shape):
+            raise DataError(
+                f"{file}: expected a picture as large as its labels, {shape[0]} x {shape[1]} (rows x columns); so it "
+                f"is stored, but its EXIF orientation turns it to {size[0]} x {size[1]}. Were the labels drawn on the "
+                "unturned picture? Then save it without EXIF."
+            )
         raise DataError(
             f"{file}: expected a picture as large as its labels, {shape[0]} x {shape[1]} (rows x columns); "
             f"got {size[0]} x {size[1]}. Resize neither by hand: take both from the same release."

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from calibrant._shapes import IGNORE
+from calibrant.data._pictures import FORMATS
 from calibrant.data._reading import reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
@@ -22,7 +23,7 @@ COLOURS = {0x3C1098: 0, 0x8429F6: 1, 0x6EC1E4: 2, 0xFEDD3A: 3, 0xE2A929: 4, 0x9B
 
 def colours(file: Path) -> np.ndarray:
     """Return colours as numbers, red in the upper byte."""
-    with reading(file), Image.open(file) as image:
+    with reading(file), Image.open(file, formats=FORMATS) as image:
         red, green, blue = np.array(image.convert("RGB")).astype(np.int64).transpose(2, 0, 1)
     return (red << 16) + (green << 8) + blue
 

@@ -1,14 +1,23 @@
 """Images and label maps of your own: two folders of files with the same names, and lists of names for splits."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from calibrant._check import check_choice
-from calibrant.data._reading import PICTURE_SUFFIXES, split_name
-from calibrant.data.sets._dataset import DataSet
-from calibrant.data.sets._examples import FileExamples, same_ids
-from calibrant.errors import DataError
+from calibrant._label_coding import UNLABELLED, IgnoreIndex, LabelCoding, label_coding
+from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.data._names import composed, is_data, key_of, split_name
+from calibrant.data._reading import PICTURE_SUFFIXES, read_labels
+from calibrant.data._survey import labels_line, passed_over_line
+from calibrant.data.sets._dataset import DataSet, Pairs
+from calibrant.data.sets._examples import FileExamples, classes_of, picture_for, same_ids
+from calibrant.errors import DataError, LabelError
 
 
 def image_folder(
@@ -18,7 +27,8 @@ def image_folder(
     class_names: Sequence[str],
     images: str = "images",
     labels: str = "labels",
-    ignore_index: int | None = 255,
+    ignore_index: IgnoreIndex = "auto",
+    first_label: int | None = None,
 ) -> FileExamples:
     """Return the images of a folder: ``images/NAME.jpg`` (or ``.jpeg``, ``.png``) and ``labels/NAME.png``, any depth.
 
@@ -30,7 +40,9 @@ def image_folder(
     :param class_names: one name a class, in the order of their numbers: label k is the k-th.
     :param images: the name of the folder of images in ``path``.
     :param labels: the name of the folder of labels in ``path``.
-    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled.
+    :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled. By default 255, or what the
+        labels of the folder show: 255 is the foreground where two classes are 0 and 255 alone.
+    :param first_label: the label of class 0, if it is not 0: with 1, label k is class k - 1.
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
 
@@ -54,14 +66,24 @@ def image_folder(
         └── splits/SPLIT.txt, if there are splits: one NAME a line""",
         labels=f"{labels}/*.png",
         class_names=tuple(class_names),
-        table=same_ids(len(class_names), ignore_index),
-        ignore="nothing" if ignore_index is None else f"{ignore_index} in the label files",
+        ignore={None: "nothing", "auto": f"{UNLABELLED} in the label files"}.get(
+            ignore_index, f"{ignore_index} in the label files"
+        ),
     )
     root = data_set.root(root)
     pictures = _pictures(data_set, root / images)
     maps = data_set.files(root, data_set.labels, "labels")
+
+    def coded(pairs: Pairs, split: str = "") -> FileExamples:
+        used = {*pictures.values(), *maps.values()}
+        here = [file for folder in (images, labels) for file in sorted((root / folder).rglob("*")) if file.is_file()]
+        others = tuple(file.name for file in here if file not in used)
+        files = tuple(label_file for _, (_, label_file) in pairs)
+        read = CodedLabels(root.name, len(class_names), ignore_index, first_label, files, others)
+        return data_set.of(pairs, split, read)
+
     if split is None:
-        return data_set.of(data_set.paired(pictures, maps, root, data_set.labels))
+        return coded(data_set.paired(pictures, maps, root, data_set.labels))
     keys = _listed(data_set, root, split)
     if lost := [key for key in keys if key not in pictures]:
         raise DataError(
@@ -71,15 +93,15 @@ def image_folder(
         )
     listed = {key: pictures[key] for key in keys}
     data_set.paired(listed, {key: maps[key] for key in keys if key in maps}, root, data_set.labels)
-    return data_set.of(tuple((key, (pictures[key], maps[key])) for key in keys), split)
+    return coded(tuple((key, (pictures[key], maps[key])) for key in keys), split)
 
 
 def _pictures(data_set: DataSet, folder: Path) -> dict[str, Path]:
     """Return the pictures of a folder by key."""
     pictures: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
-        if parts := split_name(file, PICTURE_SUFFIXES):
-            key = file.relative_to(folder).as_posix()[: -len(parts[1])]
+        if (parts := split_name(file, PICTURE_SUFFIXES)) and is_data(file, folder):
+            key = key_of(file, folder, parts[1])
             if key in pictures:
                 raise DataError(
                     f"{file}: expected one image of that name; {pictures[key].name} is there too. Remove one."
@@ -96,8 +118,72 @@ def _listed(data_set: DataSet, root: Path, split: str) -> list[str]:
     if not lists:
         raise data_set.missing(root / "splits", f"lists of names (*.txt), one of them {split}.txt,")
     check_choice(split, lists, f"split of {data_set.name}")
-    keys = [line.strip() for line in lists[split].read_text().splitlines() if line.strip()]
+    keys = [composed(line.strip()) for line in lists[split].read_text().splitlines() if line.strip()]
     if len(set(keys)) < len(keys):
         twice = next(key for number, key in enumerate(keys) if key in keys[:number])
         raise DataError(f"{lists[split]}: expected every image once; got {twice!r} twice. Take one line out.")
     return keys
+
+
+@dataclass(frozen=True)
+class CodedLabels:
+    """Reads a picture and a PNG of labels, whose coding is told from all label files when the first is read.
+
+    :param name: of the folder.
+    :param num_classes: how many classes were named.
+    :param ignore_index: the label of unlabelled pixels, None, or auto.
+    :param first_label: the label of class 0, if it was said.
+    :param label_files: all of them.
+    :param others: names of files that were passed over.
+    """
+
+    name: str
+    num_classes: int
+    ignore_index: IgnoreIndex
+    first_label: int | None
+    label_files: tuple[Path, ...]
+    others: tuple[str, ...]
+
+    def __call__(self, files: tuple[Path, Path]) -> tuple[Float[Tensor, "3 h w"], np.ndarray]:
+        """Return the image and its classes."""
+        picture, label_file = files
+        labels = classes_of(read_labels(label_file), self.table, label_file, self.name)
+        return picture_for(picture, labels.shape), labels
+
+    @cached_property
+    def values(self) -> Counter[int]:
+        """How many pixels of all label files have each number."""
+        values = Counter[int]()
+        for file in self.label_files:
+            found, many = np.unique(read_labels(file), return_counts=True)
+            values.update(dict(zip(found.tolist(), many.tolist(), strict=True)))
+        return values
+
+    @cached_property
+    def coding(self) -> LabelCoding:
+        """What the numbers stand for.
+
+        :raises LabelError: two readings are possible.
+        """
+        try:
+            return label_coding(
+                self.values,
+                self.num_classes,
+                ignore_index=self.ignore_index,
+                first_label=self.first_label,
+                files=len(self.label_files),
+            )
+        except LabelError as error:
+            raise LabelError(f"{self.label_files[0].parent}: {error}") from error
+
+    @property
+    def table(self) -> Mapping[int, int]:
+        """The class of every number that may be there, or ``IGNORE``."""
+        usual = UNLABELLED if self.ignore_index == "auto" and self.num_classes <= UNLABELLED else None
+        return {**same_ids(self.num_classes, usual), IGNORE: IGNORE, **self.coding.table}
+
+    @property
+    def taken_for(self) -> tuple[str, ...]:
+        """What the label files were taken for, a line each."""
+        lines = (labels_line(self.values, 0, self.coding, self.num_classes), *self.coding.notes)
+        return lines + passed_over_line(self.others)

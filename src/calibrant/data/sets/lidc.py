@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 
 from calibrant._shapes import Float, Tensor
+from calibrant.data._pictures import FORMATS
 from calibrant.data._reading import reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples, Read
@@ -141,7 +142,7 @@ def _pictures(files: tuple[Path, ...]) -> tuple[Float[Tensor, "1 h w"], np.ndarr
 
 
 def _grey(file: Path) -> np.ndarray:
-    with reading(file), Image.open(file) as image:
+    with reading(file), Image.open(file, formats=FORMATS) as image:
         return np.asarray(image.convert("L"))
 
 

@@ -74,7 +74,7 @@ class Footprints:
 
     def __call__(self, files: tuple[Path, Path]) -> tuple[Float[Tensor, "3 h w"], np.ndarray]:
         """Return the image and its classes."""
-        with reading(files[0]), Image.open(files[0]) as image:
+        with reading(files[0]), Image.open(files[0], formats=("TIFF", "PNG")) as image:
             pixels = np.array(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
             raise DataError(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from calibrant._shapes import IGNORE
+from calibrant.data._pictures import FORMATS
 from calibrant.data._reading import read_labels, reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
@@ -32,7 +33,7 @@ def first_channel(file: Path) -> np.ndarray:
 
     :raises DataError: the file is broken, or holds colours of eight bits.
     """
-    with reading(file), Image.open(file) as image:
+    with reading(file), Image.open(file, formats=FORMATS) as image:
         if {tile[3] for tile in image.tile} <= {"RGB;16B", "RGBA;16B"}:
             lower = f"{image.mode};16L"
             # Tiles are plain tuples before Pillow 11, named ones since.

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import zip_longest
 from typing import Any
 
 from calibrant._check import check_version
@@ -34,6 +35,7 @@ class Provenance:
     :param resolution: at what size the model is judged: "the labels' own size", "every third pixel".
     :param class_names: one name a class, in order; empty if nobody said.
     :param ignore: which pixels count as unlabelled: "255 in the label files".
+    :param taken_for: what the input was taken for, a line each: axes, kind of scores, classes, what was left out.
     """
 
     model: str = ""
@@ -41,9 +43,11 @@ class Provenance:
     resolution: str = ""
     class_names: Sequence[str] = ()
     ignore: str = ""
+    taken_for: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "taken_for", tuple(self.taken_for))
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,10 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON keeps them."""
-        told = {"dtype": self.dtype, "with_images": self.with_images, "provenance": asdict(self.provenance)}
+        about = asdict(self.provenance)
+        if not self.provenance.taken_for:
+            del about["taken_for"]  # which version 1 did not have
+        told = {"dtype": self.dtype, "with_images": self.with_images, "provenance": about}
         return json.loads(json.dumps(told if self.made_from is None else {**told, "made_from": dict(self.made_from)}))
 
     @classmethod
@@ -73,10 +80,10 @@ class Settings:
         :raises KeyError, TypeError, ValueError: something is missing or of the wrong kind.
         """
         about = found["provenance"]
-        if set(about) != {f.name for f in fields(Provenance)}:
+        kinds = {"class_names": list, "taken_for": list}
+        if not set(about) <= {f.name for f in fields(Provenance)}:
             raise ValueError(f"the provenance says {', '.join(map(str, about))}")
-        words = [value for name, value in about.items() if name != "class_names"]
-        if not isinstance(about["class_names"], list) or not all(isinstance(w, str) for w in words):
+        if not all(isinstance(value, kinds.get(name, str)) for name, value in about.items()):
             raise TypeError("the provenance is not in words")
         if not isinstance(found["with_images"], bool) or not isinstance(found["dtype"], str | None):
             raise TypeError("the settings are of the wrong kind")
@@ -88,9 +95,11 @@ class Settings:
 
     def differences(self, other: "Settings") -> str:
         """Return in words where ``other`` differs; empty if nowhere."""
-        mine, theirs = ({**s.as_json(), **s.as_json()["provenance"]} for s in (self, other))
+        mine, theirs = ({**asdict(s), **asdict(s.provenance)} for s in (self, other))
+        lines = zip_longest(mine.pop("taken_for"), theirs.pop("taken_for"), fillvalue="nothing")
+        told = [f"taken_for is {one!r} there and {two!r} now" for one, two in lines if one != two][:1]
         names = [name for name in mine if name not in ("provenance", "made_from") and mine[name] != theirs[name]]
-        told = [f"{name} is {mine[name]!r} there and {theirs[name]!r} now" for name in names]
+        told += [f"{name} is {_json(mine[name])!r} there and {_json(theirs[name])!r} now" for name in names]
         if self.made_from is not None and other.made_from is not None:
             told.append(differences(self.made_from, other.made_from))
         elif (self.made_from is None) != (other.made_from is None):
@@ -172,6 +181,10 @@ class Manifest:
                 f"something is missing or of the wrong kind ({error!r}). Write the store again."
             ) from error
         return manifest
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def digest_of(found: Mapping[str, Any]) -> str:

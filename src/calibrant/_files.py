@@ -14,7 +14,7 @@ from typing import Any
 try:
     import fcntl
 except ImportError:  # Windows has none; there nobody is kept from writing beside another
-    fcntl = None  # ty: ignore[invalid-assignment]
+    fcntl = None
 
 _PREFIX = ".calibrant-"
 

@@ -6,6 +6,7 @@ code runs only where the user allows it, since a name may have been copied from 
 
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -64,6 +65,27 @@ def import_module(where: str) -> ModuleType:
         return importlib.import_module(where)
     finally:
         sys.path.remove(os.getcwd())
+
+
+def file_of(where: str) -> Path | None:
+    """Return the file of a module that was imported by :func:`import_module`; None if it has none.
+
+    :param where: its dotted name, or the path of its file.
+    """
+    if where.endswith(".py"):
+        return Path(where)
+    return source_file(sys.modules.get(where))
+
+
+def source_file(thing: Any) -> Path | None:
+    """Return the Python file that a module, class or function is from; None if it is from none.
+
+    :param thing: the module, class or function.
+    """
+    try:
+        return Path(inspect.getsourcefile(thing) or "") if thing is not None else None
+    except (TypeError, OSError):
+        return None
 
 
 def must_trust(what: str, because: str) -> InputError:

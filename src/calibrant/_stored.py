@@ -171,6 +171,13 @@ class Storage:
     def _read(self, path: str | os.PathLike[str]) -> Saved:
         return read_saved(Path(path), self.what, self.made_by)
 
+    def names_own(self, stored: Any) -> bool:
+        """Return whether a stored thing has parts of classes of the user's own, which must be passed to load it.
+
+        :param stored: its JSON.
+        """
+        return any(True for _ in _own_names(stored))
+
     def own_kinds(self, thing: Any) -> dict[str, type]:
         """Return the classes of a thing and its parts that are not calibrant's, by the names they are stored under.
 

@@ -172,7 +172,7 @@ def test_a_sampler_is_made_and_drawn_from(calibrant, store, temperature, tmp_pat
         code, out, _ = calibrant("sample", *given, "-o", tmp_path / folder)
         assert code == 0
         assert "generalised energy distance, 3 samples" in out
-        drawn[folder] = {path.name: dict(np.load(path)) for path in sorted((tmp_path / folder).iterdir())}
+        drawn[folder] = {path.name: dict(np.load(path)) for path in sorted((tmp_path / folder).glob("*.npz"))}
     assert len(drawn["a"]) == 8
     for name, arrays in drawn["a"].items():
         assert arrays["hypotheses"].shape == (3, 20, 24)

@@ -18,6 +18,7 @@ from calibrant.cli.predict import predict
 from calibrant.cli.refine import refine
 from calibrant.cli.report import report
 from calibrant.cli.sample import sample
+from calibrant.cli.verify import verify
 from calibrant.errors import CalibrantError
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # half of the time that help takes
     help="Honest confidence for semantic segmentation: measure it, repair it after training, sample what is ambiguous.",
 )
-for command in (demo, predict, import_, measure, fit, apply, compare, refine, sample, report):
+for command in (demo, predict, import_, measure, fit, apply, compare, refine, sample, report, verify):
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :param arguments: the command and its arguments; None for those of this process.
     """
     signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupted)
     _let_waiting_threads_sleep()
     try:
         app(arguments)
@@ -72,8 +74,8 @@ def _let_waiting_threads_sleep() -> None:
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
-def _interrupted(*_: object) -> None:
-    _stop("stopped: what was finished is kept; run the same command again to go on.", 130)
+def _interrupted(number: int, *_: object) -> None:
+    _stop("stopped: what was finished is kept; run the same command again to go on.", 128 + number)
 
 
 def _stop(message: str, code: int) -> None:

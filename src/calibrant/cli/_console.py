@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from calibrant._files import replacing
+from calibrant._files import remove_leftovers, replacing
 from calibrant.predictions import Mapped
 
 console = Console(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
@@ -97,5 +97,6 @@ def write_json(value: Any, path: Path) -> None:
     """Write JSON whole or not at all."""
     import json
 
+    remove_leftovers(path.parent, older_than=3600)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,5 +1,6 @@
 """What was measured of one or several methods: shown, saved, loaded and drawn. Four commands share it."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 
 from calibrant import __version__
+from calibrant._files import only_writer, remove_leftovers, replacing
+from calibrant._origin import Origin, check_same, checked, differences
 from calibrant.cli._console import aside, console, write_json
-from calibrant.errors import DataError
+from calibrant.errors import DataError, StoreError
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import Measurement, load_measurement, save_measurement
 from calibrant.report import Case, as_json, terminal_table, write_page
@@ -79,36 +82,99 @@ class Study:
             notes=self.notes,
         )
 
-    def save(self, folder: Path) -> None:
-        """Write one file a method and repetition."""
-        for order, (method, repetitions) in enumerate(self.measurements.items()):
-            for number, measurement in enumerate(repetitions):
-                facts = {
-                    "method": method,
-                    "order": order,
-                    "repetition": number,
-                    "class_names": list(self.class_names),
-                    "facts": dict(self.facts),
-                    "notes": list(self.notes),
-                }
-                save_measurement(measurement, folder / f"{order:02d}-{number:02d}{SUFFIX}", facts=facts)
+    def save(self, folder: Path, made_from: Origin, *, overwrite: bool = False) -> None:
+        """Write one file a method and repetition, all before the first takes the place of an old one.
+
+        :param folder: is made if missing; what other commands measured there stays, or is replaced as a whole.
+        :param made_from: what was measured and how, by name.
+        :param overwrite: replace files of another command.
+        :raises StoreError: files of another command are there, or another process is writing there.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(only_writer(folder))
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"{folder}: expected to be the only one who writes here; another process is writing. Wait until "
+                    "it has ended, or write to another folder."
+                ) from error
+            check_free(folder, made_from, overwrite=overwrite)
+            remove_leftovers(folder, older_than=3600)
+            old = set(folder.glob(f"*{SUFFIX}"))
+            for order, (method, repetitions) in enumerate(self.measurements.items()):
+                for number, measurement in enumerate(repetitions):
+                    facts = {
+                        "method": method,
+                        "order": order,
+                        "repetition": number,
+                        "class_names": list(self.class_names),
+                        "facts": dict(self.facts),
+                        "notes": list(self.notes),
+                        "made_from": dict(made_from),
+                    }
+                    path = folder / f"{order:02d}-{number:02d}{SUFFIX}"
+                    temporary = stack.enter_context(replacing(path))
+                    save_measurement(measurement, temporary, facts=facts)
+                    old.discard(path)
+        for path in old:
+            path.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> "Study":
         """Read a study from measurement files, or folders of them.
 
-        :raises DataError: there are none, or they are of other classes.
+        :raises DataError: there are none, or files of several commands are in one folder.
         """
+        for folder in filter(Path.is_dir, paths):
+            _check_one_command(folder)
         files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
         if not files:
             raise DataError(
                 f"expected measurement files (*{SUFFIX}); found none in {', '.join(map(str, paths))}. "
                 "Write them: calibrant measure STORE -o FOLDER."
             )
-        loaded = sorted((load_measurement(file) for file in files), key=lambda each: each[1]["order"])
+        loaded = sorted((_read(file) for file in files), key=lambda each: each[1]["order"])
         measurements: dict[str, list[Measurement]] = {}
         for measurement, facts in sorted(loaded, key=lambda each: each[1]["repetition"]):
             measurements.setdefault(facts["method"], []).append(measurement)
         ordered = {facts["method"]: measurements[facts["method"]] for _, facts in loaded}
         first = loaded[0][1]
         return cls(ordered, first["class_names"], first["facts"], first["notes"])
+
+
+def check_free(folder: Path | None, made_from: Origin, *, overwrite: bool) -> None:
+    """Raise if a folder holds measurements of another command.
+
+    :param folder: where measurements are to go; None for nowhere.
+    :param made_from: what is to be measured and how, by name.
+    :param overwrite: they are to be replaced: nothing is raised.
+    :raises StoreError: naming what differs.
+    """
+    for file in () if folder is None or overwrite else sorted(folder.glob(f"*{SUFFIX}")):
+        check_same(file, checked(load_measurement(file)[1].get("made_from")), made_from, "measurement")
+
+
+def _check_one_command(folder: Path) -> None:
+    """Raise if files of several commands are in one folder, which would be shown as if they were of one."""
+    files = sorted(folder.glob(f"*{SUFFIX}"))
+    origins = [checked(_read(file)[1].get("made_from")) for file in files]
+    for file, origin in zip(files, origins, strict=True):
+        unlike = differences(origins[0] or {}, origin or {})
+        if unlike:
+            raise DataError(
+                f"{folder}: expected the measurements of one command; got those of several: from {files[0].name} to "
+                f"{file.name}, {unlike}. Name the files that you want, or measure again: --overwrite."
+            )
+
+
+def _read(file: Path) -> tuple[Measurement, dict[str, Any]]:
+    """A measurement and its facts, which must be those of a study."""
+    measurement, facts = load_measurement(file)
+    kinds = {"method": str, "order": int, "repetition": int, "class_names": list, "facts": dict, "notes": list}
+    for name, kind in kinds.items():
+        if not isinstance(facts.get(name), kind):
+            raise DataError(
+                f"{file}: expected a measurement that says its {name}, as calibrant measure writes it; got "
+                f"{facts.get(name)!r}. Measure again."
+            )
+    return measurement, facts

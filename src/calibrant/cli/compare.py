@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust
 
 
@@ -35,14 +36,17 @@ def compare(
     ] = 2,
     num_cases: Annotated[int, typer.Option(min=0, help="How many of the worst images the report shows.")] = 6,
     trust: Trust = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit methods, judge them on other images, report.
 
     Fits on one part of STORE and tests on the other, or on each TEST. The report opens by double click; with several
     stores to test on, each gets its own. Example: calibrant compare runs/val runs/test --methods all -o report.html
     """
+    from calibrant._origin import options_of
     from calibrant.cli._console import console
     from calibrant.cli._run import Plan, run_study
+    from calibrant.cli._study import check_free
     from calibrant.data import StoredPredictions
     from calibrant.methods import parse_methods
     from calibrant.report import shift_table
@@ -58,13 +62,22 @@ def compare(
         num_cases=num_cases,
     )
     tested = [StoredPredictions(url) for url in urls]
-    studies = run_study(StoredPredictions(store), tested, parse_methods(methods, trust_code=trust), plan)
-    for name, study in zip(names, studies, strict=True):
+    stored, chosen = StoredPredictions(store), parse_methods(methods, trust_code=trust)
+    for place in (output, json, tallies):
+        check_outside(place, store, *urls)
+    options = {"num-seeds": num_seeds, "share": share, "pixels-per-image": pixels_per_image, "num-bins": num_bins}
+    made_from = {"store": stored.digest, **options_of(options | {"boundary-width": boundary_width})}
+    made_from |= {f"{what} {title}": v for title, each in chosen.items() for what, v in method_origin(each).items()}
+    origins = [{**made_from, **({"tested on": each.digest} if each else {})} for each in tested or [None]]
+    for name, origin in zip(names, origins, strict=True):
+        check_free(tallies and tallies / _beside(output, name).stem, origin, overwrite=overwrite)
+    studies = run_study(stored, tested, chosen, plan)
+    for name, study, origin in zip(names, studies, origins, strict=True):
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)
         study.show()
         if tallies is not None:
-            study.save(tallies / page.stem)
+            study.save(tallies / page.stem, origin, overwrite=overwrite)
         if json is not None:
             study.write_json(_beside(json, name))
         study.write_page(page)

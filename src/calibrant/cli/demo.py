@@ -1,10 +1,12 @@
 """``calibrant demo``: the whole job on built-in scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from calibrant.cli._made_from import Overwrite
 
 
 def demo(
@@ -13,6 +15,7 @@ def demo(
     ] = Path("demo"),
     num_steps: Annotated[int, typer.Option(min=1, help="Training steps of the small segmenter.")] = 700,
     seed: Annotated[int, typer.Option(help="The seed of scenes, training and fits.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Do the whole job on synthetic street scenes, in two minutes.
 
@@ -20,21 +23,28 @@ def demo(
     """
     from dataclasses import replace
 
+    from calibrant._origin import check_same, options_of
     from calibrant.cli._console import console
     from calibrant.cli._run import Plan, run_study
-    from calibrant.data import StreetScenes
+    from calibrant.cli._study import check_free
+    from calibrant.data import StoredPredictions, StreetScenes
     from calibrant.methods import parse_methods
 
     # Few streets seen often: the segmenter becomes surer than it is right, as real ones do.
     train, test = StreetScenes(40, seed=seed), StreetScenes(80, seed=seed + 1000)
-    stored = _store(_trained(train, num_steps, seed), test, num_steps, output / "store")
+    made_from = {"data": "synthetic street scenes", **options_of({"num-steps": num_steps, "seed": seed})}
+    if (output / "store" / "manifest.json").exists() and not overwrite:
+        check_same(output / "store", StoredPredictions(output / "store").made_from, made_from, "store")
+    check_free(output / "measurements", made_from, overwrite=overwrite)
+    network = _trained(train, num_steps, seed)
+    stored = _store(network, test, num_steps, output / "store", made_from, overwrite=overwrite)
     plan = Plan(seeds=[seed], share=0.5, pixels_per_image=5_000, num_bins=15, boundary_width=2)
     (study,) = run_study(stored, [], parse_methods("uncalibrated,temperature,vector,selective"), plan)
     limit = _limit(test, study.measurements["uncalibrated"][0].keys)
     study = replace(study, facts=dict(study.facts) | {"the best possible": limit})
     study.show()
     console.print(f"The best possible: {limit}", highlight=False)
-    study.save(output / "measurements")
+    study.save(output / "measurements", made_from, overwrite=overwrite)
     study.write_json(output / "figures.json")
     study.write_page(output / "report.html", title="Calibration of a small segmenter on synthetic street scenes")
     console.print(str(output / "report.html"), highlight=False, soft_wrap=True)
@@ -64,7 +74,9 @@ def _trained(scenes: Any, num_steps: int, seed: int) -> Any:
     return network
 
 
-def _store(network: Any, scenes: Any, num_steps: int, path: Path) -> Any:
+def _store(
+    network: Any, scenes: Any, num_steps: int, path: Path, made_from: Mapping[str, str], *, overwrite: bool
+) -> Any:
     """Run the network over the scenes and return its stored predictions."""
     from calibrant.cli._console import bars, with_progress
     from calibrant.data import Provenance, write_store
@@ -79,7 +91,7 @@ def _store(network: Any, scenes: Any, num_steps: int, path: Path) -> Any:
     )
     with bars() as progress:
         source = with_progress(ModelPredictions(network, scenes, batch_size=8), progress, "running the segmenter")
-        return write_store(source, path, provenance=provenance, overwrite=True)
+        return write_store(source, path, provenance=provenance, made_from=made_from, overwrite=overwrite)
 
 
 def _limit(scenes: Any, keys: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust, described
 
 
@@ -24,12 +25,15 @@ def fit(
     pixels_per_image: Annotated[int, typer.Option(help="Pixels drawn from each image.")] = 10_000,
     seed: Annotated[int, typer.Option(help="The seed of the pixels drawn and of training.")] = 0,
     trust: Trust = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Fit a calibrator to STORE and save it.
+    """Fit a calibrator to STORE and save it; one that the same command has made is found again.
 
     Example: calibrant fit runs/val --method selective --base vector-kept -o runs/selective
     """
+    from calibrant._origin import check_same, options_of
     from calibrant.calibrators import own_kinds, save
+    from calibrant.calibrators.storage import STORAGE
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.methods import parse_method, with_options
@@ -37,10 +41,19 @@ def fit(
     chosen = parse_method(method, trust_code=trust)
     if base is not None:
         chosen = with_options(chosen, f"base={base}", trust_code=trust)
+    stored = StoredPredictions(store)
+    check_outside(output, store)
+    options = {"pixels-per-image": pixels_per_image, "seed": seed}
+    made_from = {"store": stored.digest, **method_origin(chosen), **options_of(options)}
+    if STORAGE.holds(output) and not overwrite:
+        check_same(output, STORAGE.made_from(output), made_from, "calibrator")
+        console.print(f"{output}: there already, made from the same", highlight=False, markup=False)
+        return
     with bars() as progress:
-        predictions = with_progress(StoredPredictions(store), progress, chosen.title)
-        calibrator = chosen.fitted(predictions, pixels_per_image=pixels_per_image, seed=seed)
-    save(calibrator, output)
+        calibrator = chosen.fitted(
+            with_progress(stored, progress, chosen.title), pixels_per_image=pixels_per_image, seed=seed
+        )
+    save(calibrator, output, made_from=made_from)
     console.print(f"{described(calibrator)} → {output}", highlight=False)
     own = " ".join(f"--kinds {name}" for name in own_kinds(calibrator))
     if own:

@@ -1,10 +1,12 @@
 """``calibrant measure``: how far a model's confidence can be trusted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
 
@@ -22,6 +24,7 @@ def measure(
         int, typer.Option(min=1, help="How far from a change of label the boundary reaches, in pixels.")
     ] = 2,
     kinds: Kinds = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Print the scores of STORE with their intervals, as it is and through each --calibrator.
 
@@ -30,14 +33,22 @@ def measure(
     """
     from functools import partial
 
+    from calibrant._origin import options_of
     from calibrant.cli._console import bars, with_progress
-    from calibrant.cli._study import Study
+    from calibrant.cli._study import Study, check_free
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import tally_all
     from calibrant.metrics import Measurement
 
     stored = StoredPredictions(store)
-    through = {"uncalibrated": None} | {path.name: open_calibrator(path, kinds) for path in calibrator or ()}
+    names = _names(calibrator or ())
+    through = {"uncalibrated": None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
+    for place in (output, json):
+        check_outside(place, store, *names.values())
+    made_from = {"store": stored.digest, **options_of({"num-bins": num_bins, "boundary-width": boundary_width})}
+    for name, path in names.items():
+        made_from |= {f"{what} {name}": value for what, value in calibrator_origin(path, kinds).items()}
+    check_free(output, made_from, overwrite=overwrite)
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
     with bars() as progress:
         found = tally_all(count, with_progress(stored, progress, "measuring"), through)
@@ -48,6 +59,25 @@ def measure(
     )
     study.show()
     if output is not None:
-        study.save(output)
+        study.save(output, made_from, overwrite=overwrite)
     if json is not None:
         study.write_json(json)
+
+
+def _names(calibrators: Sequence[Path]) -> dict[str, Path]:
+    """Name calibrators by the last parts of their paths, as many as it takes to tell them apart.
+
+    :raises InputError: one was given twice.
+    """
+    from calibrant.errors import InputError
+
+    parts = [path.absolute().parts for path in calibrators]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len({"uncalibrated", *names}) == len(names) + 1:
+            return dict(zip(names, calibrators, strict=True))
+    if calibrators:
+        raise InputError(
+            f"expected every calibrator once; got {', '.join(map(str, calibrators))}. Leave out those named twice."
+        )
+    return {}

@@ -63,11 +63,15 @@ def predict(
 
     Interrupted, the same command goes on, and the store is the same to the byte.
     """
+    from calibrant._origin import digest_of_files, files_below, files_in, options_of
+    from calibrant._own_code import names_code
     from calibrant.cli._console import aside, bars, console
     from calibrant.cli._datasets import OWN, open_examples
+    from calibrant.cli._made_from import code_origin
     from calibrant.cli.import_ import names_in
     from calibrant.data import Provenance, write_store
     from calibrant.models import BlockPredictions, DeclaredScores, open_model
+    from calibrant.models._contents import contents_of
     from calibrant.predictions import Mapped, Subset
 
     def read(names: tuple[str, ...]) -> Any:
@@ -105,6 +109,18 @@ def predict(
         ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
         taken_for=taken,
     )
+    options: dict[str, Any] = {"dataset": dataset, "split": split, "ignore-index": ignore_index}
+    options |= {"first-label": first_label}
+    options |= {"scores": scores, "resolution": resolution, "crop": crop, "overlap": overlap, "scales": scales}
+    options |= {"flip": flip, "shorter-side": shorter_side, "normalise": normalise, "precision": precision}
+    options |= {"batch": batch, "device": device.partition(":")[0]}
+    files = files_in(examples) or files_below(data, lambda path: path.resolve() != Path(store).resolve())
+    made_from = {
+        **options_of(options),
+        **contents_of(model, opened.run),
+        **code_origin([dataset] if names_code(dataset) else []),
+        "images and labels": digest_of_files(files),
+    }
     for line in taken:
         console.print(line, highlight=False, markup=False)
     with bars() as progress:
@@ -119,7 +135,13 @@ def predict(
 
         watched = Mapped(range(len(source)), answer, names=source.keys)
         stored = write_store(
-            watched, store, provenance=provenance, dtype=dtype, with_images=images, overwrite=overwrite
+            watched,
+            store,
+            provenance=provenance,
+            dtype=dtype,
+            with_images=images,
+            made_from=made_from,
+            overwrite=overwrite,
         )
     console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
 
@@ -35,20 +36,36 @@ def refine(
     ] = "32-true",
     seed: Annotated[int, typer.Option(help="The seed of everything drawn.")] = 0,
     kinds: Kinds = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
     from dataclasses import replace
 
     from calibrant._check import check_choice
+    from calibrant._origin import check_same, options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.networks import Discriminator, RefinementUNet
     from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, save_sampler
+    from calibrant.samplers.storage import STORAGE
     from calibrant.training import Augmentation, SingleDevice, open_fabric
+    from calibrant.training.checkpoint import remove_checkpoint
 
     check_choice(method, ("refinement", "copula"), "way to make a sampler")
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
+    check_outside(output, store, calibrator)
+    options = {"method": method, "classes": classes, "steps": steps, "num-samples": num_samples, "crop": crop}
+    options |= {"any-orientation": any_orientation, "published": published, "device": device.partition(":")[0]}
+    options |= {"precision": precision, "seed": seed}
+    made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), **options_of(options)}
+    if STORAGE.holds(output) and not overwrite:
+        check_same(output, STORAGE.made_from(output), made_from, "sampler")
+        console.print(f"{output}: there already, made from the same", highlight=False, markup=False)
+        return
+    if overwrite:
+        done = STORAGE.holds(output) and _made_from(output) == made_from
+        remove_checkpoint(output, {} if done else made_from)
     with bars() as progress:
         if method == "copula":
             chosen = [int(number) for number in classes.split(",")] if classes else None
@@ -72,11 +89,23 @@ def refine(
                 discriminator=Discriminator(channels, dims=dims) if published else None,
                 seed=seed,
                 folder=output,
+                made_from=made_from,
                 devices=SingleDevice(device) if plain else open_fabric(accelerator=device, precision=precision),
                 watch=lambda done, figures: progress.update(task, completed=done),
             )
-    save_sampler(sampler, output)
+    save_sampler(sampler, output, made_from=made_from)
     console.print(f"{sampler if method == 'copula' else 'RefinementSampler'} → {output}", highlight=False)
+
+
+def _made_from(output: Path) -> Any:
+    """What the sampler that is to be replaced was made from; None if it does not say or is damaged."""
+    from calibrant.errors import StoreError
+    from calibrant.samplers.storage import STORAGE
+
+    try:
+        return STORAGE.made_from(output)
+    except StoreError:
+        return None
 
 
 def _sizes(first: Any) -> tuple[int, int, int]:

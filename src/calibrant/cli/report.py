@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli._made_from import check_outside
+
 
 def report(
     files: Annotated[list[Path], typer.Argument(help="Measurement files, or folders of them.")],
@@ -15,6 +17,7 @@ def report(
     from calibrant.cli._console import console
     from calibrant.cli._study import Study
 
+    check_outside(output, *(file for file in files if file.is_file()))
     study = Study.load(files)
     study.show()
     study.write_page(output, title=title)

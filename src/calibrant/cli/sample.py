@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
 
@@ -24,27 +25,34 @@ def sample(
         int, typer.Option(help="The seed; what is drawn for an image depends on it and its name alone.")
     ] = 0,
     kinds: Kinds = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
     import torch
 
+    from calibrant._origin import options_of
     from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._samples import replacing_samples
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import draw_hypotheses
     from calibrant.metrics import HypothesisDistances
     from calibrant.samplers import IndependentSampler, entropy_map, load_sampler
+    from calibrant.samplers.storage import STORAGE
 
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
     chosen = IndependentSampler() if sampler is None else load_sampler(sampler)
     counted = [int(number) for number in classes.split(",")] if classes else None
-    output.mkdir(parents=True, exist_ok=True)
+    check_outside(output, store, calibrator, sampler)
+    made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds)}
+    made_from |= options_of({"num-samples": num_samples, "seed": seed})
+    made_from |= {} if sampler is None else {"sampler": STORAGE.digest(sampler)}
     generator = torch.Generator().manual_seed(seed)
     rows = []
-    with bars() as progress:
+    with replacing_samples(output, made_from, overwrite=overwrite) as new, bars() as progress:
         watched = with_progress(stored, progress, "sampling")
         for prediction, maps in draw_hypotheses(chosen, watched, front, num_samples=num_samples, generator=generator):
-            _write(output, prediction.key, maps, entropy_map(prediction.logits[None])[0])
+            _write(new, prediction.key, maps, entropy_map(prediction.logits[None])[0])
             if bool((prediction.labels >= 0).any()):
                 rows.append(
                     HypothesisDistances.of(
@@ -62,16 +70,19 @@ def sample(
 
 def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     """Write the arrays of one image, whole or not at all."""
+    import hashlib
     from urllib.parse import quote
 
     import numpy as np
 
     from calibrant._files import replacing
 
-    name = f"{quote(key, safe=' ')}.npz"
+    name = quote(key, safe=" ")
+    if len(name) > 200:  # no file system takes more than 255 letters
+        name = f"{name[:150]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     small = np.uint8 if int(maps.max()) < 256 else np.int32
     arrays = {"hypotheses": maps.numpy().astype(small), "entropy": entropy.numpy().astype(np.float32)}
-    with replacing(folder / name) as temporary:
+    with replacing(folder / f"{name}.npz") as temporary:
         np.savez_compressed(temporary, **arrays)
 
 

@@ -1,16 +1,18 @@
 """Calibrated adversarial refinement behind any black box and any calibrator (Kassapis et al., ICCV 2021)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from calibrant._origin import digest_of_bytes
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.networks import Discriminator, RefinementUNet
-from calibrant.predictions import Mapped, Prediction, Predictions, with_logits
+from calibrant.predictions import Mapped, Prediction, Predictions, keys_of, with_logits
 from calibrant.samplers._fields import largest
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.sampler import Sampler, check_request, gaussian
@@ -95,6 +97,7 @@ class RefinementSampler(Sampler):
         with_image: bool = True,
         seed: int = 0,
         folder: str | Path | None = None,
+        made_from: Mapping[str, str] | None = None,
         devices: Devices | None = None,
         watch: Watch | None = None,
     ) -> "RefinementSampler":
@@ -112,6 +115,8 @@ class RefinementSampler(Sampler):
         :param with_image: G and D see the image, if the predictions have one.
         :param seed: the seed of the first weights and of all that is drawn.
         :param folder: where checkpoints go; the same call goes on from there, and returns at once when it is done.
+        :param made_from: what predictions and calibrator are, by name: a checkpoint of others is refused. By default
+            the number of images and their names alone are compared.
         :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``;
             by default the processor.
         :param watch: called with the step and the mean losses since the last call.
@@ -147,7 +152,9 @@ class RefinementSampler(Sampler):
                 **{field.name: getattr(recipe, field.name) for field in fields(recipe)},
                 **{f"network {name}": value for name, value in network.arguments().items()},
                 "num_images": len(predictions),
+                "names of images": digest_of_bytes(*(key.encode() for key in keys_of(predictions))),
                 "seed": seed,
+                **(made_from or {}),
             },
             folder=folder,
             watch=watch,

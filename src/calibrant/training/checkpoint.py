@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from calibrant._files import replacing
+from calibrant._files import remove_leftovers, replacing
 from calibrant.errors import StoreError
 
 NAME = "checkpoint.pt"
@@ -51,10 +51,11 @@ def write_checkpoint(folder: Path, state: dict[str, Any], identity: Mapping[str,
     :param identity: what training this is; everything that must be the same for going on with it, by name.
     :raises StoreError: it cannot be written.
     """
+    remove_leftovers(folder, older_than=3600)
     try:
         with replacing(folder / NAME) as temporary, temporary.open("wb") as file:
             torch.save({**state, "identity": _as_words(identity)}, file)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch turns errors of the disk into RuntimeError
         raise StoreError(f"{folder}: expected to write a checkpoint; {error}. Make room, or choose another.") from error
 
 
@@ -65,17 +66,11 @@ def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> dict[str, A
     :param identity: what training this is, as :func:`write_checkpoint` was given it; another is refused.
     :raises StoreError: the file is damaged, of version 0.1.0, or of another training; naming what differs.
     """
-    path = folder / NAME
-    if not path.exists():
+    state = _state_in(folder)
+    if state is None:
         return None
+    path, there = folder / NAME, dict(state.get("identity", {}))
     again = "Train into another folder, or remove the file to begin anew."
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        there = dict(state.get("identity", {}))
-    except Exception as error:
-        raise StoreError(
-            f"{path}: expected the checkpoint of a training; {error!r}. Remove the file to begin anew."
-        ) from error
     if not there:
         raise StoreError(
             f"{path}: expected a checkpoint that says what training it is of, setting by setting; this one does not, "
@@ -90,6 +85,34 @@ def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> dict[str, A
         raise StoreError(
             f"{path}: expected the checkpoint of this training; got one of another: {differences}. {again}"
         )
+    return state
+
+
+def remove_checkpoint(folder: Path, identity: Mapping[str, object]) -> None:
+    """Remove the checkpoint in a folder unless it is of a certain training.
+
+    :param folder: where :func:`write_checkpoint` wrote it; nothing happens if there is none.
+    :param identity: some of what says what training that is; a checkpoint that has all of it stays.
+    """
+    try:
+        there = dict((_state_in(folder) or {}).get("identity", {}))
+    except StoreError:
+        there = {}
+    if not identity or not _as_words(identity).items() <= there.items():
+        (folder / NAME).unlink(missing_ok=True)
+
+
+def _state_in(folder: Path) -> dict[str, Any] | None:
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        dict(state.get("identity", {}))
+    except Exception as error:
+        raise StoreError(
+            f"{path}: expected the checkpoint of a training; {error!r}. Remove the file to begin anew."
+        ) from error
     return state
 
 

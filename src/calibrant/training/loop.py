@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from calibrant._random import reproducible
 from calibrant._shapes import Tensor
@@ -70,7 +70,7 @@ def train(
 ) -> None:
     """Take steps up to a number, going on from the checkpoint in a folder if there is one.
 
-    Ctrl-C ends it after the step that runs, with a checkpoint; a second one at once.
+    Ctrl-C, or SIGTERM, ends it after the step that runs, with a checkpoint; a second one at once.
 
     :param trainee: what is trained; changed in place.
     :param num_steps: how many steps the whole training has.
@@ -113,8 +113,8 @@ def train(
                     watch(done, figures)
             if interrupted() or done % checkpoint_every == 0 or done == num_steps:
                 keep(done)
-            if interrupted():
-                raise KeyboardInterrupt
+            if number_of_signal := interrupted():
+                _end(number_of_signal)
 
 
 class _Sums:
@@ -153,24 +153,38 @@ def _look(trainee: Trainee, done: int, steps: int, figures: Mapping[str, float],
     told.update(complaints)
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 @contextmanager
-def _interruptible() -> Generator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a question that can be asked between two steps."""
+def _interruptible() -> Generator[Callable[[], int]]:
+    """Turn the first Ctrl-C, or the first request to end, into a question that can be asked between two steps."""
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: 0
         return
-    asked = False
-    before = signal.getsignal(signal.SIGINT)
+    asked = 0
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            raise KeyboardInterrupt
-        asked = True
-        log.warning("stopping after this step; press Ctrl-C again to stop at once")
+            _end(number)
+        asked = number
+        log.warning(
+            "stopping after this step; %s to stop at once", "press Ctrl-C again" if number == 2 else "ask again"
+        )
 
-    signal.signal(signal.SIGINT, note)
+    for number in _SIGNALS:
+        signal.signal(number, note)
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int) -> NoReturn:
+    """End as a program does that was asked to: by Ctrl-C, or as one that is terminated."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

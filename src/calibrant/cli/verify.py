@@ -1,0 +1,79 @@
+"""``calibrant verify``: whether stored things are as they were written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    places: Annotated[
+        list[str],
+        typer.Argument(help="Stores, folders of calibrators, samplers, samples or measurements, measurement files."),
+    ],
+) -> None:
+    """Read everything, and compare it with the checksums that were written with it.
+
+    Every place is told, one a line; the exit code is 2 if one is damaged. Example: calibrant verify runs/val runs/ts
+    """
+    from calibrant.errors import CalibrantError
+
+    damaged = 0
+    for place in places:
+        try:
+            typer.echo(f"whole: {place}, {_verified(place)}")
+        except CalibrantError as error:
+            damaged += 1
+            typer.echo(f"error: {error}", err=True)
+    if damaged:
+        raise typer.Exit(2)
+
+
+def _verified(place: str) -> str:
+    """Return what a place holds, having read it all.
+
+    :raises CalibrantError: it is damaged, or holds nothing that is known.
+    """
+    from calibrant.cli._samples import RECORD
+    from calibrant.cli._study import SUFFIX
+    from calibrant.metrics import load_measurement
+
+    path = Path(place)
+    if path.is_file():
+        return f"a measurement of {len(load_measurement(path)[0])} images"
+    files = [] if "://" in place else sorted(path.glob(f"*{SUFFIX}"))
+    kinds: dict[str, Callable[[], str]] = {
+        "calibrator.json": lambda: _thing(path, "calibrator"),
+        "sampler.json": lambda: _thing(path, "sampler"),
+        RECORD: lambda: _samples(path),
+    }
+    found = [check() for name, check in kinds.items() if (path / name).exists()]
+    found += [f"{len(files)} measurements, {sum(len(load_measurement(file)[0]) for file in files)} rows"] * bool(files)
+    return " and ".join(found) if found else _store(place)
+
+
+def _store(place: str) -> str:
+    from calibrant.data import StoredPredictions
+
+    stored = StoredPredictions(place)
+    stored.verify()
+    return f"a store of {len(stored)} images, {stored.num_classes} classes"
+
+
+def _thing(path: Path, what: str) -> str:
+    from calibrant import calibrators, samplers
+    from calibrant._saved import read_saved
+
+    made_by = {"calibrator": "calibrant fit", "sampler": "calibrant refine"}[what]
+    saved = read_saved(path, what, made_by)
+    storage = {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what]
+    if not storage.names_own(saved.stored):
+        storage.load(path)
+    return f"a {what}: {saved.stored['kind']}"
+
+
+def _samples(path: Path) -> str:
+    from calibrant.cli._samples import verify_samples
+
+    return f"samples of {verify_samples(path)} images"

@@ -111,6 +111,7 @@ class Study:
                         "facts": dict(self.facts),
                         "notes": list(self.notes),
                         "made_from": dict(made_from),
+                        "count": sum(map(len, self.measurements.values())),
                     }
                     path = folder / f"{order:02d}-{number:02d}{SUFFIX}"
                     temporary = stack.enter_context(replacing(path))
@@ -155,16 +156,26 @@ def check_free(folder: Path | None, made_from: Origin, *, overwrite: bool) -> No
 
 
 def _check_one_command(folder: Path) -> None:
-    """Raise if files of several commands are in one folder, which would be shown as if they were of one."""
+    """Raise unless a folder holds all measurements of one command, each once.
+
+    :raises DataError: some are missing, or of another command, which would be shown as if they were of this one.
+    """
     files = sorted(folder.glob(f"*{SUFFIX}"))
-    origins = [checked(_read(file)[1].get("made_from")) for file in files]
-    for file, origin in zip(files, origins, strict=True):
-        unlike = differences(origins[0] or {}, origin or {})
+    told = [_read(file)[1] for file in files]
+    for file, facts in zip(files, told, strict=True):
+        unlike = differences(checked(told[0].get("made_from")) or {}, checked(facts.get("made_from")) or {})
         if unlike:
             raise DataError(
                 f"{folder}: expected the measurements of one command; got those of several: from {files[0].name} to "
                 f"{file.name}, {unlike}. Name the files that you want, or measure again: --overwrite."
             )
+    different = len({(facts["method"], facts["repetition"]) for facts in told})
+    count = told[0].get("count", different) if told else 0
+    if different != count or len(told) != count:
+        raise DataError(
+            f"{folder}: expected {count} measurements, of different methods or repetitions, as they were written; got "
+            f"{len(told)}, {different} of them different. Copy the folder again, or measure again: --overwrite."
+        )
 
 
 def _read(file: Path) -> tuple[Measurement, dict[str, Any]]:

@@ -34,9 +34,15 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
     :raises DataError: it cannot be written.
     """
     tensors = dict(_named(measurement))
-    about = {"version": VERSION, "keys": measurement.keys, "left_out": measurement.left_out, "facts": dict(facts)}
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "keys": measurement.keys,
+        "left_out": measurement.left_out,
+        "facts": dict(facts),
+    }
     about["digest"] = _digest(about, tensors)
-    content = {"format": FORMAT, "about": json.dumps(about)}
+    content = {"about": json.dumps(about)}  # one key only: safetensors writes several in any order
     try:
         with replacing(path) as temporary:
             save_file(tensors, temporary, content)
@@ -61,12 +67,12 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
         ) from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: expected a whole measurement; cannot read it ({error}). Measure again.") from error
-    if metadata.get("format") != FORMAT:
-        raise DataError(f"{path}: expected a measurement (calibrant measure -o); got another safetensors file.")
     try:
-        about = parse_json(metadata["about"])
+        about = parse_json(metadata.get("about", "{}"))
+        if FORMAT not in (metadata.get("format"), about.get("format")):  # version 1 had it beside the rest
+            raise DataError(f"{path}: expected a measurement (calibrant measure -o); got another safetensors file.")
         check_version(about["version"], VERSION, str(path))
-        if set(about) - {"version", "keys", "left_out", "facts", "digest"}:
+        if set(about) - {"format", "version", "keys", "left_out", "facts", "digest"}:
             raise ValueError(f"it says {', '.join(about)}")
         if about["version"] > 1 and about["digest"] != _digest(about, columns):
             raise DataError(

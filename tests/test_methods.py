@@ -142,6 +142,9 @@ def nothing(predictions):
 def two(predictions, images):
     return None
 
+def pair(predictions, *, betas: tuple[float, float] = (0.5, 0.9)):
+    return None
+
 def unknown(predictions, *, strength: Missing = 1):
     return None
 """
@@ -180,6 +183,7 @@ def test_code_runs_only_where_it_is_allowed(tmp_path):
         ("number", MethodError, "expected a function from predictions to a calibrator; got int"),
         ("Halved", MethodError, "Name the fit of a class: module:Class.fit"),
         ("two", MethodError, "it also needs images"),
+        ("pair:betas=0.5", MethodError, "expected an option that is set in Python for 'betas'; got '0.5'"),
         ("unknown", MethodError, "whose parameters can be read; name 'Missing' is not defined"),
         ("nothing", MethodError, r"returns a calibrant\.calibrators\.Calibrator; it returned NoneType"),
     ],

@@ -65,7 +65,7 @@ def test_scores_are_turned_as_the_labels_lie(tmp_path, how, affine):
 def test_a_file_for_each_class(tmp_path, how):
     def write(path, i):
         for k in range(3):
-            nifti(lambda i: logits(i)[k], **how)(f"{path}_{k:04d}", i)
+            nifti(lambda i, k=k: logits(i)[k], **how)(f"{path}_{k:04d}", i)
 
     check_read(open_folder(folder_of(tmp_path, scores=write, labels=nifti(labels))), logits=logits, labels=labels)
 

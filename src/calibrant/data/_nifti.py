@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +36,10 @@ def read_affine(path: Path) -> Affine | None:
     return _affine(needs("nibabel", "reads such files", name=str(path)).load(path))
 
 
-def _affine(image: object) -> Affine | None:
-    header = image.header  # ty: ignore[missing-attribute]
+def _affine(image: Any) -> Affine | None:
+    header = image.header
     coded = int(header.get("sform_code", 1)) or int(header.get("qform_code", 1))
-    return np.asarray(image.affine, np.float64) if coded else None  # ty: ignore[missing-attribute]
+    return np.asarray(image.affine, np.float64) if coded else None
 
 
 def moved(values: np.ndarray, here: Affine, there: Affine, space: int, what: str) -> tuple[np.ndarray, str]:

@@ -168,7 +168,10 @@ class FolderPredictions:
         return self.strided(i).upsampled()
 
     def strided(self, i: int) -> StridedPrediction:
-        """Read and check one image, its logits at the size that they have in the files."""
+        """Read and check one image, its logits at the size that they have in the files.
+
+        :param i: the number of the image.
+        """
         read = self.group.read(i, self.scores)
         with read.named():
             return self._prediction(read)

@@ -37,7 +37,10 @@ class DeclaredScores(nn.Module):
         self.model, self.answers = model, answers
 
     def forward(self, images: Float[Tensor, "n k *s"]) -> Float[Tensor, "n c *t"]:
-        """Return logits of images."""
+        """Return logits of images.
+
+        :param images: the images, of one size.
+        """
         scores = answer_of(self.model, images, scores=self.answers)
         if self.answers == LOGITS:
             return scores

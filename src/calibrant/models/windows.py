@@ -168,7 +168,10 @@ class InViews(nn.Module):
         return getattr(self.model, "scores", None)
 
     def first_run(self, images: Float[Tensor, "n k *s"]) -> tuple[Model, Float[Tensor, "n k *t"]]:
-        """Return the model inside, and what it is run on first: the first window of the images at their first size."""
+        """Return the model inside, and what it is run on first: the first window of the images at their first size.
+
+        :param images: the images, of one size.
+        """
         base = 1.0 if self.shorter_side is None else self.shorter_side / min(images.shape[2:])
         seen = scaled(images, base * self.scales[0])
         if self.crop is None:

@@ -147,6 +147,8 @@ def domain_of(counts: ValueCounts, *, several: bool = False) -> str:
     if counts.channels == 1:
         if counts.in_unit >= NEARLY_ALL * counts.pixels:
             return FOREGROUND
+        if counts.whole == counts.pixels and counts.negative == 0 and counts.pixels >= FEWEST:
+            return WHOLE
         if several and counts.negative == 0 and counts.pixels >= FEWEST:
             return NEVER_NEGATIVE
         return LOGITS

@@ -1,5 +1,6 @@
 """``calibrant predict``: run a black box over images and store its logits."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +68,7 @@ def predict(
     from calibrant.cli._datasets import OWN, open_examples
     from calibrant.cli.import_ import names_in
     from calibrant.data import Provenance, write_store
+    from calibrant.data._survey import fingerprint_of
     from calibrant.models import BlockPredictions, DeclaredScores, open_model
     from calibrant.predictions import Mapped, Subset
 
@@ -104,6 +106,7 @@ def predict(
         class_names=examples.class_names,
         ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
         taken_for=taken,
+        source=fingerprint_of(file for file in _flat(getattr(examples, "files", ())) if file.is_file()),
     )
     for line in taken:
         console.print(line, highlight=False, markup=False)
@@ -122,6 +125,15 @@ def predict(
             watched, store, provenance=provenance, dtype=dtype, with_images=images, overwrite=overwrite
         )
     console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
+
+
+def _flat(files: Any) -> Iterator[Path]:
+    """Return the paths in nested tuples of them."""
+    for each in files:
+        if isinstance(each, Path):
+            yield each
+        elif isinstance(each, tuple):
+            yield from _flat(each)
 
 
 def _check_classes(model: str, opened: Any, examples: Any) -> str:

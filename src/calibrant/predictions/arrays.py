@@ -136,6 +136,8 @@ def prediction_from(
     values, maps = _tensor(logits, name, "logits"), _tensor(labels, name, "labels")
     if values.dtype == torch.float64:
         values = values.float()
+    if scores == LOGITS and not values.is_floating_point():
+        values = values.float()
     maps = _with_annotators(values, maps, annotators, name)
     if scores in (None, LOGITS) and values.is_floating_point():
         check_scores_shape(values, maps, name)

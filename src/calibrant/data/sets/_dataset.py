@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from calibrant._check import check_choice
-from calibrant.data._names import composed, is_data
-from calibrant.data._reading import read_labels
+from calibrant.data._formats.names import composed, is_data
+from calibrant.data._formats.reading import read_labels
 from calibrant.data.sets._examples import FileExamples, PictureAndIds, Read
 from calibrant.errors import DataError
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.data._reading import reading
+from calibrant.data._formats.reading import reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
 from calibrant.errors import DataError

@@ -12,7 +12,7 @@ import torch
 
 from calibrant._check import check_scores_shape
 from calibrant._shapes import IGNORE, Tensor
-from calibrant.data._reading import ARRAY, VOLUME, Stored
+from calibrant.data._formats.reading import ARRAY, VOLUME, Stored
 from calibrant.errors import LabelError, ShapeError
 
 ORDERS = ("zyx", "xyz")

@@ -30,11 +30,11 @@ from calibrant._check import check_choice
 from calibrant._label_coding import IgnoreIndex
 from calibrant._shapes import Tensor
 from calibrant._value_domain import SCORES
-from calibrant.data._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
-from calibrant.data._file_group import FileGroup, ImageFiles
-from calibrant.data._layouts import Matched, match, score_folder
-from calibrant.data._reading import PROBABILITIES, read_picture
-from calibrant.data._survey import Survey, survey
+from calibrant.data._formats.reading import PROBABILITIES, read_picture
+from calibrant.data.folder._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
+from calibrant.data.folder._file_group import FileGroup, ImageFiles
+from calibrant.data.folder._layouts import Matched, match, score_folder
+from calibrant.data.folder.survey import Survey, survey
 from calibrant.errors import DataError, InputError, ShapeError
 from calibrant.predictions import Prediction, StridedPrediction, prediction_from
 

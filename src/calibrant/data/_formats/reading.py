@@ -14,10 +14,10 @@ import numpy as np
 
 from calibrant._check import needs
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.data._names import split_name
-from calibrant.data._nifti import Affine, read_affine, read_volume
-from calibrant.data._pictures import read_numbers, read_rgb
-from calibrant.data._tiff import read_raster
+from calibrant.data._formats.names import split_name
+from calibrant.data._formats.nifti import Affine, read_affine, read_volume
+from calibrant.data._formats.pictures import read_numbers, read_rgb
+from calibrant.data._formats.tiff import read_raster
 from calibrant.errors import CalibrantError, DataError, LabelError
 
 SCORE_SUFFIXES = (".npz", ".npy", ".safetensors", ".nii.gz", ".nii", ".tiff", ".tif")

@@ -20,8 +20,8 @@ from calibrant._value_domain import (
     count_values,
     domain_of,
 )
-from calibrant.data._file_group import FileGroup, ImageFiles, names_of
-from calibrant.data._layouts import Matched
+from calibrant.data.folder._file_group import FileGroup, ImageFiles, names_of
+from calibrant.data.folder._layouts import Matched
 from calibrant.errors import LabelError, LogitsError
 
 SAMPLED = 8

@@ -68,7 +68,7 @@ def predict(
     from calibrant.cli._datasets import OWN, open_examples
     from calibrant.cli.import_ import names_in
     from calibrant.data import Provenance, write_store
-    from calibrant.data.folder.survey import fingerprint_of
+    from calibrant.data.folder._survey import fingerprint_of
     from calibrant.models import BlockPredictions, DeclaredScores, open_model
     from calibrant.predictions import Mapped, Subset
 

@@ -34,7 +34,7 @@ from calibrant.data._formats.reading import PROBABILITIES, read_picture
 from calibrant.data.folder._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
 from calibrant.data.folder._file_group import FileGroup, ImageFiles
 from calibrant.data.folder._layouts import Matched, match, score_folder
-from calibrant.data.folder.survey import Survey, survey
+from calibrant.data.folder._survey import Survey, survey
 from calibrant.errors import DataError, InputError, ShapeError
 from calibrant.predictions import Prediction, StridedPrediction, prediction_from
 

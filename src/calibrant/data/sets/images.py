@@ -14,7 +14,7 @@ from calibrant._label_coding import UNLABELLED, IgnoreIndex, LabelCoding, label_
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import composed, is_data, key_of, split_name
 from calibrant.data._formats.reading import PICTURE_SUFFIXES, read_labels
-from calibrant.data.folder.survey import labels_line, passed_over_line
+from calibrant.data.folder._survey import labels_line, passed_over_line
 from calibrant.data.sets._dataset import DataSet, Pairs
 from calibrant.data.sets._examples import FileExamples, classes_of, picture_for, same_ids
 from calibrant.errors import DataError, LabelError

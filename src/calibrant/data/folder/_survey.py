@@ -1,4 +1,4 @@
-"""What the files of a folder are taken for, told from all label files and from some score files spread over it."""
+"""What the files of a folder are taken for, determined from all label files and from some score files spread over it."""
 
 import hashlib
 from collections import Counter
@@ -25,7 +25,7 @@ from calibrant.data.folder._layouts import Matched
 from calibrant.errors import LabelError, LogitsError
 
 SAMPLED = 8
-"""So many score files are read to tell what the scores of a folder are."""
+"""So many score files are read to determine what the scores of a folder are."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Survey:
 def survey(
     group: FileGroup, said: str | None, ignore_index: IgnoreIndex, first_label: int | None, matched: Matched
 ) -> Survey:
-    """Read what is needed to tell what a folder holds.
+    """Read what is needed to determine what a folder holds.
 
     :param group: reads the files of an image.
     :param said: what the scores were said to be; None if nothing was.
@@ -181,10 +181,10 @@ def labels_line(values: Counter[int], missing: int, coding: LabelCoding, classes
 
 
 def _left_out(matched: Matched) -> list[str]:
-    told = []
+    lines = []
     if matched.unused_labels:
-        told.append(f"{matched.unused_labels} label maps without scores left out")
-    return [*told, *passed_over_line(matched.passed_over)]
+        lines.append(f"{matched.unused_labels} label maps without scores left out")
+    return [*lines, *passed_over_line(matched.passed_over)]
 
 
 def passed_over_line(names: Sequence[str]) -> tuple[str, ...]:

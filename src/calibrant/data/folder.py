@@ -167,12 +167,12 @@ class FolderPredictions:
         """
         return self.strided(i).upsampled()
 
-    def strided(self, i: int) -> StridedPrediction:
+    def strided(self, index: int) -> StridedPrediction:
         """Read and check one image, its logits at the size that they have in the files.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         """
-        read = self.group.read(i, self.scores)
+        read = self.group.read(index, self.scores)
         with read.named():
             return self._prediction(read)
 

@@ -200,7 +200,7 @@ def _draw_ideal(axes: Axes, line: RiskCoverageLine) -> None:
 
 def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *, gaps: bool) -> None:
     # A handful of pixels says nothing, and the band of a single image has no width: such bins are points, no curve.
-    full, sparse = line.share >= SPARSE, (line.share > 0) & (line.share < SPARSE)
+    full, sparse = line.fraction >= SPARSE, (line.fraction > 0) & (line.fraction < SPARSE)
     confidence, right = line.confidence.where(full, torch.nan), line.accuracy.where(full, torch.nan)
     bounds = (line.low.where(full, torch.nan).tolist(), line.high.where(full, torch.nan).tolist())
     axes.fill_between(confidence.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
@@ -209,7 +209,7 @@ def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *
             confidence[full].tolist(),
             (right - confidence)[full].tolist(),
             bottom=confidence[full].tolist(),
-            width=0.6 / len(line.share),
+            width=0.6 / len(line.fraction),
             fill=False,
             edgecolor=style.color,
             hatch="/////",
@@ -223,12 +223,12 @@ def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *
 
 
 def _draw_mass(axes: Axes, line: Reliability, style: Style, number: int, count: int) -> None:
-    bins = len(line.share)
+    bins = len(line.fraction)
     width = 0.84 / bins / count
     left = [(i + 0.08) / bins + number * width for i in range(bins)]
     axes.bar(
         left,
-        line.share.nan_to_num(0).tolist(),
+        line.fraction.nan_to_num(0).tolist(),
         width=width,
         align="edge",
         facecolor=style.color if number == 0 else "none",

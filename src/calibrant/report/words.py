@@ -121,12 +121,12 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     """Return how often the model is right where it says about 90 %, and on the whole."""
     bins = pooled_bins([measurement.bins for measurement in repetitions])
     curve = reliability_curve(bins)
-    confidence, right, share = curve.confidence[0], curve.accuracy[0], curve.share[0]
+    confidence, right, fraction = curve.confidence[0], curve.accuracy[0], curve.fraction[0]
     count = bins.count.sum()
     mean, accuracy = float(bins.confidence.sum() / count), float(bins.correct.sum() / count)
-    near = math.ceil(round(_CONFIDENCE * len(share), 9)) - 1
+    near = math.ceil(round(_CONFIDENCE * len(fraction), 9)) - 1
     words = ""
-    if float(share[near]) >= _ENOUGH:
+    if float(fraction[near]) >= _ENOUGH:
         words = (
             f"where it says about {percent(float(confidence[near]))}, it is right {percent(float(right[near]))} of the "
             "time; "

@@ -62,7 +62,7 @@ def train(
     num_steps: int,
     seed: int,
     identity: Mapping[str, object],
-    folder: str | Path | None = None,
+    checkpoint_path: str | Path | None = None,
     checkpoint_every: int = 500,
     look_every: int = 50,
     watch: Watch | None = None,
@@ -76,7 +76,7 @@ def train(
     :param num_steps: how many steps the whole training has.
     :param seed: seeds torch's global generators in each step.
     :param identity: what training this is: all settings that must be the same for going on with it, by name.
-    :param folder: where checkpoints go; None writes none.
+    :param checkpoint_path: the folder for checkpoints; None writes none.
     :param checkpoint_every: steps from one checkpoint to the next.
     :param look_every: steps from one look at the figures to the next; a look waits for the device.
     :param watch: called at each look with the number of steps done and the means of the figures since the last look.
@@ -85,7 +85,7 @@ def train(
     :raises StoreError: the folder holds the checkpoint of another training, or cannot be written.
     """
     devices = SingleDevice() if devices is None else devices
-    folder = None if folder is None else Path(folder)
+    folder = None if checkpoint_path is None else Path(checkpoint_path)
     state = None if folder is None else read_checkpoint(folder, identity)
     begin = 0
     if state is not None:

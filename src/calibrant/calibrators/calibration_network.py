@@ -251,7 +251,7 @@ class _NetworkTraining:
         return {"cross-entropy": loss.detach()}
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Return nothing: what goes wrong shows in the loss."""
+        """Return nothing: what fails shows in the loss."""
         return ()
 
     def state(self) -> dict[str, Any]:

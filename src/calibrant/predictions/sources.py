@@ -46,9 +46,9 @@ class Predictions(Protocol):
 
 
 def known_keys(source: Any) -> tuple[str, ...] | None:
-    """Return the names of a source's images if it tells them without reading any, else None.
+    """Return the names of a source's images if they are known without reading any, else None.
 
-    :param source: examples or predictions; or any iterable of them, which tells no names.
+    :param source: examples or predictions; or any iterable of them, whose names are not known.
 
     >>> import torch
     >>> known_keys([Prediction("a", torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long))]) is None

@@ -32,7 +32,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class RiskCoverageLine:
-    """The error among the surest pixels, for growing shares of pixels kept."""
+    """The error among the most confident pixels, for growing fractions of pixels kept."""
 
     coverage: Float[Tensor, " q"]
     risk: Float[Tensor, " q"]

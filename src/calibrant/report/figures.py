@@ -97,7 +97,7 @@ def risk_coverage_figure(
         if ideal is not None:
             _draw_ideal(axes, ideal)
         top = max((max(line.risk.tolist(), default=0.0) for _, line, _ in lines), default=0.0)
-        axes.set(xlim=(0, 1), ylim=(0, 1.05 * top or 1), xlabel="coverage: surest pixels kept (%)")
+        axes.set(xlim=(0, 1), ylim=(0, 1.05 * top or 1), xlabel="coverage: most confident pixels kept (%)")
         axes.set_ylabel("risk: mistakes among them (%)")
         axes.xaxis.set_major_formatter(_PERCENT)
         axes.yaxis.set_major_formatter(_PERCENT)
@@ -107,7 +107,7 @@ def risk_coverage_figure(
 
 @contextmanager
 def _settings() -> Generator[None, None, None]:
-    """Draw with the room's own settings, whatever a user's own are, and leave theirs as they were."""
+    """Draw with calibrant's own settings, whatever a user's own are, and leave theirs as they were."""
     with mpl.rc_context():
         mpl.rcdefaults()
         with mpl.rc_context(cast(Any, _SETTINGS)):
@@ -172,7 +172,7 @@ def _frame_mass(axes: Axes) -> None:
 
 
 def _draw_risk(axes: Axes, line: RiskCoverageLine, style: Style, title: str, *, start: float) -> None:
-    """Draw a curve; its first marker comes after ``start`` of a step, so that curves on each other can be told."""
+    """Draw a curve; its first marker comes after ``start`` of a step, so that curves on each other stay distinct."""
     coverage = line.coverage.tolist()
     axes.plot(
         coverage,

@@ -13,7 +13,7 @@ from calibrant.report.columns import columns, percent, shown_scores, verdict
 from calibrant.report.curves import pooled_bins
 
 _DECIDING = ("ece", "ece_images")
-"""Names of the scores that decide, if compared; image-wise ECE also tells how unlike in difficulty the images are."""
+"""Names of the scores that decide, if compared; image-wise ECE also depends on how much images differ in difficulty."""
 
 _OF_LABELS = ("miou", "accuracy", "dice")
 """Names of the scores of the label map alone."""
@@ -112,8 +112,8 @@ def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
         )
     return first, (
         f"Calibrate: {_listed(improved)} are each better in {title} than the model as it is, by more than chance. "
-        f"These images do not tell which calibrator is best; the best measured is {first} ({value[first]} against "
-        f"{value[base]} as it is).{worse}"
+        f"On these images no calibrator is significantly the best; the best measured is {first} "
+        f"({value[first]} against {value[base]} as it is).{worse}"
     )
 
 

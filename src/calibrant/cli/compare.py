@@ -15,7 +15,7 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Names with commas between, all, or published; with options, selective:base=vector-kept,epochs=5; "
+            help="Names with commas between, all, or published; with options, selective:base=vector-kept,num_epochs=5; "
             "fits of your own, module:function, with --trust. A wrong name is answered with the right ones."
         ),
     ] = "all",
@@ -27,7 +27,7 @@ def compare(
     num_seeds: Annotated[
         int, typer.Option(min=1, help="How many times to fit, with seeds 0, 1, …: other splits, pixels and trainings.")
     ] = 3,
-    share: Annotated[float, typer.Option(help="Share of the images to fit on, without TEST.")] = 0.5,
+    fraction: Annotated[float, typer.Option(help="Fraction of the images to fit on, without TEST.")] = 0.5,
     pixels_per_image: Annotated[int, typer.Option(min=1, help="Pixels drawn from each image to fit.")] = 10_000,
     num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
     boundary_width: Annotated[
@@ -51,7 +51,7 @@ def compare(
     names = [""] if len(urls) < 2 else _names(urls)
     plan = Plan(
         seeds=range(num_seeds),
-        share=share,
+        fraction=fraction,
         pixels_per_image=pixels_per_image,
         num_bins=num_bins,
         boundary_width=boundary_width,

@@ -28,7 +28,7 @@ def demo(
     # Few streets seen often: the segmenter becomes surer than it is right, as real ones do.
     train, test = StreetScenes(40, seed=seed), StreetScenes(80, seed=seed + 1000)
     stored = _store(_trained(train, num_steps, seed), test, num_steps, output / "store")
-    plan = Plan(seeds=[seed], share=0.5, pixels_per_image=5_000, num_bins=15, boundary_width=2)
+    plan = Plan(seeds=[seed], fraction=0.5, pixels_per_image=5_000, num_bins=15, boundary_width=2)
     (study,) = run_study(stored, [], parse_methods("uncalibrated,temperature,vector,selective"), plan)
     limit = _limit(test, study.measurements["uncalibrated"][0].keys)
     study = replace(study, facts=dict(study.facts) | {"the best possible": limit})

@@ -40,7 +40,7 @@ class Stored:
     :param kind: PNG, array, TIFF or NIfTI.
     :param name: what the array is called in the file; empty if it has no name.
     :param affine: where the voxels lie, of NIfTI that says so.
-    :param flat: always (h, w): a PNG, or a TIFF of one page and one sample.
+    :param flat: known to be (h, w): a PNG, or a TIFF of one page and one sample.
     :param nodata: the number that stands for missing data, of a TIFF that says so.
     :param turned: its axes of space are known to be z, y, x.
     :param missing: how many labels were NaN, which are ``IGNORE`` now.

@@ -272,7 +272,7 @@ class _Reading:
         as_is, other = (self._alike(small, each) for each in (space, space[::-1]))
         if order is None and as_is and other and max(space) > 1:
             raise ShapeError(
-                f"{self.name}: expected to be told which order the axes of the array have beside NIfTI, x y z or "
+                f"{self.name}: expected a declared order of the array's axes beside NIfTI, x y z or "
                 f"z y x; {small} fits both. Say so: array_order='xyz', as nibabel and MONAI have them, or 'zyx', as "
                 "SimpleITK and nnU-Net (command line: --array-order xyz, or zyx)."
             )

@@ -121,7 +121,7 @@ class FileGroup:
             source = read_scores(path, self.array)
             if said is None and source.name.lower() in PROBABILITIES:
                 raise DataError(
-                    f"{path}: expected to be told whether these are probabilities, since {source.name!r} says so; "
+                    f"{path}: expected a declaration whether these are probabilities, since {source.name!r} says so; "
                     "nothing was said. Pass probabilities=True (command line: --probabilities), or False if they are "
                     "logits all the same."
                 )

@@ -39,7 +39,7 @@ AERIAL = DataSet(
     class_names=CLASSES,
     table=COLOURS,
     ignore="grey and black",
-    folder="Semantic segmentation dataset",
+    folder_name="Semantic segmentation dataset",
     ids=colours,
 )
 

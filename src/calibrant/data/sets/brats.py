@@ -30,7 +30,7 @@ BRATS = DataSet(
     class_names=CLASSES,
     table=FROM_LABEL_IDS,
     ignore="nothing",
-    folder="Brats17TrainingData",
+    folder_name="Brats17TrainingData",
 )
 
 

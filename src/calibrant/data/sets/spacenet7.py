@@ -33,7 +33,7 @@ SPACENET7 = DataSet(
        └── labels_match_pix/global_monthly_2018_01_mosaic_L15-0331E-1257N_1327_3160_13_Buildings.geojson""",
     class_names=CLASSES,
     ignore="no data",
-    folder="train",
+    folder_name="train",
 )
 BUILDINGS = replace(SPACENET7, ignore="no data, and background")
 

@@ -60,7 +60,7 @@ SYNTHIA = DataSet(
     class_names=CLASSES,
     table={0: IGNORE} | {k + 1: k for k in range(len(CLASSES))},
     ignore="0, void",
-    folder="RAND_CITYSCAPES",
+    folder_name="RAND_CITYSCAPES",
     ids=first_channel,
 )
 

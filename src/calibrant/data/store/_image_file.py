@@ -46,7 +46,7 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
     }
     if item.image is not None and settings.with_images:
         tensors["image"] = _as_bytes_if_exact(item.image.detach().cpu().contiguous())
-    told = {
+    record = {
         "version": VERSION,
         "key": item.key,
         "sha256": digest(tensors),
@@ -55,9 +55,9 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
         "settings": settings.fingerprint(),
     }
     # One key only: safetensors writes several in any order, and equal images must give equal files.
-    content = save(tensors, {"calibrant": json.dumps(told, sort_keys=True)})
+    content = save(tensors, {"calibrant": json.dumps(record, sort_keys=True)})
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return content, _entry(file, len(content), told, header)
+    return content, _entry(file, len(content), record, header)
 
 
 def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry | None:
@@ -67,11 +67,11 @@ def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry |
         if not 0 < length <= size - 8:
             return None
         header = json.loads(place.read(file, 8, 8 + length))
-        told = json.loads(header["__metadata__"]["calibrant"])
+        record = json.loads(header["__metadata__"]["calibrant"])
         end = max(tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
-        if told["settings"] != settings.fingerprint() or told["version"] != VERSION or 8 + length + end != size:
+        if record["settings"] != settings.fingerprint() or record["version"] != VERSION or 8 + length + end != size:
             return None
-        return _entry(file, size, told, header)
+        return _entry(file, size, record, header)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -131,7 +131,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _entry(file: str, size: int, told: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
+def _entry(file: str, size: int, record: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
     tensors = {
         name: {"dtype": header[name]["dtype"], "shape": header[name]["shape"]}
         for name in ("logits", "labels", "image")
@@ -141,8 +141,8 @@ def _entry(file: str, size: int, told: Mapping[str, Any], header: Mapping[str, A
         begin, end = header[name]["data_offsets"]
         if end - begin != _BYTES[tensor["dtype"]] * int(np.prod(tensor["shape"], dtype=np.int64)):
             raise ValueError(name)
-    upsampling = dict(sorted(told["upsampling"].items()))  # as the header has it: a manifest is the same from either
-    return Entry(told["key"], file, size, told["sha256"], upsampling, told["unlabelled"], tensors)
+    upsampling = dict(sorted(record["upsampling"].items()))  # as the header has it: a manifest is the same from either
+    return Entry(record["key"], file, size, record["sha256"], upsampling, record["unlabelled"], tensors)
 
 
 def _narrowed(logits: Tensor, dtype: str, key: str) -> Tensor:

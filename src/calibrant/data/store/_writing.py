@@ -95,9 +95,9 @@ class _Writer:
                 self.place.remove(file)
 
     def _write_partial(self, *, clearing: bool) -> None:
-        told = {"format": FORMAT, "version": VERSION, **self.settings.as_json()}
-        told |= {"expected": self.total, "clearing": clearing}
-        self._write(PARTIAL, json.dumps(told, indent=1).encode(), "the settings")
+        record = {"format": FORMAT, "version": VERSION, **self.settings.as_json()}
+        record |= {"expected": self.total, "clearing": clearing}
+        self._write(PARTIAL, json.dumps(record, indent=1).encode(), "the settings")
 
     def _check_settings(self, there: Settings) -> None:
         differences = there.differences(self.settings)

@@ -28,11 +28,11 @@ TEXTS = {
     "dirichlet": "dirichlet:strength=0.01",
     "dirichlet, label map kept": "dirichlet-kept:strength=0.01",
     "meta-cal": "meta-cal-star",
-    "local": "local:epochs=1,crops_per_image=1",
+    "local": "local:num_epochs=1,crops_per_image=1",
     "isotonic": "isotonic",
-    "selective": "selective:epochs=1",
-    "selective, as published": "selective-published:epochs=1",
-    "correctness": "correctness:epochs=2,num_networks=8",
+    "selective": "selective:num_epochs=1",
+    "selective, as published": "selective-published:num_epochs=1",
+    "correctness": "correctness:num_epochs=2,num_networks=8",
 }
 """What is fitted, as the command line names it; training is cut short, which changes neither times nor peaks."""
 FITS: dict[str, Fit] = {name: parse_method(text).fit for name, text in TEXTS.items()}
@@ -43,8 +43,8 @@ GIGABYTES = 4.0
 def fitted(name: str, scenes: MadeScenes) -> torch.nn.Module:
     """Return a calibrator as it costs most: a fit that fell back to its base has nothing to apply."""
     if name == "selective":
-        published = SelectiveScaling.fit_as_published(scenes, pixels_per_image=1000, epochs=1)
-        learnt = SelectiveScaling.fit(scenes, pixels_per_image=1000, epochs=1)
+        published = SelectiveScaling.fit_as_published(scenes, pixels_per_image=1000, num_epochs=1)
+        learnt = SelectiveScaling.fit(scenes, pixels_per_image=1000, num_epochs=1)
         selector = published.selector if isinstance(learnt.selector, EntropyAbove) else learnt.selector
         return SelectiveScaling(selector, TemperatureScaling(2.0), TemperatureScaling(1.5))
     return FITS[name](scenes)

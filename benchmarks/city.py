@@ -27,7 +27,7 @@ TEXTS = {
     "isotonic": "isotonic",
     "vector, labels kept": "vector-kept",
     "dirichlet, labels kept": "dirichlet-kept",
-    "selective": "selective:epochs=5",
+    "selective": "selective:num_epochs=5",
     "correctness": "correctness",
     "correctness over vector": "correctness:base=vector-kept",
     "correctness over dirichlet": "correctness:base=dirichlet-kept",

@@ -4,16 +4,16 @@ from calibrant.calibrators import Fit
 from calibrant.methods import METHODS, parse_method
 
 OPTIONS = {
-    "temperature-published": "epochs=3",
-    "vector-published": "epochs=3",
+    "temperature-published": "num_epochs=3",
+    "vector-published": "num_epochs=3",
     "dirichlet-kept": "strength=0.01,safe=false",
     "dirichlet-without-odir": "safe=false",
-    "dirichlet-published": "epochs=2",
-    "local": "epochs=1,crops_per_image=1",
-    "local-published": "epochs=1",
-    "selective": "epochs=3",
-    "selective-published": "epochs=3",
-    "correctness": "epochs=1,num_networks=2",
+    "dirichlet-published": "num_epochs=2",
+    "local": "num_epochs=1,crops_per_image=1",
+    "local-published": "num_epochs=1",
+    "selective": "num_epochs=3",
+    "selective-published": "num_epochs=3",
+    "correctness": "num_epochs=1,num_networks=2",
     "network": "num_steps=2,batch_size=2",
 }
 QUICK = {name: f"{name}:{OPTIONS[name]}" if name in OPTIONS else name for name in METHODS}

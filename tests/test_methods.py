@@ -51,7 +51,7 @@ def test_composed_methods_take_pixels_and_seed_and_options_overrule_them():
         return TemperatureScaling(2.0)
 
     for options in ({}, {"seed": 5}):
-        method = Method("whole", partial(SelectiveScaling.fit, base=partial(fit, **options), epochs=1))
+        method = Method("whole", partial(SelectiveScaling.fit, base=partial(fit, **options), num_epochs=1))
         method.fitted(PREDICTIONS, pixels_per_image=77, seed=4)
     assert set(calls[: len(calls) // 2]) == {(77, 4)}
     assert set(calls[len(calls) // 2 :]) == {(77, 5)}
@@ -83,13 +83,13 @@ def test_options_are_read_as_their_annotations_say():
 
 
 def test_options_go_on_after_commas_in_a_list_of_methods():
-    found = parse_methods("temperature, selective:mistaken=temperature,others=vector-kept,epochs=2 ,isotonic")
+    found = parse_methods("temperature, selective:mistaken=temperature,others=vector-kept,num_epochs=2 ,isotonic")
     assert list(found) == [
         "temperature scaling",
-        "selective scaling, validated (mistaken: temperature, others: vector-kept, epochs: 2)",
+        "selective scaling, validated (mistaken: temperature, others: vector-kept, num_epochs: 2)",
         "isotonic scaling",
     ]
-    method = found["selective scaling, validated (mistaken: temperature, others: vector-kept, epochs: 2)"]
+    method = found["selective scaling, validated (mistaken: temperature, others: vector-kept, num_epochs: 2)"]
     assert method.options["others"].keywords == {"keep_labels": True}
     fitted = method.fitted(toy_predictions(num_images=6, size=(24, 24)), pixels_per_image=400, seed=0)
     assert fitted.keeps_labels
@@ -104,7 +104,7 @@ def test_an_option_of_a_named_method_can_be_set_anew():
     ("text", "said"),
     [
         ("temprature", "Did you mean 'temperature'"),
-        ("temprature:epochs=1", "Did you mean 'temperature'"),
+        ("temprature:num_epochs=1", "Did you mean 'temperature'"),
         ("vector:base=temperature", "vector scaling: expected a keyword of: strength"),
         ("vector:strenght=1", "Did you mean 'strength'"),
         ("vector:strength", "vector scaling: expected options such as strength=…; got 'strength'"),
@@ -140,6 +140,9 @@ def nothing(predictions):
     return None
 
 def two(predictions, images):
+    return None
+
+def pair(predictions, *, betas: tuple[float, float] = (0.5, 0.9)):
     return None
 
 def unknown(predictions, *, strength: Missing = 1):
@@ -180,6 +183,7 @@ def test_code_runs_only_where_it_is_allowed(tmp_path):
         ("number", MethodError, "expected a function from predictions to a calibrator; got int"),
         ("Halved", MethodError, "Name the fit of a class: module:Class.fit"),
         ("two", MethodError, "it also needs images"),
+        ("pair:betas=0.5", MethodError, "expected an option that is set in Python for 'betas'; got '0.5'"),
         ("unknown", MethodError, "whose parameters can be read; name 'Missing' is not defined"),
         ("nothing", MethodError, r"returns a calibrant\.calibrators\.Calibrator; it returned NoneType"),
     ],
@@ -205,9 +209,9 @@ def test_an_option_that_a_line_of_text_cannot_set_is_named():
 
 
 def test_the_options_of_the_network_are_the_numbers_of_its_recipe():
-    found = parse_method("network:num_steps=2,batch_size=2,reads=labels").fitted(toy_predictions(num_images=2))
+    found = parse_method("network:num_steps=2,batch_size=2,model_output=labels").fitted(toy_predictions(num_images=2))
     expected = CalibrationNetwork.fit(
-        toy_predictions(num_images=2), reads="labels", recipe=CalibrationRecipe(num_steps=2, batch_size=2)
+        toy_predictions(num_images=2), model_output="labels", recipe=CalibrationRecipe(num_steps=2, batch_size=2)
     )
     z, image = toy_predictions()[0].logits[None], toy_predictions()[0].image[None]
     assert torch.equal(found(z, image), expected(z, image))

@@ -15,7 +15,7 @@ PLACES = ("src/**/*.py", "src/**/*.j2", "docs/*.md", "README.md", "CONTRIBUTING.
 
 INSTEAD = {
     r"habits?": "confusions between classes, tendency",
-    r"opinions?": "second calibrator, pool",
+    r"opinions?(?! pool)": "second calibrator, pool",
     r"worth": "accuracy, or what is meant: how often it is right",
     r"luck\w*": "chance, sampling error",
     r"so-?manieth": "a regular subsample, every k-th",
@@ -43,7 +43,8 @@ INSTEAD = {
     r"knows? (?:no|nothing|not)": "does not use, does not have",
     r"gone wrong|goes wrong": "fails",
 }
-PATTERN = re.compile("|".join(rf"(?P<w{i}>\b{word}\b)" for i, word in enumerate(INSTEAD)), re.IGNORECASE)
+# A word right after a dot is a part of a name, and not prose.
+PATTERN = re.compile("|".join(rf"(?P<w{i}>(?<!\w\.)\b{word}\b)" for i, word in enumerate(INSTEAD)), re.IGNORECASE)
 NOT_PROSE = re.compile(r"src/calibrant/data/(sets|label_maps)\S*|docs/decisions/\S*")  # class names: floor, door
 
 

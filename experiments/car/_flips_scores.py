@@ -124,7 +124,7 @@ def calibration(
     found["reliability"] = {
         "confidence": rounded(curve.confidence[0]),
         "accuracy": rounded(curve.accuracy[0]),
-        "share": rounded(curve.share[0]),
+        "share": rounded(curve.fraction[0]),
     }
     return found
 

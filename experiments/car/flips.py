@@ -89,7 +89,7 @@ class Config:
             Scenes(shrink=1, box_steps=20_000, box_batch=8, box_width=32),
             runs="runs/flips-published",
             crop=(128, 128),
-            reads="labels",
+            model_output="labels",
             head_steps=20_000,
             head_rate=2e-4,
             head={},
@@ -118,7 +118,7 @@ class Config:
         return CalibrationNetwork.fit(
             self.predictions(source, "train", self.scenes.num_draws),
             make=partial(CalibrationHead, **self.head),
-            reads=self.reads,
+            model_output=self.reads,
             recipe=CalibrationRecipe(
                 num_steps=self.head_steps,
                 learning_rate=self.head_rate,
@@ -126,7 +126,7 @@ class Config:
                 augmentation=Augmentation.of_scenes(crop=self.crop),
             ),
             seed=self.seed,
-            folder=self.folder("F", source),
+            checkpoint_path=self.folder("F", source),
         )
 
     def refiner(self, source: str, arm: str) -> RefinementSampler:
@@ -142,7 +142,7 @@ class Config:
             network=RefinementUNet(channels, classes, **self.refinement),
             discriminator=Discriminator(channels, **self.discriminator),
             seed=self.seed,
-            folder=self.folder("G", source, arm),
+            checkpoint_path=self.folder("G", source, arm),
         )
 
     def predictions(self, source: str, split: str, num_draws: int = 0) -> list[Prediction]:

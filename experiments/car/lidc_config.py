@@ -69,7 +69,7 @@ class Config:
             numbers=(2, 3),
             num_samples=20,
             num_resamples=50,
-            correctness={"num_networks": 2, "epochs": 1},
+            correctness={"num_networks": 2, "num_epochs": 1},
         )
 
     @classmethod

@@ -73,7 +73,7 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
         found = CalibrationNetwork.fit(
             images.train,
             make=partial(_calibration_network, width=config.width),
-            reads="nothing",
+            model_output="nothing",
             recipe=CalibrationRecipe(
                 num_steps=config.calibration_steps,
                 batch_size=config.calibration_batch,
@@ -82,7 +82,7 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
                 average=0.995,
             ),
             seed=seed,
-            folder=folder,
+            checkpoint_path=folder,
             devices=config.devices,
         )
         _keep(torch.stack([calibrated(prediction, found) for prediction in images.all()]), kept)
@@ -152,7 +152,7 @@ def train_refinement(
         network=network,
         discriminator=judge,
         seed=seed,
-        folder=folder,
+        checkpoint_path=folder,
         devices=config.devices,
     )
 

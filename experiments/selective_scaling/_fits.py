@@ -31,9 +31,9 @@ from experiments.selective_scaling._methods import COMBINED, METHODS, OURS
 S = TypeVar("S", bound="Study")
 
 QUICK: dict[str, dict[str, Any]] = {
-    name: {"epochs": 1} for name in METHODS | COMBINED if name.startswith(("local temperature", "selective"))
+    name: {"num_epochs": 1} for name in METHODS | COMBINED if name.startswith(("local temperature", "selective"))
 } | {
-    OURS: {"epochs": 1, "num_networks": 2, "keep_order": True},
+    OURS: {"num_epochs": 1, "num_networks": 2, "keep_order": True},
     "Meta-Cal*, accuracy 0.95": {"accuracy": 0.85},
 }
 """Options for synthetic data, in seconds."""

@@ -216,7 +216,7 @@ def main(config: Config, output: Path, *, device: str = "cpu", precision: str = 
         print(f"step {done} of {config.steps}: {told}; {time.monotonic() - begun:.0f} s", flush=True)
 
     train(
-        trainee, num_steps=config.steps, seed=config.seed, identity=asdict(config), folder=output / "training",
+        trainee, num_steps=config.steps, seed=config.seed, identity=asdict(config), checkpoint_path=output / "training",
         checkpoint_every=config.checkpoint_every, watch=tell, devices=devices,
     )  # fmt: skip
     network.eval().cpu().save_pretrained(output)

@@ -1,6 +1,6 @@
-"""Checks at the door, worded once. Inside, tensors are trusted.
+"""Checks of what comes in, each with one wording. Behind them, tensors are trusted.
 
-``name`` tells the user which image or file is meant; it is put in front of every sentence.
+``name`` says which image or file is meant; it is put in front of every message.
 """
 
 import importlib
@@ -90,7 +90,7 @@ def check_finite(scores: Tensor, name: str, what: str = "logits") -> None:
 
     :raises LogitsError: naming the image and how many numbers are not finite.
     """
-    # One sum is enough to find trouble, and a false alarm (an overflow) is told from it below.
+    # One sum is enough to find trouble, and a false alarm (an overflow) is recognised below.
     if torch.isfinite(scores.sum(dtype=torch.float32)):
         return
     bad = ~torch.isfinite(scores)

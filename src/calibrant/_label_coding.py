@@ -1,4 +1,4 @@
-"""What the numbers in label maps stand for, told from all numbers that a set of label maps holds.
+"""What the numbers in label maps stand for, inferred from all numbers that a set of label maps holds.
 
 A number is taken for what it says wherever it can be. Codings that people have are recognised where no other reading
 is possible, with a note: masks of 0 and 255, classes spread over the grey levels, negative numbers for unlabelled
@@ -15,7 +15,7 @@ from calibrant._shapes import IGNORE
 from calibrant.errors import LabelError
 
 UNLABELLED = 255
-"""The field's habit, if nothing is said."""
+"""The usual label of unlabelled pixels, taken if none is given."""
 
 IgnoreIndex = int | None | Literal["auto"]
 """The label of unlabelled pixels; None if every pixel is labelled; auto for 255, or what the labels show."""
@@ -72,8 +72,8 @@ def label_coding(
     if ignore_index == "auto":
         spread = {} if first_label is not None else _grey_levels(found, num_classes)
         if spread:
-            told = ", ".join(map(str, spread))
-            note = f"labels {told} are taken for classes {', '.join(map(str, spread.values()))}"
+            listed = ", ".join(map(str, spread))
+            note = f"labels {listed} are taken for classes {', '.join(map(str, spread.values()))}"
             if num_classes == 2:
                 note += "; if 255 is unlabelled, say so: --ignore-index 255"
             return LabelCoding(spread, "nothing", (note,))

@@ -33,11 +33,11 @@ def folds(num_images: int, count: int, *, seed: int) -> list[list[int]]:
     return [sorted(fold.tolist()) for fold in _shuffled(num_images, seed).tensor_split(min(count, num_images))]
 
 
-def kept_and_held(num_images: int, share: float, *, seed: int) -> tuple[list[int], list[int]]:
+def kept_and_held(num_images: int, fraction: float, *, seed: int) -> tuple[list[int], list[int]]:
     """Return the numbers of the images to fit on and of those to hold out, each in order and at least one.
 
     :param num_images: how many images there are.
-    :param share: of the images that are kept.
+    :param fraction: the part of the images that is kept.
     :param seed: of the choice.
     :raises FitError: there are fewer than two images.
 
@@ -49,7 +49,7 @@ def kept_and_held(num_images: int, share: float, *, seed: int) -> tuple[list[int
         raise FitError(
             f"expected at least two images, so that one can be held out; got {num_images}. Add images to the fit."
         )
-    count = min(max(1, round(share * num_images)), num_images - 1)
+    count = min(max(1, round(fraction * num_images)), num_images - 1)
     order = _shuffled(num_images, seed).tolist()
     return sorted(order[:count]), sorted(order[count:])
 

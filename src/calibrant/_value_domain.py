@@ -1,4 +1,4 @@
-"""What scores are, told from all of their values: logits, probabilities, percent, bytes, or independent sigmoids.
+"""What scores are, inferred from all of their values: logits, probabilities, percent, bytes, or independent sigmoids.
 
 Nothing is converted by guess: what the values show is compared with what was declared, and asked for where nothing was.
 Single pixels decide nothing. Padding, in which all classes have the same number, counts nowhere; of the other pixels
@@ -26,7 +26,7 @@ MOST = 0.5
 """The share of pixels that must sum to a unit for scores to be taken for probabilities; of logits about 1 % do."""
 NEARLY_ALL = 0.99
 LOOKED_AT = 2**16
-"""So many pixels of an image, spread over it, are enough to tell what all of them are."""
+"""How many pixels of an image, spread over it, are read to decide what all of them are."""
 FEWEST = 64
 """Fewer pixels within [0, 1] show nothing: so few logits may lie there by chance."""
 
@@ -147,6 +147,8 @@ def domain_of(counts: ValueCounts, *, several: bool = False) -> str:
     if counts.channels == 1:
         if counts.in_unit >= NEARLY_ALL * counts.pixels:
             return FOREGROUND
+        if counts.whole == counts.pixels and counts.negative == 0 and counts.pixels >= FEWEST:
+            return WHOLE
         if several and counts.negative == 0 and counts.pixels >= FEWEST:
             return NEVER_NEGATIVE
         return LOGITS
@@ -160,7 +162,7 @@ def domain_of(counts: ValueCounts, *, several: bool = False) -> str:
 def check_said(
     counts: ValueCounts, name: str, *, several: bool = False, short: str = "", python: str = "scores={}"
 ) -> None:
-    """Raise if these values cannot be taken for logits without being told.
+    """Raise if these values cannot be taken for logits and nothing was declared.
 
     :param counts: of an image, or of several.
     :param name: what the values are of, for errors.
@@ -228,8 +230,8 @@ def describe(counts: ValueCounts) -> str:
 def to_probabilities(scores: Tensor, declared: str, name: str, unlabelled: Bool[Tensor, "*s"] | None = None) -> Tensor:
     """Return probabilities of what was declared to be probabilities, percent, bytes or sigmoids, class axis first.
 
-    The unit of probabilities of several classes (1, 100, 255 or 65535) is told from their sums. One channel is that of
-    the foreground, and becomes two. Where nothing is labelled, scores of no meaning become one number.
+    The unit of probabilities of several classes (1, 100, 255 or 65535) is inferred from their sums. One channel is that
+    of the foreground, and becomes two. Where nothing is labelled, scores of no meaning become one number.
 
     :param scores: the numbers as stored.
     :param declared: one of ``SCORES`` but logits.

@@ -123,7 +123,7 @@ def fitted():
     handler.emit = lambda record: messages.append(record.getMessage())
     logger = logging.getLogger("calibrant")
     logger.addHandler(handler)
-    calibrator = CorrectnessScaling.fit(scenes(10), num_networks=2, epochs=6)
+    calibrator = CorrectnessScaling.fit(scenes(10), num_networks=2, num_epochs=6)
     logger.removeHandler(handler)
     return calibrator, messages
 
@@ -165,7 +165,7 @@ def test_where_the_base_is_the_truth_nothing_is_gained_and_the_base_remains(capl
     """The labels are drawn from the softmax of half the logits."""
     predictions = toy_predictions(num_images=6, size=(24, 32))
     with caplog.at_level(logging.WARNING, "calibrant"):
-        calibrator = CorrectnessScaling.fit(predictions, num_networks=3, epochs=2)
+        calibrator = CorrectnessScaling.fit(predictions, num_networks=3, num_epochs=2)
     logits = torch.stack([p.logits for p in predictions])
     assert torch.equal(calibrator(logits), calibrator.base(logits))
     assert [note.endswith("; not used") for note in calibrator.notes] == [True, True, True, True, False]
@@ -187,7 +187,7 @@ def test_where_the_base_is_the_truth_nothing_is_gained_and_the_base_remains(capl
 )
 def test_it_says_why_it_falls_back(change, reason):
     predictions = change(toy_predictions())
-    calibrator = CorrectnessScaling.fit(predictions, num_networks=2, epochs=1)
+    calibrator = CorrectnessScaling.fit(predictions, num_networks=2, num_epochs=1)
     logits = predictions[0].logits[None]
     assert torch.equal(calibrator(logits), calibrator.base(logits))
     assert reason in calibrator.notes[-1]
@@ -200,7 +200,7 @@ def test_no_labels_is_an_error():
 
 
 def test_the_order_of_all_classes_may_be_kept():
-    calibrator = CorrectnessScaling.fit(scenes(4), keep_order=True, num_networks=2, epochs=2)
+    calibrator = CorrectnessScaling.fit(scenes(4), keep_order=True, num_networks=2, num_epochs=2)
     assert [note.split(":")[0] for note in calibrator.notes] == ["temperature_network"]
     logits = scenes(1, seed=2)[0].logits[None]
     assert torch.equal(calibrator(logits).argsort(stable=True, dim=1), logits.argsort(stable=True, dim=1))
@@ -261,7 +261,7 @@ def test_the_terms_of_an_image_come_from_a_fit_without_it(pixels, propose, monke
 
 def test_a_network_judges_the_images_that_it_was_trained_without(pixels):
     recipe, standard, dealt = (
-        Recipe(epochs=1, batches_per_epoch=3, pixels_per_image=100),
+        Recipe(num_epochs=1, batches_per_epoch=3, pixels_per_image=100),
         moments(pixels),
         folds(6, 2, seed=0),
     )

@@ -36,7 +36,7 @@ def test_the_best_state_is_kept_and_patience_ends_it():
         loss=lambda batch: -x.sum(),
         batches=lambda generator: [None],
         score=score,
-        epochs=100,
+        num_epochs=100,
         learning_rate=0.1,
         patience=3,
     )
@@ -53,12 +53,12 @@ def test_a_loss_that_is_never_finite_is_a_fit_error():
             loss=lambda _: x.sum(),
             batches=lambda _: [0],
             score=lambda: float("nan"),
-            epochs=2,
+            num_epochs=2,
             learning_rate=1.0,
         )
 
 
 def test_progress_is_logged(caplog):
     with caplog.at_level(logging.INFO, logger="calibrant"):
-        TemperatureScaling.fit_as_published(toy_predictions(), epochs=2)
+        TemperatureScaling.fit_as_published(toy_predictions(), num_epochs=2)
     assert "epoch 2 of 2" in caplog.text

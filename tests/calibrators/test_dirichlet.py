@@ -151,7 +151,7 @@ def test_a_class_without_labels_stays_where_it_was():
 def test_published_recipe_is_the_slow_one():
     """AdamW of torch, epoch by epoch, on log(softmax + 1e-10)."""
     predictions = toy_predictions(num_images=5, num_classes=3)
-    fitted = DirichletScaling.fit_as_published(predictions, epochs=15, seed=2)
+    fitted = DirichletScaling.fit_as_published(predictions, num_epochs=15, seed=2)
     pixels = Pixels.draw(predictions, per_image=56 * 56, seed=2)
     kept, held = pixels.hold_out(0.2, seed=2)
     layer = torch.nn.Linear(3, 3)

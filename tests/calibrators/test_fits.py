@@ -171,7 +171,7 @@ def test_as_published_stops_within_its_steps():
 
 def test_as_published_with_more_epochs_comes_to_the_optimum():
     predictions = toy_predictions(overconfidence=1.3, num_images=8, size=(20, 30))
-    fitted = TemperatureScaling.fit_as_published(predictions, epochs=600)
+    fitted = TemperatureScaling.fit_as_published(predictions, num_epochs=600)
     assert fitted.temperature == pytest.approx(1.3, abs=0.06)
 
 

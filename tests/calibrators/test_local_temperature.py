@@ -90,7 +90,7 @@ def told_by_the_image(count, *, seed):
 
 def test_it_learns_a_temperature_that_the_image_gives_away():
     fitted, (tested, *_) = told_by_the_image(12, seed=0), told_by_the_image(2, seed=1)
-    local = LocalTemperatureScaling.fit(fitted, epochs=40, crop=16, crops_per_image=4, learning_rate=2e-2)
+    local = LocalTemperatureScaling.fit(fitted, num_epochs=40, crop=16, crops_per_image=4, learning_rate=2e-2)
     with torch.no_grad():
         t = local.temperatures(tested.logits[None], tested.image[None])[0, 0]
     bright = tested.image[0] == 1
@@ -103,7 +103,7 @@ def test_it_learns_a_temperature_that_the_image_gives_away():
 
 def test_without_training_it_is_temperature_scaling():
     predictions = toy_predictions(num_images=5)
-    local = LocalTemperatureScaling.fit(predictions, epochs=0)
+    local = LocalTemperatureScaling.fit(predictions, num_epochs=0)
     z, image = predictions[0].logits[None], predictions[0].image[None]
     t = local.temperatures(z, image)
     assert float((t / TemperatureScaling.fit(predictions).temperature - 1).abs().max()) < 0.2
@@ -111,7 +111,7 @@ def test_without_training_it_is_temperature_scaling():
 
 def test_published_recipe_moves_and_keeps_the_best():
     predictions = toy_predictions(num_images=6, overconfidence=4.0)
-    start, trained = (LocalTemperatureScaling.fit_as_published(predictions, epochs=e, size=8) for e in (0, 20))
+    start, trained = (LocalTemperatureScaling.fit_as_published(predictions, num_epochs=e, side=8) for e in (0, 20))
     assert bool((start.network.weight == 0).all())
     assert float(trained.network.bias[:4].max()) > 0  # hotter than 2, as it should
     assert float(trained.notes[0].split()[2]) < float(start.notes[0].split()[2])
@@ -119,8 +119,8 @@ def test_published_recipe_moves_and_keeps_the_best():
 
 def test_with_and_without_an_image(tmp_path):
     predictions = toy_predictions(num_images=3)
-    seeing = LocalTemperatureScaling.fit(predictions, epochs=1)
-    blind = LocalTemperatureScaling.fit([replace(p, image=None) for p in predictions], epochs=1)
+    seeing = LocalTemperatureScaling.fit(predictions, num_epochs=1)
+    blind = LocalTemperatureScaling.fit([replace(p, image=None) for p in predictions], num_epochs=1)
     z = predictions[0].logits[None]
     assert blind.network.image_weight is None
     assert torch.equal(blind(z), blind(z, predictions[0].image[None]))

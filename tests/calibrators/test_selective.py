@@ -106,7 +106,7 @@ def test_a_selector_is_its_layers_on_log_probabilities():
 
 def test_the_published_network_starts_at_the_identity_and_the_global_generator_stays():
     pixels, before = Pixels.draw(toy_predictions(num_classes=5)), torch.get_rng_state()
-    selector = LearntSelector.fit(*pixels.hold_out(0.5), widths=(5, 10, 5), epochs=0)
+    selector = LearntSelector.fit(*pixels.hold_out(0.5), widths=(5, 10, 5), num_epochs=0)
     torch.testing.assert_close(selector.layers()[0][0], torch.eye(5), rtol=0, atol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -117,7 +117,7 @@ def test_a_selector_learns_which_class_is_never_right():
         for p in toy_predictions(num_images=6, num_classes=4, size=(30, 40))
     ]
     kept, held = split(predictions, 0.5, seed=0)
-    selector = LearntSelector.fit(Pixels.draw(kept), Pixels.draw(held), epochs=12, batch=256)
+    selector = LearntSelector.fit(Pixels.draw(kept), Pixels.draw(held), num_epochs=12, pixels_per_batch=256)
     quality = SelectorQuality.of(selector, held)
     assert quality.precision > 0.95
     assert quality.recall > 0.95
@@ -125,7 +125,7 @@ def test_a_selector_learns_which_class_is_never_right():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return SelectiveScaling.fit(two_faced(), base=TemperatureScaling.fit, epochs=6)
+    return SelectiveScaling.fit(two_faced(), base=TemperatureScaling.fit, num_epochs=6)
 
 
 def test_the_validated_fit_beats_its_base_where_mistakes_can_be_seen(fitted):
@@ -158,9 +158,9 @@ def test_each_branch_is_fitted_on_its_own_pixels():
         return fit
 
     predictions = two_faced(num_images=6)
-    found = SelectiveScaling.fit(predictions, base=recorded("base"), mistaken=recorded("mistaken"), epochs=3)
+    found = SelectiveScaling.fit(predictions, base=recorded("base"), mistaken=recorded("mistaken"), num_epochs=3)
     kept, held = split(predictions, 2 / 3, seed=0)
-    selector = LearntSelector.fit(Pixels.draw(kept), Pixels.draw(held), epochs=3)
+    selector = LearntSelector.fit(Pixels.draw(kept), Pixels.draw(held), num_epochs=3)
     (suspects,), (whole, rest) = seen["mistaken"], seen["base"]
     for labels, p in zip(suspects, where_flagged(held, selector, True), strict=True):
         assert torch.equal(labels, p.labels)
@@ -174,7 +174,9 @@ def test_each_branch_is_fitted_on_its_own_pixels():
 def test_it_falls_back_to_a_base_that_is_the_truth_and_says_so_once(caplog):
     """Labels drawn from the probabilities: whatever is done to some of the pixels makes them worse."""
     predictions = toy_predictions(num_images=9, overconfidence=1.0, size=(40, 50))
-    found = SelectiveScaling.fit(predictions, base=Identity.fit, mistaken=lambda _: TemperatureScaling(4.0), epochs=2)
+    found = SelectiveScaling.fit(
+        predictions, base=Identity.fit, mistaken=lambda _: TemperatureScaling(4.0), num_epochs=2
+    )
     assert isinstance(found.selector, NoSelector)
     assert "falls back to its base alone" in found.notes[0]
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [found.notes[0]]
@@ -190,8 +192,8 @@ def test_fits_of_its_parts_do_not_warn(caplog):
     assert any("falls back" in note for note in VectorScaling.fit(predictions).notes)
     assert "vector scaling falls back" in caplog.text
     caplog.clear()
-    SelectiveScaling.fit(predictions, base=VectorScaling.fit, epochs=2)
-    SelectiveScaling.fit_as_published(predictions, base=VectorScaling.fit, epochs=2)
+    SelectiveScaling.fit(predictions, base=VectorScaling.fit, num_epochs=2)
+    SelectiveScaling.fit_as_published(predictions, base=VectorScaling.fit, num_epochs=2)
     MetaCal.fit(predictions, base=VectorScaling.fit)
     assert "vector scaling falls back" not in caplog.text
     VectorScaling.fit(predictions)
@@ -203,7 +205,7 @@ def test_it_is_never_worse_than_its_base_on_the_held_out_images(seed):
     predictions = toy_predictions(num_images=5, overconfidence=1.0 + seed, seed=seed)
     held = split(predictions, 2 / 3, seed=seed)[1]
     for base in (Identity.fit, TemperatureScaling.fit):
-        found = SelectiveScaling.fit(predictions, base=base, epochs=2, seed=seed)
+        found = SelectiveScaling.fit(predictions, base=base, num_epochs=2, seed=seed)
         assert mean_nll(found, held) <= mean_nll(base(predictions), held) + 1e-6
 
 
@@ -225,7 +227,7 @@ def test_one_image_cannot_be_split():
 def test_the_published_rule(recall, temperature, monkeypatch):
     quality = SelectorQuality(0.5, recall, 0.2, 0.5, 0.6, 3, 1000)
     monkeypatch.setattr(SelectorQuality, "of", lambda *_: quality)
-    found = SelectiveScaling.fit_as_published(toy_predictions(), epochs=1)
+    found = SelectiveScaling.fit_as_published(toy_predictions(), num_epochs=1)
     assert found.mistaken.temperature == temperature
     assert isinstance(found.others, Identity)
     assert ("says nothing between" in found.notes[0]) == (0.35 <= recall <= 0.5)
@@ -236,7 +238,8 @@ def test_the_published_rule(recall, temperature, monkeypatch):
 def test_mistake_weight_raises_recall():
     predictions = toy_predictions(num_images=6, num_classes=4, size=(30, 40), spread=1.5)
     once, often = (
-        SelectiveScaling.fit_as_published(predictions, epochs=30, mistake_weight=w).quality.recall for w in (1.0, 4.0)
+        SelectiveScaling.fit_as_published(predictions, num_epochs=30, mistake_weight=w).quality.recall
+        for w in (1.0, 4.0)
     )
     assert often > once + 0.05
 
@@ -258,8 +261,8 @@ def test_a_fit_does_not_depend_on_whether_gradients_are_on():
     z = toy_predictions()[0].logits[None]
 
     def fitted():
-        selective = SelectiveScaling.fit(toy_predictions(), epochs=1)
-        return selective(z), TemperatureScaling.fit_as_published(toy_predictions(), epochs=1)(z)
+        selective = SelectiveScaling.fit(toy_predictions(), num_epochs=1)
+        return selective(z), TemperatureScaling.fit_as_published(toy_predictions(), num_epochs=1)(z)
 
     with_gradients = fitted()
     with torch.no_grad():

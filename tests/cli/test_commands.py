@@ -149,7 +149,7 @@ def test_apply_keeps_every_label(calibrant, store, temperature, tmp_path):
 
 def test_composed_methods_are_named_and_fitted(calibrant, store, tmp_path):
     written = []
-    for named in (["selective:base=isotonic,epochs=1"], ["selective:epochs=1", "--base", "isotonic"]):
+    for named in (["selective:base=isotonic,num_epochs=1"], ["selective:num_epochs=1", "--base", "isotonic"]):
         code, out, err = calibrant("fit", store, "--method", *named, "-o", tmp_path / "sel")
         assert code == 0, err
         assert "SelectiveScaling(" in out

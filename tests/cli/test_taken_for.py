@@ -140,6 +140,10 @@ def test_a_prediction_says_and_keeps_it_too(run, tmp_path):
     assert run("predict", f"{nets}:plain", *common, tmp_path / "mirrored", "--flip")[0] == 0
     one, other = (StoredPredictions(tmp_path / name)[0].logits.softmax(0) for name in ("inside", "mirrored"))
     torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    Image.new("RGB", (15, 12)).save(tmp_path / "data/images/a.png")  # black, which a living model may answer flatly
+    code, _, err = run("predict", f"{nets}:plain", *common, tmp_path / "plain")
+    assert code == 2
+    assert "not the same images and labels" in err
     code, _, err = run("predict", f"{nets}:random", *common, tmp_path / "random")
     assert code == 2
     assert "the model is random" in err

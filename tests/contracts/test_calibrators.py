@@ -33,12 +33,12 @@ FURTHER = (
     "vector-kept:strength=0,safe=false",
     "meta-cal-star:accuracy=0.9",
     "meta-cal:base=vector",
-    "selective:base=vector,epochs=3",
-    "selective:mistaken=vector,others=dirichlet,epochs=2",
-    "selective-published:base=vector,epochs=3",
-    "correctness:keep_order=true,epochs=1,num_networks=2",
-    "correctness:base=vector-kept,epochs=1,num_networks=2",
-    "correctness:base=isotonic,keep_order=true,epochs=1,num_networks=2",
+    "selective:base=vector,num_epochs=3",
+    "selective:mistaken=vector,others=dirichlet,num_epochs=2",
+    "selective-published:base=vector,num_epochs=3",
+    "correctness:keep_order=true,num_epochs=1,num_networks=2",
+    "correctness:base=vector-kept,num_epochs=1,num_networks=2",
+    "correctness:base=isotonic,keep_order=true,num_epochs=1,num_networks=2",
 )
 """Options and compositions that go other ways than the methods by themselves."""
 
@@ -46,9 +46,9 @@ FITS: dict[str, Fit] = {
     **{name: fit_of(text) for name, text in QUICK.items()},
     **{text: fit_of(text) for text in FURTHER},
     "selective between isotonic and local": partial(
-        SelectiveScaling.fit, mistaken=fit_of("isotonic"), others=fit_of(QUICK["local"]), epochs=2
+        SelectiveScaling.fit, mistaken=fit_of("isotonic"), others=fit_of(QUICK["local"]), num_epochs=2
     ),
-    "correctness over selective": partial(fit_of(QUICK["correctness"]), base=fit_of("selective:epochs=2")),
+    "correctness over selective": partial(fit_of(QUICK["correctness"]), base=fit_of("selective:num_epochs=2")),
     "the oracle": lambda predictions: SelectiveScaling(
         OracleSelector(), TemperatureScaling(1e10), VectorScaling.fit(predictions, strength=0.1, safe=False)
     ),

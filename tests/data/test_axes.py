@@ -8,7 +8,7 @@ import torch
 from made_folders import check_read, folder_of, labels_of, logits_of, npy, png, softmax
 
 from calibrant.data import open_folder
-from calibrant.errors import LabelError, ShapeError
+from calibrant.errors import CalibrantError, LabelError, LogitsError, ShapeError
 from calibrant.predictions import from_arrays, prediction_from
 
 CUBE, BOX = (5, 5, 5), (4, 5, 6)
@@ -65,7 +65,24 @@ def test_a_volume_without_an_axis_of_classes_beside_arrays_is_asked_about(tmp_pa
 
 
 def test_a_batch_of_one_is_that_image(tmp_path):
-    check_read(open_folder(folder_of(tmp_path, scores=npy(lambda i: logits_of(i)[None]), labels=png(labels_of))))
+    batch = npy(lambda i: logits_of(i)[None])
+    check_read(open_folder(folder_of(tmp_path / "scores", scores=batch, labels=png(labels_of))))
+    check_read(open_folder(folder_of(tmp_path / "both", scores=batch, labels=npy(lambda i: labels_of(i)[None]))))
+
+
+@pytest.mark.parametrize("array", [np.float32(3), np.zeros(5, np.float32), np.array(["a"]), np.zeros((3, 12, 15)) + 0j])
+def test_what_is_no_map_is_told(tmp_path, array):
+    with pytest.raises(CalibrantError, match=r"image 'a': expected|a\.npy: expected"):
+        open_folder(folder_of(tmp_path, scores=npy(lambda i: array), labels=png(labels_of)))[0]
+
+
+def test_label_maps_given_as_scores_are_told(tmp_path):
+    for number, kind in enumerate((np.uint8, np.float32)):
+        made = folder_of(
+            tmp_path / str(number), scores=npy(lambda i, k=kind: labels_of(i).astype(k)), labels=png(labels_of)
+        )
+        with pytest.raises(LogitsError, match=r"If they are label maps, give the model's scores instead"):
+            open_folder(made)[0]
 
 
 # -- which axis holds the classes

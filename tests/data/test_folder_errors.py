@@ -161,11 +161,11 @@ def test_a_name_that_says_probabilities_must_be_answered(folder):
     logits = np.load(folder / "logits" / "x.npy")
     (folder / "logits" / "x.npy").unlink()
     np.savez(folder / "logits" / "x.npz", softmax=logits)
-    with pytest.raises(DataError, match=r"x\.npz: expected to be told.*'softmax'.*probabilities=True"):
+    with pytest.raises(DataError, match=r"x\.npz: expected a declaration.*'softmax'.*probabilities=True"):
         open_folder(folder)[0]
     assert open_folder(folder, probabilities=False)[0].num_classes == 3
     (folder / "logits").rename(folder / "probs")
-    with pytest.raises(DataError, match=r"probs: expected to be told.*--probabilities"):
+    with pytest.raises(DataError, match=r"probs: expected a declaration.*--probabilities"):
         open_folder(folder)
 
 

@@ -103,7 +103,7 @@ def test_a_window_equals_the_same_part_of_the_whole(tmp_path, space, window):
 def strided(key="a", small=(3, 4), space=(12, 16), seed=0, align_corners=False):
     full = toy(key, space=space, seed=seed)
     logits = torch.randn(4, *small, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-    return StridedPrediction(key, logits.half(), full.labels, full.image, align_corners)
+    return StridedPrediction(key, logits.half(), full.labels, full.image, align_corners=align_corners)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

@@ -113,7 +113,7 @@ def test_what_was_fitted_once_is_read_again(tmp_path, monkeypatch):
     first = _fits.fit(study, "selective", images, 0)
     calls = []
 
-    def other(predictions, *, seed, epochs):
+    def other(predictions, *, seed, num_epochs):
         calls.append(seed)
         return TemperatureScaling(2.0)
 

@@ -47,7 +47,7 @@ def test_it_keeps_the_contract(own):
 def test_it_is_saved_and_loaded_alone_and_inside_another(own, tmp_path):
     predictions = toy_predictions()
     calibrator = own.fit(predictions)
-    whole = SelectiveScaling.fit(predictions, base=own.fit, epochs=1)
+    whole = SelectiveScaling.fit(predictions, base=own.fit, num_epochs=1)
     for name, each in {"alone": calibrator, "inside": whole}.items():
         assert own_kinds(each) == {NAME: own}
         save(each, tmp_path / name)

@@ -36,7 +36,7 @@ ORCHARDS = DataSet(
     table={10: 0, 20: 1, 31: 2, 32: 2, 0: IGNORE},
     ignore="0, out of focus",
     splits={"fit": ("2024",), "test": ("2025",), "all": ("2024", "2025")},
-    folder="orchards",
+    folder_name="orchards",
 )
 
 

@@ -98,6 +98,12 @@ def test_a_model_that_takes_one_image_at_a_time_is_well():
     BlockPredictions(single, examples()).prove_steady()
 
 
+def test_a_black_image_is_no_sign_of_a_dead_model():
+    black = [Example("a", torch.zeros(3, 16, 20), torch.zeros(1, 16, 20, dtype=torch.long)), *examples()]
+    for model in (nn.Conv2d(3, 3, 1), InViews(net(), crop=8)):
+        BlockPredictions(model, black).prove_steady()
+
+
 def test_a_model_that_says_the_same_everywhere():
     def dead(images):
         return torch.tensor([0.2, 0.3, -1.0]).reshape(1, 3, 1, 1).expand(len(images), 3, *images.shape[2:])

@@ -37,7 +37,7 @@ def test_the_best_beyond_chance_is_recommended(three):
 def test_several_better_and_none_best_is_said_as_such(three):
     found = said(three, {"good": BETTER, "middling": SLIGHT}, None)
     assert found.verdict.startswith("Calibrate: good and middling are each better")
-    assert "do not tell which calibrator is best" in found.verdict
+    assert "no calibrator is significantly the best" in found.verdict
     assert "best measured is good" in found.verdict
 
 

@@ -43,7 +43,7 @@ def test_interrupted_and_resumed_it_is_the_same_sampler(tmp_path):
     whole = RefinementSampler.fit(predictions, recipe=recipe, seed=1)
 
     def fit(**options):
-        return RefinementSampler.fit(predictions, recipe=recipe, seed=1, folder=tmp_path, **options)
+        return RefinementSampler.fit(predictions, recipe=recipe, seed=1, checkpoint_path=tmp_path, **options)
 
     import calibrant.samplers.refinement as room
 
@@ -139,8 +139,10 @@ class TestCalibrationNetwork:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(room, "train", lambda *a, **k: plain(*a, **{**k, "checkpoint_every": 2, "look_every": 3}))
             with pytest.raises(KeyboardInterrupt):
-                CalibrationNetwork.fit(predictions, recipe=recipe, folder=tmp_path, watch=lambda done, _: stop(done))
-        resumed = CalibrationNetwork.fit(predictions, recipe=recipe, folder=tmp_path)
+                CalibrationNetwork.fit(
+                    predictions, recipe=recipe, checkpoint_path=tmp_path, watch=lambda done, _: stop(done)
+                )
+        resumed = CalibrationNetwork.fit(predictions, recipe=recipe, checkpoint_path=tmp_path)
         for name, value in whole.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -149,7 +151,7 @@ class TestCalibrationNetwork:
         predictions = toy_predictions(size=(16, 16), num_images=2)
         make = SegNet.small if reads == "nothing" else CalibrationHead.small
         fitted = CalibrationNetwork.fit(
-            predictions, make=make, reads=reads, recipe=CalibrationRecipe(num_steps=2, batch_size=2)
+            predictions, make=make, model_output=reads, recipe=CalibrationRecipe(num_steps=2, batch_size=2)
         )
         p = predictions[0]
         with torch.no_grad():

@@ -42,7 +42,7 @@ def run(walk, folder=None, **options):
             "num_steps": 20,
             "seed": 3,
             "identity": {"walk": "up", "width": 4},
-            "folder": folder,
+            "checkpoint_path": folder,
             "look_every": 5,
             **options,
         },

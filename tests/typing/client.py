@@ -90,7 +90,7 @@ def fits() -> dict[str, Fit]:
         "temperature": TemperatureScaling.fit,
         "vector": partial(VectorScaling.fit, keep_labels=True),
         "Meta-Cal": MetaCal.fit,
-        "selective": partial(SelectiveScaling.fit, base=TemperatureScaling.fit, epochs=1),
+        "selective": partial(SelectiveScaling.fit, base=TemperatureScaling.fit, num_epochs=1),
         "halved": Halved.fit,
     }
 

@@ -51,7 +51,7 @@ def descend(
     loss: Callable[[B], Float[Tensor, ""]],
     batches: Callable[[torch.Generator], Iterable[B]],
     score: Callable[[], float],
-    epochs: int,
+    num_epochs: int,
     learning_rate: float,
     weight_decay: float = 1e-6,
     anneal: bool = False,
@@ -76,12 +76,12 @@ def descend(
     optimiser = AdamW(parameters, learning_rate, weight_decay)
     best, best_epoch = _scored(score), 0
     kept = [tensor.detach().clone() for tensor in state]
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1, num_epochs + 1):
         total, count = 0.0, 0
         epoch_batches = list(batches(generator))
         for number, batch in enumerate(epoch_batches):
             if anneal:
-                done = (epoch - 1 + number / len(epoch_batches)) / epochs
+                done = (epoch - 1 + number / len(epoch_batches)) / num_epochs
                 optimiser.learning_rate = learning_rate * (1 + math.cos(math.pi * done)) / 2
             with torch.enable_grad():  # a caller may well fit under no_grad
                 value = loss(batch)
@@ -89,7 +89,7 @@ def descend(
             optimiser.step(gradients)
             total, count = total + float(value.detach()), count + 1
         now = _scored(score)
-        log.info("%s: epoch %d of %d, loss %.4f, held out %.4f", name, epoch, epochs, total / max(1, count), now)
+        log.info("%s: epoch %d of %d, loss %.4f, held out %.4f", name, epoch, num_epochs, total / max(1, count), now)
         if now < best:
             best, best_epoch = now, epoch
             kept = [tensor.detach().clone() for tensor in state]
@@ -140,7 +140,7 @@ def published(
     scale: Callable[[Float[Tensor, "c p"]], Float[Tensor, "c p"]],
     pixels: Pixels,
     *,
-    epochs: int,
+    num_epochs: int,
     seed: int,
 ) -> None:
     """Fit by the recipe of Wang et al. (CVPR 2023, Supp. Table 1), which was the same for all calibrators.
@@ -157,7 +157,7 @@ def published(
         loss=loss,
         batches=lambda generator: map_batches(kept.image, 20, generator),
         score=lambda: float(cross_entropy(scale(held.logits).T, held.labels)),
-        epochs=epochs,
+        num_epochs=num_epochs,
         learning_rate=1e-3,
         seed=seed,
         name="published recipe",

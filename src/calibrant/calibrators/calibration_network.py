@@ -35,8 +35,8 @@ from calibrant.training import (
     train,
 )
 
-READS = ("labels", "probabilities", "nothing")
-"""What F may see of the black box: its label map, one-hot, as published; its probabilities; or nothing."""
+MODEL_OUTPUTS = ("labels", "probabilities", "nothing")
+"""What F can get of the model's output: its label map, one-hot, as published; its probabilities; or nothing."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class CalibrationNetwork(Calibrator):
     It may change the label map: it learns p(y|x) anew, and corrects what can be seen to be wrong.
 
     :param network: F, from (n, k, *s) to logits (n, c, *s).
-    :param reads: "labels" of the black box (one-hot, as published), its "probabilities", or "nothing".
+    :param model_output: what F gets of the black box: "labels" (one-hot, as published), "probabilities", or "nothing".
     :param standardise: makes images as F knows them; None for an F that sees no image.
     :param notes: what the fit had to say.
     """
@@ -106,13 +106,13 @@ class CalibrationNetwork(Calibrator):
         self,
         network: nn.Module,
         *,
-        reads: str = "probabilities",
+        model_output: str = "probabilities",
         standardise: Standardise | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes=notes)
-        check_choice(reads, READS, "way to read a black box")
-        self.network, self.reads, self.standardise = network, reads, standardise
+        check_choice(model_output, MODEL_OUTPUTS, "form of a model's output")
+        self.network, self.model_output, self.standardise = network, model_output, standardise
         self.requires_grad_(False)
         self.train(False)
 
@@ -132,15 +132,15 @@ class CalibrationNetwork(Calibrator):
         :param image: the images that it saw; needed if F was trained with images.
         :raises ShapeError: the image that was there in training is missing, or has other channels.
         """
-        return self.network(_seen(logits, image, self.reads, self.standardise)).float()
+        return self.network(_seen(logits, image, self.model_output, self.standardise)).float()
 
     def arguments(self) -> dict[str, Any]:
-        """Return network, what it reads, and standardisation."""
-        return {"network": self.network, "reads": self.reads, "standardise": self.standardise}
+        """Return network, what it gets of the model's output, and standardisation."""
+        return {"network": self.network, "model_output": self.model_output, "standardise": self.standardise}
 
     def extra_repr(self) -> str:
         """Show what F sees."""
-        return f"reads={self.reads!r}, with_image={self.standardise is not None}"
+        return f"model_output={self.model_output!r}, use_image={self.standardise is not None}"
 
     @classmethod
     def fit(
@@ -148,45 +148,48 @@ class CalibrationNetwork(Calibrator):
         predictions: Predictions,
         *,
         make: Callable[..., nn.Module] = CalibrationHead.small,
-        reads: str = "probabilities",
-        with_image: bool = True,
+        model_output: str = "probabilities",
+        use_image: bool = True,
         recipe: CalibrationRecipe | None = None,
         seed: int = 0,
-        folder: str | Path | None = None,
+        checkpoint_path: str | Path | None = None,
         devices: Devices | None = None,
         watch: Watch | None = None,
     ) -> "CalibrationNetwork":
         """Train F by the cross-entropy with the annotators' labels (eq. 2), on a moving average of its weights.
 
-        As published: ``make=CalibrationHead``, ``reads="labels"`` and ``recipe=CalibrationRecipe.published()``; where
-        the paper has F on images alone, ``make=SegNet`` and ``reads="nothing"``.
+        As published: ``make=CalibrationHead``, ``model_output="labels"`` and
+        ``recipe=CalibrationRecipe.published()``; where the paper has F on images alone, ``make=SegNet`` and
+        ``model_output="nothing"``.
 
         :param predictions: labelled by one annotator or more.
         :param make: makes F from the number of its input channels and of its classes (and ``dims=3``, for three
             dimensions).
-        :param reads: what F sees of the black box: "labels" (one-hot), "probabilities", or "nothing".
-        :param with_image: whether F sees the image, if the predictions have one.
+        :param model_output: what F gets of the black box: "labels" (one-hot), "probabilities", or "nothing".
+        :param use_image: whether F sees the image, if the predictions have one.
         :param recipe: how to train; by default :class:`CalibrationRecipe` as it stands.
         :param seed: the seed of the first weights and of all that is drawn.
-        :param folder: where checkpoints go; the same call goes on from there.
+        :param checkpoint_path: the folder for checkpoints; the same call goes on from there.
         :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``; by default the
             processor.
         :param watch: called with the number of steps done and the mean losses since the last call.
         :raises FitError: nothing is labelled, or the training diverged.
         """
-        check_choice(reads, READS, "way to read a black box")
+        check_choice(model_output, MODEL_OUTPUTS, "form of a model's output")
         recipe = CalibrationRecipe() if recipe is None else recipe
         check_labelled(any(bool((p.labels >= 0).any()) for p in predictions), len(predictions))
-        standardise = Standardise.of(predictions) if with_image else None
+        standardise = Standardise.of(predictions) if use_image else None
         first = predictions[0]
-        channels = (0 if standardise is None else len(standardise.mean)) + (reads != "nothing") * first.num_classes
+        channels = (0 if standardise is None else len(standardise.mean)) + (
+            model_output != "nothing"
+        ) * first.num_classes
         dims = first.logits.ndim - 1
         with reproducible(seed, "weights"):
             network = make(channels, first.num_classes, **({} if dims == 2 else {"dims": dims}))
         training = _NetworkTraining(
             network,
             Batches(predictions, recipe.batch_size, recipe.augmentation, seed),
-            lambda logits, image: _seen(logits, image, reads, standardise),
+            lambda logits, image: _seen(logits, image, model_output, standardise),
             recipe,
             seed=seed,
             devices=SingleDevice() if devices is None else devices,
@@ -198,17 +201,17 @@ class CalibrationNetwork(Calibrator):
             identity={
                 "training": "calibration network",
                 "network": getattr(make, "__qualname__", repr(make)),
-                "reads": reads,
+                "model_output": model_output,
                 "channels": channels,
                 "num_images": len(predictions),
                 **{field.name: getattr(recipe, field.name) for field in fields(recipe)},
                 "seed": seed,
             },
-            folder=folder,
+            checkpoint_path=checkpoint_path,
             watch=watch,
             devices=devices,
         )
-        return cls(training.average.cpu(), reads=reads, standardise=standardise)
+        return cls(training.average.cpu(), model_output=model_output, standardise=standardise)
 
 
 class _NetworkTraining:
@@ -248,7 +251,7 @@ class _NetworkTraining:
         return {"cross-entropy": loss.detach()}
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Return nothing: what goes wrong shows in the loss."""
+        """Return nothing: what fails shows in the loss."""
         return ()
 
     def state(self) -> dict[str, Any]:
@@ -261,12 +264,15 @@ class _NetworkTraining:
 
 
 def _seen(
-    logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None, reads: str, standardise: Standardise | None
+    logits: Float[Tensor, "n c *s"],
+    image: Float[Tensor, "n k *s"] | None,
+    model_output: str,
+    standardise: Standardise | None,
 ) -> Float[Tensor, "n j *s"]:
-    """What F is given: the image, if it was trained with one, and what it reads of the black box."""
-    if reads == "probabilities":
+    """What F is given: the image, if it was trained with one, and what it gets of the black box."""
+    if model_output == "probabilities":
         maps = [logits.float().softmax(1)]
-    elif reads == "labels":
+    elif model_output == "labels":
         maps = [F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()]
     else:
         maps = []

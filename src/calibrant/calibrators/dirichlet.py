@@ -157,7 +157,7 @@ class DirichletScaling(Calibrator):
 
     @classmethod
     def fit_as_published(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, epochs: int = 40, seed: int = 0
+        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, num_epochs: int = 40, seed: int = 0
     ) -> "DirichletScaling":
         """Return the matrix and bias that the recipe of Wang et al. (CVPR 2023, Supp. Table 1) ends with.
 
@@ -166,14 +166,14 @@ class DirichletScaling(Calibrator):
 
         :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
-        :param epochs: passes over the images; the state of the best is kept.
+        :param num_epochs: passes over the images; the state of the best is kept.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         x = Pixels(floored_log_softmax(pixels.logits[None], 1e-10)[0], pixels.labels, pixels.image)
         weight = torch.eye(len(x.logits), device=x.logits.device, requires_grad=True)
         bias = torch.zeros_like(x.logits[:, :1]).requires_grad_()
-        published([weight, bias], lambda z: weight @ z + bias, x, epochs=epochs, seed=seed)
+        published([weight, bias], lambda z: weight @ z + bias, x, num_epochs=num_epochs, seed=seed)
         return cls(weight.detach(), bias.detach().squeeze(1), floor=1e-10)
 
 

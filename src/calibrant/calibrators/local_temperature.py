@@ -78,7 +78,7 @@ class LocalTemperatureScaling(Calibrator):
     def extra_repr(self) -> str:
         """Show what the network takes."""
         shape = self.network.weight.shape
-        return f"num_classes={shape[1]}, dims={self.network.dims}, with_image={self.network.image_weight is not None}"
+        return f"num_classes={shape[1]}, dims={self.network.dims}, use_image={self.network.image_weight is not None}"
 
     @classmethod
     def fit(
@@ -86,10 +86,10 @@ class LocalTemperatureScaling(Calibrator):
         predictions: Predictions,
         *,
         use_image: bool = True,
-        epochs: int = 16,
+        num_epochs: int = 16,
         crop: int = 96,
         crops_per_image: int = 3,
-        batch: int = 4,
+        batch_size: int = 4,
         learning_rate: float = 3e-3,
         pixels_per_image: int | None = 10_000,
         seed: int = 0,
@@ -101,10 +101,10 @@ class LocalTemperatureScaling(Calibrator):
 
         :param predictions: labelled predictions to fit on.
         :param use_image: give the tree its branch for the image, where the predictions have one.
-        :param epochs: the most passes over the images; training stops after four without improvement.
+        :param num_epochs: the most passes over the images; training stops after four without improvement.
         :param crop: the longest side of a crop, in pixels; a sixth of it in three dimensions.
         :param crops_per_image: seen in an epoch.
-        :param batch: crops a step.
+        :param batch_size: crops a step.
         :param learning_rate: AdamW's learning rate at the first step; it falls to zero along a half cosine.
         :param pixels_per_image: pixels drawn of each image for the first temperature; None for all of them.
         :param seed: decides the first weights, the held-out images and the crops.
@@ -130,7 +130,7 @@ class LocalTemperatureScaling(Calibrator):
         def read(prediction: Prediction, where: tuple[float, ...]) -> Prediction:
             return _cropped(prediction, where, side)
 
-        recipe = _Recipe(epochs, learning_rate, batch, patience=4, anneal=True, judge_whole_maps=True)
+        recipe = _Recipe(num_epochs, learning_rate, batch_size, patience=4, anneal=True, judge_whole_maps=True)
         best = _train(network, predictions, crops, read, recipe, seed)
         return cls(network, notes=(f"held-out NLL {best:.4f}, from temperature {start:.3g}",))
 
@@ -139,8 +139,8 @@ class LocalTemperatureScaling(Calibrator):
         cls,
         predictions: Predictions,
         *,
-        size: int | None = 56,
-        epochs: int = 40,
+        side: int | None = 56,
+        num_epochs: int = 40,
         learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> "LocalTemperatureScaling":
@@ -151,8 +151,8 @@ class LocalTemperatureScaling(Calibrator):
         of batches of 4 whole maps.)
 
         :param predictions: labelled predictions to fit on.
-        :param size: the sides of the reduced maps; None for whole maps.
-        :param epochs: passes over the images; the state of the best is kept.
+        :param side: height and width of the reduced maps; None for whole maps.
+        :param num_epochs: passes over the images; the state of the best is kept.
         :param learning_rate: AdamW's learning rate, constant.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
@@ -165,9 +165,9 @@ class LocalTemperatureScaling(Calibrator):
             return [(number, ()) for number in torch.randperm(count, generator=generator).tolist()]
 
         def read(prediction: Prediction, where: tuple[float, ...]) -> Prediction:
-            return prediction if size is None else _reduced(prediction, size)
+            return prediction if side is None else _reduced(prediction, side)
 
-        recipe = _Recipe(epochs, learning_rate, batch=20, patience=None, anneal=False, judge_whole_maps=False)
+        recipe = _Recipe(num_epochs, learning_rate, batch_size=20, patience=None, anneal=False, judge_whole_maps=False)
         best = _train(network, predictions, maps, read, recipe, seed)
         return cls(network, notes=(f"held-out NLL {best:.4f}",))
 
@@ -176,16 +176,16 @@ class LocalTemperatureScaling(Calibrator):
 class _Recipe:
     """How to train.
 
-    :param batch: crops or maps in a step.
+    :param batch_size: crops or maps in a step.
     :param patience: stop after so many epochs without a better held-out loss; None never.
     :param anneal: lower the learning rate along a half cosine.
     :param judge_whole_maps: compare epochs on whole held-out maps, which is what the network will see, and not on maps
         as they are trained on.
     """
 
-    epochs: int
+    num_epochs: int
     learning_rate: float
-    batch: int
+    batch_size: int
     patience: int | None
     anneal: bool
     judge_whole_maps: bool
@@ -224,7 +224,7 @@ def _train(
 
     def batches(generator: torch.Generator) -> list[Sequence[Crop]]:
         listed = crops(generator, len(kept))
-        return [listed[i : i + recipe.batch] for i in range(0, len(listed), recipe.batch)]
+        return [listed[i : i + recipe.batch_size] for i in range(0, len(listed), recipe.batch_size)]
 
     def score() -> float:
         parts = [_nll(network, p if recipe.judge_whole_maps else read(p, ())) for p in compared]
@@ -236,7 +236,7 @@ def _train(
         loss=loss,
         batches=batches,
         score=score,
-        epochs=recipe.epochs,
+        num_epochs=recipe.num_epochs,
         learning_rate=recipe.learning_rate,
         anneal=recipe.anneal,
         patience=recipe.patience,

@@ -64,12 +64,12 @@ class Pixels:
         check_labelled(len(drawn), len(predictions))
         return drawn
 
-    def where(self, mask: Bool[Tensor, " p"]) -> "Pixels":
-        """Return the pixels where the mask is true.
+    def where(self, where: Bool[Tensor, " p"]) -> "Pixels":
+        """Return the pixels where ``where`` is true.
 
-        :param mask: true at the pixels that are wanted.
+        :param where: true at the pixels that are wanted.
         """
-        return Pixels(self.logits[:, mask], self.labels[mask], self.image[mask])
+        return Pixels(self.logits[:, where], self.labels[where], self.image[where])
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple["Pixels", "Pixels"]:
         """Split by image into (kept, held out); at least one image on each side.

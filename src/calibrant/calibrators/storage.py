@@ -58,6 +58,7 @@ NETWORKS: dict[str, type] = {"calibration head": CalibrationHead, "segnet": SegN
 
 RENAMED = {
     "keep_argmax": "keep_labels",
+    "calibration network.reads": "model_output",
     "softening": "temperature network",
     "alternatives": "mistake model",
     "correctness scaling.softening": "temperature_network",

@@ -98,7 +98,7 @@ class TemperatureScaling(Calibrator):
 
     @classmethod
     def fit_as_published(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, epochs: int = 40, seed: int = 0
+        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, num_epochs: int = 40, seed: int = 0
     ) -> "TemperatureScaling":
         """Return the temperature that the recipe of Wang et al. (CVPR 2023, Supp. Table 1) ends with.
 
@@ -108,12 +108,12 @@ class TemperatureScaling(Calibrator):
 
         :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
-        :param epochs: passes over the images; the state of the best is kept.
+        :param num_epochs: passes over the images; the state of the best is kept.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         temperature = torch.ones(1, device=pixels.logits.device, requires_grad=True)
-        published([temperature], lambda z: z / temperature, pixels, epochs=epochs, seed=seed)
+        published([temperature], lambda z: z / temperature, pixels, num_epochs=num_epochs, seed=seed)
         return cls(max(MIN_TEMPERATURE, float(temperature.detach())))
 
 

@@ -141,7 +141,7 @@ class VectorScaling(Calibrator):
 
     @classmethod
     def fit_as_published(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, epochs: int = 40, seed: int = 0
+        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, num_epochs: int = 40, seed: int = 0
     ) -> "VectorScaling":
         """Return the weights and biases that the recipe of Wang et al. (CVPR 2023, Supp. Table 1) ends with.
 
@@ -150,13 +150,13 @@ class VectorScaling(Calibrator):
 
         :param predictions: labelled predictions to fit on.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
-        :param epochs: passes over the images; the state of the best is kept.
+        :param num_epochs: passes over the images; the state of the best is kept.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         weight = torch.ones_like(pixels.logits[:, :1]).requires_grad_()
         bias = torch.zeros_like(pixels.logits[:, :1]).requires_grad_()
-        published([weight, bias], lambda z: z * weight + bias, pixels, epochs=epochs, seed=seed)
+        published([weight, bias], lambda z: z * weight + bias, pixels, num_epochs=num_epochs, seed=seed)
         return cls(weight.detach().squeeze(1), bias.detach().squeeze(1))
 
 

@@ -26,7 +26,7 @@ class Plan:
     """How methods are fitted and measured.
 
     :param seeds: one repetition for each: another split, other pixels, another training.
-    :param share: the share of the images to fit on, from 0 to 1, where one store is split.
+    :param fraction: the fraction of the images to fit on, from 0 to 1, where one store is split.
     :param pixels_per_image: how many pixels of each image methods are fitted on at most.
     :param num_bins: bins of the confidence.
     :param boundary_width: how far from a change of label the boundary reaches, in pixels.
@@ -35,7 +35,7 @@ class Plan:
 
     _: KW_ONLY
     seeds: Sequence[int]
-    share: float
+    fraction: float
     pixels_per_image: int
     num_bins: int
     boundary_width: int
@@ -93,7 +93,7 @@ def _rounds(source: Any, tested: Sequence[Any], plan: Plan) -> Iterator[_Round]:
         yield _Round(source, plan.seeds, tested)
         return
     for seed in plan.seeds:
-        fitted, test = split(source, plan.share, seed=seed)
+        fitted, test = split(source, plan.fraction, seed=seed)
         yield _Round(fitted, [seed], [test])
 
 

@@ -16,7 +16,7 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Names with commas between, all, or published; with options, selective:base=vector-kept,epochs=5; "
+            help="Names with commas between, all, or published; with options, selective:base=vector-kept,num_epochs=5; "
             "fits of your own, module:function, with --trust. A wrong name is answered with the right ones."
         ),
     ] = "all",
@@ -28,7 +28,7 @@ def compare(
     num_seeds: Annotated[
         int, typer.Option(min=1, help="How many times to fit, with seeds 0, 1, …: other splits, pixels and trainings.")
     ] = 3,
-    share: Annotated[float, typer.Option(help="Share of the images to fit on, without TEST.")] = 0.5,
+    fraction: Annotated[float, typer.Option(help="Fraction of the images to fit on, without TEST.")] = 0.5,
     pixels_per_image: Annotated[int, typer.Option(min=1, help="Pixels drawn from each image to fit.")] = 10_000,
     num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
     boundary_width: Annotated[
@@ -55,7 +55,7 @@ def compare(
     names = [""] if len(urls) < 2 else _names(urls)
     plan = Plan(
         seeds=range(num_seeds),
-        share=share,
+        fraction=fraction,
         pixels_per_image=pixels_per_image,
         num_bins=num_bins,
         boundary_width=boundary_width,
@@ -65,7 +65,7 @@ def compare(
     stored, chosen = StoredPredictions(store), parse_methods(methods, trust_code=trust)
     for place in (output, json, tallies):
         check_outside(place, store, *urls)
-    options = {"num-seeds": num_seeds, "share": share, "pixels-per-image": pixels_per_image, "num-bins": num_bins}
+    options = {"num-seeds": num_seeds, "fraction": fraction, "pixels-per-image": pixels_per_image, "num-bins": num_bins}
     made_from = {"store": stored.digest, **options_of(options | {"boundary-width": boundary_width})}
     made_from |= {f"{what} {title}": v for title, each in chosen.items() for what, v in method_origin(each).items()}
     origins = [{**made_from, **({"tested on": each.digest} if each else {})} for each in tested or [None]]

@@ -15,7 +15,7 @@ def fit(
     method: Annotated[
         str,
         typer.Option(
-            help="The method, such as temperature; with options, selective:epochs=5; or a fit of your own, "
+            help="The method, such as temperature; with options, selective:num_epochs=5; or a fit of your own, "
             "module:function or path/to/file.py:Class.fit, with --trust. A wrong name is answered with the right ones."
         ),
     ],

@@ -85,7 +85,7 @@ def predict(
             trust_code=trust,
         )
 
-    # The cheaper of the two first, so that a wrong path is told at once.
+    # The cheaper of the two first, so that a wrong path is reported at once.
     published = None if dataset in OWN and not class_names else read(names_in(class_names))
     opened = open_model(model, device=device, trust_code=trust, normalise=normalise, resolution=resolution)
     examples: Any = read(opened.class_names) if published is None else published
@@ -155,15 +155,15 @@ def _check_classes(model: str, opened: Any, examples: Any) -> str:
     if not a or a == b:
         return ""
     place = next(k for k, (one, other) in enumerate(zip(a, b, strict=True)) if one != other)
-    told = f"class {place} is {theirs[place]!r} to the model and {ours[place]!r} in the data"
+    difference = f"class {place} is {theirs[place]!r} to the model and {ours[place]!r} in the data"
     if sorted(a) == sorted(b):
         from calibrant.errors import InputError
 
         raise InputError(
-            f"{model}: expected classes in the order of the data; got another order: {told}. Put the model's outputs, "
-            "or the label ids, in the other's order."
+            f"{model}: expected classes in the order of the data; got another order: {difference}. Put the model's "
+            "outputs, or the label ids, in the other's order."
         )
-    return f"{told}; going on, as there are {len(ours)} of both."
+    return f"{difference}; going on, as there are {len(ours)} of both."
 
 
 def _unlike(model: str, count: int, theirs: tuple[str, ...], ours: tuple[str, ...]) -> Exception:

@@ -88,7 +88,7 @@ def refine(
                 network=RefinementUNet(channels, num_classes, dims=dims) if published else None,
                 discriminator=Discriminator(channels, dims=dims) if published else None,
                 seed=seed,
-                folder=output,
+                checkpoint_path=output,
                 made_from=made_from,
                 devices=SingleDevice(device) if plain else open_fabric(accelerator=device, precision=precision),
                 watch=lambda done, figures: progress.update(task, completed=done),

@@ -95,14 +95,14 @@ def split_by_group(source: Any, counts: Sequence[int], *, group: Callable[[str],
     return tuple(take(source, sorted(part)) for part in parts)
 
 
-def split_groups(source: Any, shares: Sequence[float], *, group: Callable[[str], str], seed: int) -> tuple[Any, ...]:
-    """Split the groups of images (patients, say) at random, each part with a share of the groups, whatever their sizes.
+def split_groups(source: Any, fractions: Sequence[float], *, group: Callable[[str], str], seed: int) -> tuple[Any, ...]:
+    """Split the groups of images (patients, say) at random into parts with given fractions of the number of groups.
 
     :param source: whose images are split: a data set, predictions or a list.
-    :param shares: the share of the groups in each part, such as ``(0.6, 0.2, 0.2)``; together 1.
+    :param fractions: the fraction of the groups in each part, such as ``(0.6, 0.2, 0.2)``; together 1.
     :param group: returns the group of an image, given its key.
     :param seed: decides which groups go where.
-    :raises InputError: the shares do not add up to 1, or leave a part without a group.
+    :raises InputError: the fractions do not add up to 1, or leave a part without a group.
 
     >>> from calibrant.testing import toy_predictions
     >>> parts = split_groups(toy_predictions(num_images=6), (0.5, 0.5), group=lambda key: key, seed=0)
@@ -111,10 +111,11 @@ def split_groups(source: Any, shares: Sequence[float], *, group: Callable[[str],
     """
     members = _members(keys_of(source), group)
     names = sorted(members)
-    ends = [round(end) for end in np.cumsum(shares) * len(names)]
-    if abs(sum(shares) - 1) > 1e-9 or any(a >= b for a, b in zip([0, *ends], ends, strict=False)):
+    ends = [round(end) for end in np.cumsum(fractions) * len(names)]
+    if abs(sum(fractions) - 1) > 1e-9 or any(a >= b for a, b in zip([0, *ends], ends, strict=False)):
         raise InputError(
-            f"expected shares that add up to 1 and leave each part a group; got {list(shares)} of {len(names)} groups."
+            f"expected fractions that add up to 1 and leave each part a group; got {list(fractions)} of {len(names)} "
+            "groups."
         )
     order = _shuffled(names, seed)
     parts = (order[start:end] for start, end in zip([0, *ends], ends, strict=False))

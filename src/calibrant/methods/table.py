@@ -22,8 +22,8 @@ from calibrant.predictions import Predictions
 def _network(
     predictions: Predictions,
     *,
-    reads: str = "probabilities",
-    with_image: bool = True,
+    model_output: str = "probabilities",
+    use_image: bool = True,
     num_steps: int = CalibrationRecipe.num_steps,
     batch_size: int = CalibrationRecipe.batch_size,
     learning_rate: float = CalibrationRecipe.learning_rate,
@@ -41,7 +41,7 @@ def _network(
         one_annotator=one_annotator,
         average=average,
     )
-    return CalibrationNetwork.fit(predictions, reads=reads, with_image=with_image, recipe=recipe, seed=seed)
+    return CalibrationNetwork.fit(predictions, model_output=model_output, use_image=use_image, recipe=recipe, seed=seed)
 
 
 METHODS: dict[str, Method] = {

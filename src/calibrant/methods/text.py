@@ -59,14 +59,14 @@ def with_options(method: Method, options: str, *, trust_code: bool = False) -> M
 def parse_methods(text: str, *, trust_code: bool = False) -> dict[str, Method]:
     """Return the methods of a text by title: methods and groups with commas between.
 
-    A part such as ``epochs=5`` belongs to the method before it.
+    A part such as ``num_epochs=5`` belongs to the method before it.
 
     :param text: names of methods, with options if wanted, and of :data:`GROUPS`.
     :param trust_code: allow the code of ``module:function`` to run.
     :raises MethodError, InputError, DataError: as of :func:`parse_method`.
 
-    >>> list(parse_methods("temperature,selective:base=vector-kept,epochs=5,isotonic"))
-    ['temperature scaling', 'selective scaling, validated (base: vector-kept, epochs: 5)', 'isotonic scaling']
+    >>> list(parse_methods("temperature,selective:base=vector-kept,num_epochs=5,isotonic"))
+    ['temperature scaling', 'selective scaling, validated (base: vector-kept, num_epochs: 5)', 'isotonic scaling']
     >>> len(parse_methods("all,published"))
     15
     """

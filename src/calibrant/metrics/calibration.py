@@ -102,16 +102,16 @@ class ReliabilityCurve:
 
     :param confidence: mean confidence.
     :param accuracy: share of rightly labelled pixels.
-    :param share: share of all pixels.
+    :param fraction: the fraction of all pixels that is in each bin.
     """
 
     confidence: Float[Tensor, "n *g b"]
     accuracy: Float[Tensor, "n *g b"]
-    share: Float[Tensor, "n *g b"]
+    fraction: Float[Tensor, "n *g b"]
 
 
 def reliability_curve(bins: CalibrationBins) -> ReliabilityCurve:
-    """Return mean confidence, accuracy and share of pixels of every bin.
+    """Return mean confidence, accuracy and fraction of pixels of every bin.
 
     :param bins: one row an image, or one of all pixels.
 

@@ -16,7 +16,7 @@ from calibrant.metrics.tally import Tally
 
 @dataclass(frozen=True)
 class Measurement(Tally):
-    """All counts of the metrics floor, from one pass over the logits.
+    """All counts that ``metrics`` has, from one pass over the logits.
 
     :param by_class: top-label bins, grouped by the pixel's label.
     :param mistaken: top-label bins of the wrong pixels.

@@ -1,4 +1,4 @@
-"""How well confidence tells mistakes: AUROC, risk and coverage; and equal-mass calibration error.
+"""How well confidence separates right pixels from mistakes: AUROC, risk and coverage; equal-mass calibration error.
 
 Conventions
 -----------

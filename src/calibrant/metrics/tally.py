@@ -4,8 +4,8 @@ Conventions
 -----------
 * Every tensor of a tally has the images on its first axis. Rows stack and add; nothing else is ever kept, so memory
   does not grow with the pixels.
-* Counts are integers (32 bits in the row of one image, 64 in any sum) and sums are float64: nothing goes wrong beyond
-  2^24 pixels in a bin, where float32 totals do.
+* Counts are integers (32 bits in the row of one image, 64 in any sum) and sums are float64: they stay exact beyond
+  2^24 pixels in a bin, where float32 totals do not.
 * ``stack`` sorts rows by their keys, so a result does not depend on how images were spread over machines.
 """
 

@@ -23,7 +23,7 @@ def answer_of(
 ) -> Float[Tensor, "n c *t"]:
     """Return the logits that a model gives to images, over a space of the same proportions.
 
-    :param name: whose answer it is; put in front of what is told.
+    :param name: whose answer it is; put in front of error messages.
     :param scores: what the answer was declared to be; if None, values that look like no logits are refused, unless
         the model itself has a word ``scores`` on it.
     :raises ShapeError, LogitsError: it gives something else.

@@ -81,9 +81,9 @@ def _output(session: Any, path: Path, entry: Any) -> str:
     maps = [each for each in session.get_outputs() if each.type in _TYPES and len(each.shape) == len(entry.shape)]
     named = [each for each in maps if each.name in ("logits", "out")]
     if len(named or maps) != 1:
-        told = ", ".join(f"{each.name} {each.type} {each.shape}" for each in session.get_outputs())
+        outputs = ", ".join(f"{each.name} {each.type} {each.shape}" for each in session.get_outputs())
         raise LogitsError(
-            f"{path}: expected one output of logits (n, classes, *space), or one called logits; got {told}. "
+            f"{path}: expected one output of logits (n, classes, *space), or one called logits; got {outputs}. "
             "Export the scores before the softmax or argmax, under that name."
         )
     return (named or maps)[0].name
@@ -124,7 +124,7 @@ def open_torch_file(path: Path, *, device: str, trust_code: bool, normalisation:
 
 
 def _kind(path: Path) -> str:
-    """Tell what a file of torch is, from its table of contents and, of a pickle, without running it."""
+    """Return which kind of file of torch this is, from its table of contents and, of a pickle, without running it."""
     if not zipfile.is_zipfile(path):
         return "pickle" if path.suffix != ".safetensors" else "weights"
     with zipfile.ZipFile(path) as archive:

@@ -131,9 +131,9 @@ def _auto_class(transformers: Any, spec: str, said: dict[str, Any], trust_code: 
 
 
 def _task(transformers: Any, spec: str) -> dict[str, Tensor]:
-    """Return what OneFormer is told: the tokens of "the task is semantic"."""
+    """Return the text input of OneFormer: the tokens of "the task is semantic"."""
     found = _read(spec, lambda: transformers.AutoTokenizer.from_pretrained(spec), "the tokenizer of OneFormer")
-    if len(found) < 4:  # where its files are missing transformers makes one that knows no letter
+    if len(found) < 4:  # where its files are missing transformers makes one without an alphabet
         raise DataError(f"{spec}: expected the tokenizer of OneFormer; got none. Save it into the folder, too.")
     length = 77  # OneFormerProcessor's own
     tokens = found(["the task is semantic"], padding="max_length", max_length=length, truncation=True)
@@ -155,7 +155,7 @@ def _read(spec: str, read: Any, what: str, hint: str = "") -> Any:
 
 @contextmanager
 def _quiet(transformers: Any) -> Generator[None]:
-    """Keep the package from reporting what is told here already."""
+    """Keep the package from reporting what calibrant reports itself."""
     tell = transformers.utils.logging
     level, bars = tell.get_verbosity(), tell.is_progress_bar_enabled()
     tell.set_verbosity(logging.ERROR)

@@ -81,12 +81,12 @@ class BlockPredictions:
         """
         self._source.prove_steady()
 
-    def strided(self, i: int) -> StridedPrediction | Prediction:
+    def strided(self, index: int) -> StridedPrediction | Prediction:
         """Return one image's prediction with logits at the ``resolution``: what a store keeps.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         """
-        return self._answer(i) if self.resolution == "network" else self[i]
+        return self._answer(index) if self.resolution == "network" else self[index]
 
     def _answer(self, i: int) -> StridedPrediction:
         number = range(len(self))[i]

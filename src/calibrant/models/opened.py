@@ -41,7 +41,7 @@ class OpenedModel:
 
 
 class Scaled(nn.Module):
-    """A model behind its normalisation, whose failures are told as errors that say what to do.
+    """A model behind its normalisation, whose failures are raised as errors that say what to do.
 
     :param model: any callable; a module's parameters are seen.
     :param name: which model, for errors.

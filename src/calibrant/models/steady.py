@@ -40,7 +40,7 @@ def check_steady(model: Callable[[Tensor], Any], image: Float[Tensor, "1 k *s"],
             "exported model keeps the mode it was saved in: call model.eval() before torch.jit.trace or the export, "
             "and save it again."
         )
-    other = image.flip(-1) * 0.5
+    other = _unlike(image)
     try:
         both = _probabilities(answer_of(model, torch.cat([other, image])))
     except (InputError, RuntimeError, ValueError):
@@ -51,12 +51,18 @@ def check_steady(model: Callable[[Tensor], Any], image: Float[Tensor, "1 k *s"],
             f"image it differs by up to {apart:.2g} in a probability, as with batch normalisation in training mode. "
             "Call model.eval() before torch.jit.trace or the export, and save it again."
         )
-    flat = torch.cat([first, both]).movedim(1, 0).flatten(1)
+    flat = both.movedim(1, 0).flatten(1)
     if flat.shape[1] > 3 and bool((flat.amax(1) - flat.amin(1) < 1e-7).all()):
         raise LogitsError(
             f"{name}: expected answers that differ between pixels; all of them are equal, in both images tried: a "
             "model that says the same everywhere. Its weights may not have been loaded, or its training has collapsed."
         )
+
+
+def _unlike(image: Tensor) -> Tensor:
+    """Return an image that differs from one, and from pixel to pixel, even if that one is black."""
+    pattern = torch.arange(image.numel(), device=image.device).mul(0.618034).remainder(1).reshape(image.shape)
+    return (0.5 * image.flip(-1) + 0.5 * pattern).to(image.dtype)
 
 
 def _probabilities(logits: Float[Tensor, "n c *t"]) -> Tensor:

@@ -22,8 +22,8 @@ def load_published(
     missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     unlike = sorted(key for key in expected.keys() & weights.keys() if expected[key].shape != weights[key].shape)
     if missing or surplus or unlike:
-        told = [f"{missing[0]} is missing"] if missing else []
-        told += [f"{surplus[0]} is unknown"] if surplus else []
-        told += [f"{key} is {shape_of(weights[key])}, not {shape_of(expected[key])}" for key in unlike[:1]]
-        raise InputError(f"expected the weights of {what}; {', '.join(told)}. {hint}")
+        faults = [f"{missing[0]} is missing"] if missing else []
+        faults += [f"{surplus[0]} is unknown"] if surplus else []
+        faults += [f"{key} is {shape_of(weights[key])}, not {shape_of(expected[key])}" for key in unlike[:1]]
+        raise InputError(f"expected the weights of {what}; {', '.join(faults)}. {hint}")
     network.load_state_dict(dict(weights), strict=False, assign=True)

@@ -114,11 +114,11 @@ def prediction_from(
     scores: str | None = None,
     annotators: bool | None = None,
 ) -> Prediction:
-    """Return one checked prediction from arrays or tensors: the door that every reader goes through.
+    """Return one checked prediction from arrays or tensors; every reader calls this.
 
     A label map without an annotator axis gets one; one channel of logits becomes two; ``ignore_index`` becomes
     ``IGNORE``; float64 becomes float32. Where nothing is labelled, scores that are not finite become zeros. Labels of
-    one annotator and unlike size are told by name.
+    one annotator and unlike size are named in the error.
 
     :param key: names the image.
     :param logits: (c, *s); one channel is a sigmoid head's.
@@ -135,6 +135,8 @@ def prediction_from(
         check_choice(scores, SCORES, "kind of scores")
     values, maps = _tensor(logits, name, "logits"), _tensor(labels, name, "labels")
     if values.dtype == torch.float64:
+        values = values.float()
+    if scores == LOGITS and not values.is_floating_point():
         values = values.float()
     maps = _with_annotators(values, maps, annotators, name)
     if scores in (None, LOGITS) and values.is_floating_point():

@@ -1,6 +1,6 @@
 """Single images: an example, a prediction, and a prediction at the network's own stride."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -102,7 +102,7 @@ class StridedPrediction:
     """What a model said before its last upsampling: logits over ``*t``, labels over ``*s``.
 
     Many networks score every fourth pixel and upsample linearly at the very end. Kept as they were before that step,
-    logits take a sixteenth of the room, and the step can be repeated exactly.
+    logits take a sixteenth of the space, and the step can be repeated exactly.
 
     :param key: the name of the image.
     :param logits: unnormalised log-probabilities over the space that the network answers in, class axis first.
@@ -120,7 +120,7 @@ class StridedPrediction:
     logits: Float[Tensor, "c *t"]
     labels: Int[Tensor, "a *s"]
     image: Float[Tensor, "k *s"] | None = None
-    align_corners: bool = False
+    align_corners: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, item: Any) -> "StridedPrediction":
@@ -130,7 +130,7 @@ class StridedPrediction:
         """
         if isinstance(item, cls):
             return item
-        return cls(item.key, item.logits, item.labels, item.image, getattr(item, "align_corners", False))
+        return cls(item.key, item.logits, item.labels, item.image, align_corners=getattr(item, "align_corners", False))
 
     @property
     def upsampling(self) -> dict[str, Any]:

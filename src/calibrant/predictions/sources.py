@@ -46,9 +46,9 @@ class Predictions(Protocol):
 
 
 def known_keys(source: Any) -> tuple[str, ...] | None:
-    """Return the names of a source's images if it tells them without reading any, else None.
+    """Return the names of a source's images if they are known without reading any, else None.
 
-    :param source: examples or predictions; or any iterable of them, which tells no names.
+    :param source: examples or predictions; or any iterable of them, whose names are not known.
 
     >>> import torch
     >>> known_keys([Prediction("a", torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long))]) is None
@@ -180,11 +180,11 @@ def in_order(source: Any) -> Iterator[Any]:
     return iter(source) if hasattr(source, "__iter__") else (source[i] for i in range(len(source)))
 
 
-def split(predictions: Predictions, share: float, *, seed: int) -> tuple[Subset, Subset]:
-    """Split the images at random into two parts, the first with ``share`` of them.
+def split(predictions: Predictions, fraction: float, *, seed: int) -> tuple[Subset, Subset]:
+    """Split the images at random into two parts, the first with ``fraction`` of them.
 
     :param predictions: the source to be split.
-    :param share: the part of the images that the first of the two gets, between 0 and 1.
+    :param fraction: the part of the images that the first of the two gets, between 0 and 1.
     :param seed: decides which images; the same seed and number of images give the same split.
     :returns: two sources, in each of which images keep their order.
     :raises FitError: one part would be empty.
@@ -194,11 +194,11 @@ def split(predictions: Predictions, share: float, *, seed: int) -> tuple[Subset,
     >>> [len(part) for part in split(predictions, 0.75, seed=0)]
     [3, 1]
     """
-    count = round(share * len(predictions))
+    count = round(fraction * len(predictions))
     if not 0 < count < len(predictions):
         raise FitError(
-            f"expected a share that leaves images on both sides; got {share:g} of {len(predictions)} images. "
-            "Add images or change the share."
+            f"expected a fraction that leaves images on both sides; got {fraction:g} of {len(predictions)} images. "
+            "Add images or change the fraction."
         )
-    kept, held = kept_and_held(len(predictions), share, seed=seed)
+    kept, held = kept_and_held(len(predictions), fraction, seed=seed)
     return Subset(predictions, kept), Subset(predictions, held)

@@ -1,4 +1,4 @@
-"""The only room that draws.
+"""Tables, figures and pages; the only package that draws.
 
 ``write_page`` makes one HTML file of a comparison; ``terminal_table`` and ``as_json`` say the same in the terminal and
 to programs; ``shift_table`` sets several places to test on side by side. ``worst_images`` and ``case_of`` choose and

@@ -25,14 +25,14 @@ class Reliability:
 
     confidence: Float[Tensor, " b"]
     accuracy: Float[Tensor, " b"]
-    share: Float[Tensor, " b"]
+    fraction: Float[Tensor, " b"]
     low: Float[Tensor, " b"]
     high: Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)
 class RiskCoverageLine:
-    """The error among the surest pixels, for growing shares of pixels kept."""
+    """The error among the most confident pixels, for growing fractions of pixels kept."""
 
     coverage: Float[Tensor, " q"]
     risk: Float[Tensor, " q"]
@@ -72,8 +72,10 @@ def reliability(
     drawn = CalibrationBins.added(rows.resampled(weight) for rows, weight in zip(bins, weights, strict=True))
     gap = (drawn.correct - drawn.confidence) / drawn.count
     low, high = torch.nanquantile(gap, torch.tensor([0.025, 0.975], dtype=gap.dtype), dim=0)
-    confidence, accuracy, share = (column[0].double() for column in (curve.confidence, curve.accuracy, curve.share))
-    return Reliability(confidence, accuracy, share, (confidence + low).clamp(0, 1), (confidence + high).clamp(0, 1))
+    confidence, accuracy, fraction = (
+        column[0].double() for column in (curve.confidence, curve.accuracy, curve.fraction)
+    )
+    return Reliability(confidence, accuracy, fraction, (confidence + low).clamp(0, 1), (confidence + high).clamp(0, 1))
 
 
 def risk_coverage(ranks: Sequence[ConfidenceRanks], *, most_points: int = 200) -> RiskCoverageLine:

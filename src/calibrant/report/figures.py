@@ -97,7 +97,7 @@ def risk_coverage_figure(
         if ideal is not None:
             _draw_ideal(axes, ideal)
         top = max((max(line.risk.tolist(), default=0.0) for _, line, _ in lines), default=0.0)
-        axes.set(xlim=(0, 1), ylim=(0, 1.05 * top or 1), xlabel="coverage: surest pixels kept (%)")
+        axes.set(xlim=(0, 1), ylim=(0, 1.05 * top or 1), xlabel="coverage: most confident pixels kept (%)")
         axes.set_ylabel("risk: mistakes among them (%)")
         axes.xaxis.set_major_formatter(_PERCENT)
         axes.yaxis.set_major_formatter(_PERCENT)
@@ -107,7 +107,7 @@ def risk_coverage_figure(
 
 @contextmanager
 def _settings() -> Generator[None, None, None]:
-    """Draw with the room's own settings, whatever a user's own are, and leave theirs as they were."""
+    """Draw with calibrant's own settings, whatever a user's own are, and leave theirs as they were."""
     with mpl.rc_context():
         mpl.rcdefaults()
         with mpl.rc_context(cast(Any, _SETTINGS)):
@@ -172,7 +172,7 @@ def _frame_mass(axes: Axes) -> None:
 
 
 def _draw_risk(axes: Axes, line: RiskCoverageLine, style: Style, title: str, *, start: float) -> None:
-    """Draw a curve; its first marker comes after ``start`` of a step, so that curves on each other can be told."""
+    """Draw a curve; its first marker comes after ``start`` of a step, so that curves on each other stay distinct."""
     coverage = line.coverage.tolist()
     axes.plot(
         coverage,
@@ -200,7 +200,7 @@ def _draw_ideal(axes: Axes, line: RiskCoverageLine) -> None:
 
 def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *, gaps: bool) -> None:
     # A handful of pixels says nothing, and the band of a single image has no width: such bins are points, no curve.
-    full, sparse = line.share >= SPARSE, (line.share > 0) & (line.share < SPARSE)
+    full, sparse = line.fraction >= SPARSE, (line.fraction > 0) & (line.fraction < SPARSE)
     confidence, right = line.confidence.where(full, torch.nan), line.accuracy.where(full, torch.nan)
     bounds = (line.low.where(full, torch.nan).tolist(), line.high.where(full, torch.nan).tolist())
     axes.fill_between(confidence.tolist(), *bounds, color=style.color, alpha=0.22, linewidth=0, label="_band")
@@ -209,7 +209,7 @@ def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *
             confidence[full].tolist(),
             (right - confidence)[full].tolist(),
             bottom=confidence[full].tolist(),
-            width=0.6 / len(line.share),
+            width=0.6 / len(line.fraction),
             fill=False,
             edgecolor=style.color,
             hatch="/////",
@@ -223,12 +223,12 @@ def _draw_reliability(axes: Axes, line: Reliability, style: Style, title: str, *
 
 
 def _draw_mass(axes: Axes, line: Reliability, style: Style, number: int, count: int) -> None:
-    bins = len(line.share)
+    bins = len(line.fraction)
     width = 0.84 / bins / count
     left = [(i + 0.08) / bins + number * width for i in range(bins)]
     axes.bar(
         left,
-        line.share.nan_to_num(0).tolist(),
+        line.fraction.nan_to_num(0).tolist(),
         width=width,
         align="edge",
         facecolor=style.color if number == 0 else "none",

@@ -247,7 +247,7 @@ def _pooled_errors(comparison: Comparison) -> dict[str, str]:
 
 def _in_words(line: Reliability) -> str:
     """Return three of the bins as words, for readers who do not see the figure."""
-    known = [i for i in range(len(line.share)) if float(line.share[i]) > 0]
+    known = [i for i in range(len(line.fraction)) if float(line.fraction[i]) > 0]
     if not known:
         return "There are no pixels."
     clauses = [
@@ -266,10 +266,10 @@ def _bin_rows(line: Reliability) -> list[tuple[str, str, str, str]]:
             shown(line.confidence, i),
             shown(line.accuracy, i),
             f"[{shown(line.low, i)}, {shown(line.high, i)}]",
-            shown(line.share, i, 2),
+            shown(line.fraction, i, 2),
         )
-        for i in range(len(line.share))
-        if float(line.share[i]) > 0
+        for i in range(len(line.fraction))
+        if float(line.fraction[i]) > 0
     ]
 
 

@@ -1,6 +1,6 @@
 """Colours, markers and line styles: Okabe and Ito's hues, set darker on white and lighter on black.
 
-Nothing is told by colour alone: every method also has its own marker and line style, and every figure is labelled.
+Nothing is shown by colour alone: every method also has its own marker and line style, and every figure is labelled.
 Figures are drawn in the light colours; the page swaps each for a custom property, so that they follow the reader's
 choice of a light or a dark page.
 """

@@ -37,7 +37,7 @@ def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = S
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 0, 0, 1),
-        caption="★ best beyond chance. (2) rank, ≈ not told from the best.",
+        caption="★ best beyond chance. (2) rank, ≈ not significantly worse than the best.",
     )
     table.add_column("method", no_wrap=True, overflow="fold")
     shown = {(p, s): columns(c, [s])[0] for s in scores for p, c in comparisons.items() if s in c.scores}

@@ -29,7 +29,7 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
         pad_edge=False,
         padding=(0, 0, 0, 1),
         caption="95 % intervals over images. ★ best beyond chance. ↓ lower, ↑ higher is better."
-        + (" (2) rank, ≈ not told from the best." if many and comparison.ranks else ""),
+        + (" (2) rank, ≈ not significantly worse than the best." if many and comparison.ranks else ""),
     )
     (_add_method_rows if many else _add_score_rows)(table, columns(comparison, scores), comparison.methods)
     return table

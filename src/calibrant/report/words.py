@@ -13,7 +13,7 @@ from calibrant.report.columns import columns, percent, shown_scores, verdict
 from calibrant.report.curves import pooled_bins
 
 _DECIDING = ("ece", "ece_images")
-"""Names of the scores that decide, if compared; image-wise ECE also tells how unlike in difficulty the images are."""
+"""Names of the scores that decide, if compared; image-wise ECE also depends on how much images differ in difficulty."""
 
 _OF_LABELS = ("miou", "accuracy", "dice")
 """Names of the scores of the label map alone."""
@@ -112,8 +112,8 @@ def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
         )
     return first, (
         f"Calibrate: {_listed(improved)} are each better in {title} than the model as it is, by more than chance. "
-        f"These images do not tell which calibrator is best; the best measured is {first} ({value[first]} against "
-        f"{value[base]} as it is).{worse}"
+        f"On these images no calibrator is significantly the best; the best measured is {first} "
+        f"({value[first]} against {value[base]} as it is).{worse}"
     )
 
 
@@ -121,12 +121,12 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
     """Return how often the model is right where it says about 90 %, and on the whole."""
     bins = pooled_bins([measurement.bins for measurement in repetitions])
     curve = reliability_curve(bins)
-    confidence, right, share = curve.confidence[0], curve.accuracy[0], curve.share[0]
+    confidence, right, fraction = curve.confidence[0], curve.accuracy[0], curve.fraction[0]
     count = bins.count.sum()
     mean, accuracy = float(bins.confidence.sum() / count), float(bins.correct.sum() / count)
-    near = math.ceil(round(_CONFIDENCE * len(share), 9)) - 1
+    near = math.ceil(round(_CONFIDENCE * len(fraction), 9)) - 1
     words = ""
-    if float(share[near]) >= _ENOUGH:
+    if float(fraction[near]) >= _ENOUGH:
         words = (
             f"where it says about {percent(float(confidence[near]))}, it is right {percent(float(right[near]))} of the "
             "time; "

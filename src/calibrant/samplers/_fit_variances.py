@@ -74,8 +74,8 @@ def fit_variances(
             if not gain.is_real or gain.mean <= LEAST_GAIN:
                 break
             point, here = moves[best], scores[best]
-            told = ", ".join(f"{level} {share:.2f}" for level, share in zip(levels, point, strict=True))
-            log.info("copula: %s, energy score %.4f", told, float(here.mean()))
+            fractions = ", ".join(f"{level} {share:.2f}" for level, share in zip(levels, point, strict=True))
+            log.info("copula: %s, energy score %.4f", fractions, float(here.mean()))
     return dict(zip(levels, point, strict=True))
 
 

@@ -59,7 +59,7 @@ class CopulaSampler(Sampler):
         pixels: float = 0.0,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         cells = {int(size): float(share) for size, share in (cells or {}).items()}
         smooth = {Level("cells", size): share for size, share in cells.items()}
         shares = {IMAGE: float(image), REGIONS: float(regions), **smooth, PIXELS: float(pixels)}

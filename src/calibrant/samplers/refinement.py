@@ -35,9 +35,9 @@ class RefinementSampler(Sampler):
     """
 
     def __init__(
-        self, network: RefinementUNet, standardise: Standardise | None = None, notes: tuple[str, ...] = ()
+        self, network: RefinementUNet, standardise: Standardise | None = None, *, notes: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(notes)
+        super().__init__(notes=notes)
         self.network, self.standardise = network, standardise
         self.requires_grad_(False)
         self.train(False)
@@ -94,9 +94,9 @@ class RefinementSampler(Sampler):
         num_samples: int | None = None,
         network: RefinementUNet | None = None,
         discriminator: Discriminator | None = None,
-        with_image: bool = True,
+        use_image: bool = True,
         seed: int = 0,
-        folder: str | Path | None = None,
+        checkpoint_path: str | Path | None = None,
         made_from: Mapping[str, str] | None = None,
         devices: Devices | None = None,
         watch: Watch | None = None,
@@ -112,9 +112,10 @@ class RefinementSampler(Sampler):
         :param num_samples: how many samples the calibration loss averages, instead of the recipe's number.
         :param network: G; by default ``RefinementUNet.small``. The paper's: ``RefinementUNet(channels, classes)``.
         :param discriminator: D; by default ``Discriminator.small``. The paper's: ``Discriminator(channels)``.
-        :param with_image: G and D see the image, if the predictions have one.
+        :param use_image: G and D see the image, if the predictions have one.
         :param seed: the seed of the first weights and of all that is drawn.
-        :param folder: where checkpoints go; the same call goes on from there, and returns at once when it is done.
+        :param checkpoint_path: the folder for checkpoints; the same call goes on from there, and returns at once when
+            the training is done.
         :param made_from: what predictions and calibrator are, by name: a checkpoint of others is refused. By default
             the number of images and their names alone are compared.
         :param devices: from :func:`~calibrant.training.open_fabric`, or ``SingleDevice("cuda")``;
@@ -126,7 +127,7 @@ class RefinementSampler(Sampler):
             raise FitError("expected images to train on; got none. Check the folder or the split.")
         recipe = RefinementRecipe.small() if recipe is None else recipe
         recipe = recipe if num_samples is None else replace(recipe, num_samples=num_samples)
-        standardise = Standardise.of(predictions) if with_image else None
+        standardise = Standardise.of(predictions) if use_image else None
         first = predictions[0]
         dims = first.logits.ndim - 1
         channels = first.num_classes + (0 if standardise is None else len(standardise.mean))
@@ -156,7 +157,7 @@ class RefinementSampler(Sampler):
                 "seed": seed,
                 **(made_from or {}),
             },
-            folder=folder,
+            checkpoint_path=checkpoint_path,
             watch=watch,
             devices=devices,
         )

@@ -32,7 +32,7 @@ class Sampler(nn.Module, ABC):
 
     keeps_marginals: ClassVar[bool] = False
 
-    def __init__(self, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.notes = tuple(notes)
 

@@ -1,4 +1,4 @@
-"""The loop around the steps of a long training: progress, checkpoints, Ctrl-C, and trouble told in words.
+"""The loop around the steps of a long training: progress, checkpoints, Ctrl-C, and warnings.
 
 Every step draws from generators seeded by the seed and its number (:mod:`calibrant._random`), so a training that
 was stopped and goes on from its checkpoint ends, on a CPU, with bit-identical weights.
@@ -31,7 +31,7 @@ class Trainee(Protocol):
     """What is trained."""
 
     def step(self, number: int) -> Mapping[str, Tensor]:
-        """Take one step and return figures of it: losses, and what tells how the training is.
+        """Take one step and return figures of it: losses, and what shows how the training goes.
 
         :param number: the number of the step, from 0.
         """
@@ -62,7 +62,7 @@ def train(
     num_steps: int,
     seed: int,
     identity: Mapping[str, object],
-    folder: str | Path | None = None,
+    checkpoint_path: str | Path | None = None,
     checkpoint_every: int = 500,
     look_every: int = 50,
     watch: Watch | None = None,
@@ -76,7 +76,7 @@ def train(
     :param num_steps: how many steps the whole training has.
     :param seed: seeds torch's global generators in each step.
     :param identity: what training this is: all settings that must be the same for going on with it, by name.
-    :param folder: where checkpoints go; None writes none.
+    :param checkpoint_path: the folder for checkpoints; None writes none.
     :param checkpoint_every: steps from one checkpoint to the next.
     :param look_every: steps from one look at the figures to the next; a look waits for the device.
     :param watch: called at each look with the number of steps done and the means of the figures since the last look.
@@ -85,7 +85,7 @@ def train(
     :raises StoreError: the folder holds the checkpoint of another training, or cannot be written.
     """
     devices = SingleDevice() if devices is None else devices
-    folder = None if folder is None else Path(folder)
+    folder = None if checkpoint_path is None else Path(checkpoint_path)
     state = None if folder is None else read_checkpoint(folder, identity)
     begin = 0
     if state is not None:
@@ -100,7 +100,7 @@ def train(
             devices.barrier()
 
     sums = _Sums()
-    told: set[str] = set()
+    reported: set[str] = set()
     with _interruptible() as interrupted:
         for number in range(begin, num_steps):
             with reproducible(seed, "step", number, devices.global_rank, device=devices.device):
@@ -108,7 +108,7 @@ def train(
             done = number + 1
             if done % look_every == 0 or done == num_steps:
                 figures = sums.take()
-                _look(trainee, done, num_steps, figures, told)
+                _look(trainee, done, num_steps, figures, reported)
                 if watch is not None:
                     watch(done, figures)
             if interrupted() or done % checkpoint_every == 0 or done == num_steps:
@@ -137,20 +137,20 @@ class _Sums:
         return means
 
 
-def _look(trainee: Trainee, done: int, steps: int, figures: Mapping[str, float], told: set[str]) -> None:
-    told_figures = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+def _look(trainee: Trainee, done: int, steps: int, figures: Mapping[str, float], reported: set[str]) -> None:
+    listed = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
     for name, value in figures.items():
         if not math.isfinite(value):
             raise FitError(
-                f"the training diverged: by step {done} of {steps} {name} was {value} ({told_figures}). "
+                f"the training diverged: by step {done} of {steps} {name} was {value} ({listed}). "
                 "Lower the learning rate, or look for images or logits far larger than the others."
             )
-    log.info("step %d of %d: %s", done, steps, told_figures)
+    log.info("step %d of %d: %s", done, steps, listed)
     complaints = set(trainee.complaints(figures))
-    for complaint in sorted(complaints - told):
+    for complaint in sorted(complaints - reported):
         log.warning("step %d: %s", done, complaint)
-    told.intersection_update(complaints)  # one that has gone is told again if it comes back
-    told.update(complaints)
+    reported.intersection_update(complaints)  # one that has gone is reported again if it comes back
+    reported.update(complaints)
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -5,14 +5,14 @@ import math
 import torch
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of all parameters of an optimiser.
 
-    :param optimiser: takes its next steps at the rate.
-    :param rate: the learning rate.
+    :param optimiser: the optimiser that takes its next steps at that rate.
+    :param learning_rate: the new learning rate.
     """
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = learning_rate
 
 
 def cosine(step: int, num_steps: int) -> float:

@@ -84,6 +84,6 @@ def network_input(
     if image is None:
         raise ShapeError(
             f"expected the image, which this network was trained with ({len(standardise.mean)} channels); got none. "
-            "Pass it, or train with_image=False."
+            "Pass it, or train with use_image=False."
         )
     return torch.cat([standardise(image), *maps], 1)

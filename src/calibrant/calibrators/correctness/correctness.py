@@ -84,6 +84,7 @@ class CorrectnessScaling(Calibrator):
         mistake_model: MistakeModel | None = None,
         second_member: Calibrator | None = None,
         recalibration: Recalibration | None = None,
+        *,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(notes=notes)
@@ -149,7 +150,7 @@ class CorrectnessScaling(Calibrator):
         pixels_per_image: int | None = 10_000,
         num_networks: int = 8,
         hidden: int = 6,
-        epochs: int = 10,
+        num_epochs: int = 10,
         image_weight: float = 5.0,
         level_weight: float = 4.0,
         seed: int = 0,
@@ -165,7 +166,7 @@ class CorrectnessScaling(Calibrator):
         :param pixels_per_image: pixels kept of each image, None for all; fewer where there are many images or classes.
         :param num_networks: number of networks, at most as many as images; each is trained without one part of them.
         :param hidden: width of the hidden layer of each network.
-        :param epochs: training epochs of each network, of 15 batches of 8 images.
+        :param num_epochs: training epochs of each network, of 15 batches of 8 images.
         :param image_weight: weight, in the loss, of the squared gap between mean confidence and accuracy of each image.
         :param level_weight: weight, in the loss, of the calibration error of each image at ten levels of confidence:
             more lowers the image-wise calibration error and raises the negative log-likelihood.
@@ -177,7 +178,7 @@ class CorrectnessScaling(Calibrator):
         images = sample_images(predictions, first, pixels_per_image, seed=seed)
         if why_not := _reason_not_to_fit(images):
             return cls(first, None, notes=(_falls_back(why_not),))
-        recipe = Recipe(hidden, epochs, image_weight, level_weight)
+        recipe = Recipe(hidden, num_epochs, image_weight, level_weight)
         temperatures = partial(propose_temperatures, recipe=recipe, num_networks=num_networks, seed=seed)
         others = (partial(propose_mistakes, seed=seed), partial(propose_second_member, seed=seed))
         order = [temperatures] if keep_order else [*others, temperatures, propose_recalibration]

@@ -61,7 +61,7 @@ class Recipe:
     """How a network is trained.
 
     :param hidden: width of the hidden layer.
-    :param epochs: number of epochs; the one with the lowest loss on the held-out images is kept.
+    :param num_epochs: number of epochs; the one with the lowest loss on the held-out images is kept.
     :param image_weight: weight of the squared gap between mean confidence and accuracy of each image.
     :param level_weight: weight of the calibration error of each image at ten levels of confidence.
     :param batches_per_epoch: steps in an epoch.
@@ -74,7 +74,7 @@ class Recipe:
     """
 
     hidden: int = 6
-    epochs: int = 10
+    num_epochs: int = 10
     image_weight: float = 5.0
     level_weight: float = 4.0
     batches_per_epoch: int = 15
@@ -275,7 +275,7 @@ def train(
         loss=lambda batch: loss_on(batch[0], torch.Generator().manual_seed(batch[1])),
         batches=batches,
         score=lambda: float(loss_on(held, torch.Generator().manual_seed(seed))),
-        epochs=recipe.epochs,
+        num_epochs=recipe.num_epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         anneal=True,

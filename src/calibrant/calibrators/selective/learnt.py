@@ -90,10 +90,10 @@ class LearntSelector(Selector):
         held_out: Pixels,
         *,
         widths: Sequence[int] | None = None,
-        epochs: int = 10,
+        num_epochs: int = 10,
         learning_rate: float = 3e-3,
-        batch: int | None = None,
-        maps_per_batch: int | None = None,
+        pixels_per_batch: int | None = None,
+        batch_size: int | None = None,
         anneal: bool = True,
         patience: int | None = 4,
         mistake_weight: float = 1.0,
@@ -105,10 +105,10 @@ class LearntSelector(Selector):
         :param held_out: pixels of other images, on which epochs are compared.
         :param widths: number of units in each hidden layer. By default the paper's (c, 2 c, c), but no
             wider than (48, 64, 48), which at 150 classes takes an eighth of its time.
-        :param epochs: passes over the pixels.
+        :param num_epochs: passes over the pixels.
         :param learning_rate: AdamW's learning rate at the first step.
-        :param batch: pixels in a batch; by default a 32nd of them, within 256 and 4096.
-        :param maps_per_batch: make batches of whole images, as the paper does, and not of ``batch`` pixels.
+        :param pixels_per_batch: pixels in a batch; by default a 32nd of them, within 256 and 4096.
+        :param batch_size: images in a batch, as the paper has it; None for batches of ``pixels_per_batch`` pixels.
         :param anneal: lower the learning rate to zero along a half cosine.
         :param patience: stop after this many epochs without improvement; None never.
         :param mistake_weight: how often a mistake counts.
@@ -116,7 +116,8 @@ class LearntSelector(Selector):
         :raises FitError: the kept pixels are all right or all mistakes.
         """
         c = kept.logits.shape[0]
-        batch = min(4096, max(256, len(kept) // 32)) if batch is None else batch
+        if pixels_per_batch is None:
+            pixels_per_batch = min(4096, max(256, len(kept) // 32))
         widths = (min(c, 48), min(2 * c, 64), min(c, 48)) if widths is None else widths
         x, right = _rows(kept), _right(kept)
         x_held, right_held = _rows(held_out), _right(held_out)
@@ -129,9 +130,9 @@ class LearntSelector(Selector):
         weight = torch.tensor([mistake_weight, 1.0], device=x.device)
 
         def batches(generator: torch.Generator) -> list[Int[Tensor, " _"]]:
-            if maps_per_batch is not None:
-                return list(map_batches(kept.image, maps_per_batch, generator))
-            return list(index_batches(len(right), batch, generator))
+            if batch_size is not None:
+                return list(map_batches(kept.image, batch_size, generator))
+            return list(index_batches(len(right), pixels_per_batch, generator))
 
         def loss(chosen: Int[Tensor, " b"]) -> Tensor:
             network.train()
@@ -147,7 +148,7 @@ class LearntSelector(Selector):
             loss=loss,
             batches=batches,
             score=score,
-            epochs=epochs,
+            num_epochs=num_epochs,
             learning_rate=learning_rate,
             anneal=anneal,
             patience=patience,

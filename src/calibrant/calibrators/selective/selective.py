@@ -96,7 +96,7 @@ class SelectiveScaling(Calibrator):
         mistaken: Fit | None = None,
         others: Fit | None = None,
         pixels_per_image: int | None = 10_000,
-        epochs: int = 10,
+        num_epochs: int = 10,
         seed: int = 0,
     ) -> "SelectiveScaling":
         """Return selective scaling, each choice made by negative log-likelihood on held-out images.
@@ -112,7 +112,7 @@ class SelectiveScaling(Calibrator):
         :param mistaken: a fit for the flagged pixels of the held-out images; by default a temperature is chosen.
         :param others: a fit for the other pixels; by default ``base``.
         :param pixels_per_image: pixels drawn of each image to train the selector; None for all of them.
-        :param epochs: passes over the pixels in the training of the selector.
+        :param num_epochs: passes over the pixels in the training of the selector.
         :param seed: decides which images are held out, which pixels are drawn, and the training of the selector.
         :raises FitError: there are fewer than two images, or no labelled pixel.
         """
@@ -123,7 +123,7 @@ class SelectiveScaling(Calibrator):
             selector = LearntSelector.fit(
                 Pixels.draw(kept, per_image=pixels_per_image, seed=seed),
                 Pixels.draw(held, per_image=pixels_per_image, seed=seed),
-                epochs=epochs,
+                num_epochs=num_epochs,
                 seed=seed,
             )
         except FitError as error:
@@ -163,7 +163,7 @@ class SelectiveScaling(Calibrator):
         *,
         base: Fit = Identity.fit,
         pixels_per_image: int | None = 56 * 56,
-        epochs: int = 40,
+        num_epochs: int = 40,
         mistake_weight: float = 2.0,
         seed: int = 0,
     ) -> "SelectiveScaling":
@@ -178,7 +178,7 @@ class SelectiveScaling(Calibrator):
         :param predictions: labelled predictions to fit on.
         :param base: the fit for the other pixels; the paper also combines its method with rivals.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
-        :param epochs: passes over the images; the state of the best is kept.
+        :param num_epochs: passes over the images; the state of the best is kept.
         :param mistake_weight: the released code repeats each mistake once in a batch (2); the paper says that it does
             not resample (1).
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
@@ -191,9 +191,9 @@ class SelectiveScaling(Calibrator):
             pixels,
             Pixels.draw(held, per_image=pixels_per_image, seed=seed),
             widths=(c, 2 * c, c),
-            epochs=epochs,
+            num_epochs=num_epochs,
             learning_rate=1e-3,
-            maps_per_batch=20,
+            batch_size=20,
             anneal=False,
             patience=None,
             mistake_weight=mistake_weight,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from calibrant._check import check_choice
-from calibrant.data._names import composed, is_data
-from calibrant.data._reading import read_labels
+from calibrant.data._formats.names import composed, is_data
+from calibrant.data._formats.reading import read_labels
 from calibrant.data.sets._examples import FileExamples, PictureAndIds, Read
 from calibrant.errors import DataError
 
@@ -36,7 +36,7 @@ class DataSet:
     :param table: the class of every id that the label files hold, or ``IGNORE``; see :func:`same_ids`.
     :param ignore: which pixels count as unlabelled, in words.
     :param splits: by the name of each split, the folders that ``{}`` stands for; empty if there are no splits.
-    :param folder: what the unpacked folder is called; readers take it or the folder above it.
+    :param folder_name: what the unpacked folder is called; readers take it or the folder above it.
     :param ids: reads the ids (h, w) of a label file; by default those of a PNG of one channel.
 
     >>> from tempfile import TemporaryDirectory
@@ -72,7 +72,7 @@ class DataSet:
     table: Mapping[int, int] = field(default_factory=dict, repr=False)
     ignore: str
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    folder: str = ""
+    folder_name: str = ""
     ids: Callable[[Path], np.ndarray] = field(default=read_labels, repr=False)
 
     def examples(self, path: str | PathLike[str], split: str = "") -> FileExamples:
@@ -111,7 +111,7 @@ class DataSet:
         path = Path(path)
         if not path.is_dir():
             raise self.missing(path, "the folder")
-        return path / self.folder if self.folder and (path / self.folder).is_dir() else path
+        return path / self.folder_name if self.folder_name and (path / self.folder_name).is_dir() else path
 
     def pairs(self, root: Path, part: str = "") -> Pairs:
         """Return (key, (image file, label file)) of the files of one folder of a split, sorted.

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.data._pictures import picture_size, stored_size
-from calibrant.data._reading import read_labels, read_picture, reading
+from calibrant.data._formats.pictures import picture_size, stored_size
+from calibrant.data._formats.reading import read_labels, read_picture, reading
 from calibrant.errors import DataError, LabelError
 from calibrant.predictions import Example
 

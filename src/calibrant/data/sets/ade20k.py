@@ -38,7 +38,7 @@ ADE20K = DataSet(
     table={0: IGNORE} | {k + 1: k for k in range(len(CLASSES))},
     ignore="0, outside the 150 classes",
     splits={"train": ("training",), "val": ("validation",)},
-    folder="ADEChallengeData2016",
+    folder_name="ADEChallengeData2016",
 )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from calibrant._shapes import IGNORE
-from calibrant.data._pictures import FORMATS
-from calibrant.data._reading import reading
+from calibrant.data._formats.pictures import FORMATS
+from calibrant.data._formats.reading import reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
 
@@ -39,7 +39,7 @@ AERIAL = DataSet(
     class_names=CLASSES,
     table=COLOURS,
     ignore="grey and black",
-    folder="Semantic segmentation dataset",
+    folder_name="Semantic segmentation dataset",
     ids=colours,
 )
 

@@ -22,7 +22,7 @@ BDD100K = DataSet(
     table=same_ids(19, 255),
     ignore="255, void",
     splits={"train": ("train",), "val": ("val",)},
-    folder="bdd100k",
+    folder_name="bdd100k",
 )
 FIRST_RELEASE = replace(BDD100K, images="seg/images/{}/*.jpg", labels="seg/labels/{}/*_train_id.png")
 

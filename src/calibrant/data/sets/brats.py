@@ -13,7 +13,7 @@ import torch
 
 from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
-from calibrant.data._reading import read_nifti_layer
+from calibrant.data._formats.reading import read_nifti_layer
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples, classes_of
 from calibrant.errors import DataError, InputError
@@ -30,7 +30,7 @@ BRATS = DataSet(
     class_names=CLASSES,
     table=FROM_LABEL_IDS,
     ignore="nothing",
-    folder="Brats17TrainingData",
+    folder_name="Brats17TrainingData",
 )
 
 

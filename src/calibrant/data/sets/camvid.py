@@ -29,7 +29,7 @@ CAMVID = DataSet(
     table=same_ids(11, 11),
     ignore="11, void",
     splits={part: (part,) for part in SPLITS} | {"all": SPLITS},
-    folder="CamVid",
+    folder_name="CamVid",
 )
 
 

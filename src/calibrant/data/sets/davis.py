@@ -27,7 +27,7 @@ DAVIS = DataSet(
     class_names=CLASSES,
     table={0: 0, 1: 1, 255: 1},
     ignore="nothing",
-    folder="DAVIS",
+    folder_name="DAVIS",
 )
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from calibrant._check import check_choice
 from calibrant._label_coding import UNLABELLED, IgnoreIndex, LabelCoding, label_coding
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.data._names import composed, is_data, key_of, split_name
-from calibrant.data._reading import PICTURE_SUFFIXES, read_labels
-from calibrant.data._survey import labels_line, passed_over_line
+from calibrant.data._formats.names import composed, is_data, key_of, split_name
+from calibrant.data._formats.reading import PICTURE_SUFFIXES, read_labels
+from calibrant.data.folder._survey import labels_line, passed_over_line
 from calibrant.data.sets._dataset import DataSet, Pairs
 from calibrant.data.sets._examples import FileExamples, classes_of, picture_for, same_ids
 from calibrant.errors import DataError, LabelError

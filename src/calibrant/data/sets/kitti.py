@@ -42,7 +42,7 @@ KITTI = DataSet(
     class_names=CLASSES,
     table=FROM_LABEL_IDS,
     ignore=IGNORED,
-    folder="data_semantics",
+    folder_name="data_semantics",
 )
 SPACES = {
     "cityscapes19": KITTI,

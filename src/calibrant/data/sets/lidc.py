@@ -26,8 +26,8 @@ import torch
 from PIL import Image
 
 from calibrant._shapes import Float, Tensor
-from calibrant.data._pictures import FORMATS
-from calibrant.data._reading import reading
+from calibrant.data._formats.pictures import FORMATS
+from calibrant.data._formats.reading import reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples, Read
 from calibrant.errors import DataError, InputError

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.data._reading import reading
+from calibrant.data._formats.reading import reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
 from calibrant.errors import DataError
@@ -33,7 +33,7 @@ SPACENET7 = DataSet(
        └── labels_match_pix/global_monthly_2018_01_mosaic_L15-0331E-1257N_1327_3160_13_Buildings.geojson""",
     class_names=CLASSES,
     ignore="no data",
-    folder="train",
+    folder_name="train",
 )
 BUILDINGS = replace(SPACENET7, ignore="no data, and background")
 

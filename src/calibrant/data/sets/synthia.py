@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from calibrant._shapes import IGNORE
-from calibrant.data._pictures import FORMATS
-from calibrant.data._reading import read_labels, reading
+from calibrant.data._formats.pictures import FORMATS
+from calibrant.data._formats.reading import read_labels, reading
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
 from calibrant.errors import DataError
@@ -60,7 +60,7 @@ SYNTHIA = DataSet(
     class_names=CLASSES,
     table={0: IGNORE} | {k + 1: k for k in range(len(CLASSES))},
     ignore="0, void",
-    folder="RAND_CITYSCAPES",
+    folder_name="RAND_CITYSCAPES",
     ids=first_channel,
 )
 

@@ -48,7 +48,7 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
     }
     if item.image is not None and settings.with_images:
         tensors["image"] = _as_bytes_if_exact(item.image.detach().cpu().contiguous())
-    told = {
+    record = {
         "version": VERSION,
         "key": item.key,
         "sha256": digest(tensors),
@@ -57,18 +57,18 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
         "settings": settings.fingerprint(),
     }
     # One key only: safetensors writes several in any order, and equal images must give equal files.
-    content = save(tensors, {"calibrant": json.dumps(told, sort_keys=True)})
-    return content, _entry(file, len(content), told, _told(content, len(content))[1])
+    content = save(tensors, {"calibrant": json.dumps(record, sort_keys=True)})
+    return content, _entry(file, len(content), record, _told(content, len(content))[1])
 
 
 def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry | None:
     """Return the entry of an image file if it is whole and was written with these settings, else None."""
     try:
         content = place.read(file)
-        told, header = _told(content, size)
-        if told["settings"] != settings.fingerprint() or told["version"] != VERSION:
+        record, header = _told(content, size)
+        if record["settings"] != settings.fingerprint() or record["version"] != VERSION:
             return None
-        entry = _entry(file, size, told, header)
+        entry = _entry(file, size, record, header)
         return entry if digest(load(content)) == entry.sha256 else None
     except (ValueError, KeyError, TypeError, SafetensorError):
         return None
@@ -138,23 +138,23 @@ def _told(content: bytes, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if not 0 < length <= size - 8:
         raise ValueError("the header is cut off")
     header = parse_json(content[8 : 8 + length])
-    told = parse_json(header.pop("__metadata__")["calibrant"])
+    record = parse_json(header.pop("__metadata__")["calibrant"])
     if 8 + length + max(tensor["data_offsets"][1] for tensor in header.values()) != size:
         raise ValueError("the file is cut off")
-    return told, header
+    return record, header
 
 
 def _check_header(
-    told: Mapping[str, Any], header: Mapping[str, Any], entry: Entry, settings: Settings, name: str
+    record: Mapping[str, Any], header: Mapping[str, Any], entry: Entry, settings: Settings, name: str
 ) -> None:
     """Raise unless a file says of its image what the manifest says of it."""
     tensors = {each: {"dtype": part["dtype"], "shape": part["shape"]} for each, part in header.items()}
     pairs = {
-        "key": (told["key"], entry.key),
-        "sha256": (told["sha256"], entry.sha256),
-        "upsampling": (told["upsampling"], entry.upsampling),
-        "unlabelled": (told["unlabelled"], entry.unlabelled),
-        "settings": (told["settings"], settings.fingerprint()),
+        "key": (record["key"], entry.key),
+        "sha256": (record["sha256"], entry.sha256),
+        "upsampling": (record["upsampling"], entry.upsampling),
+        "unlabelled": (record["unlabelled"], entry.unlabelled),
+        "settings": (record["settings"], settings.fingerprint()),
         "tensors": (tensors, entry.tensors),
     }
     for what, (here, expected) in pairs.items():
@@ -184,7 +184,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _entry(file: str, size: int, told: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
+def _entry(file: str, size: int, record: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
     tensors = {
         name: {"dtype": header[name]["dtype"], "shape": header[name]["shape"]}
         for name in ("logits", "labels", "image")
@@ -194,8 +194,8 @@ def _entry(file: str, size: int, told: Mapping[str, Any], header: Mapping[str, A
         begin, end = header[name]["data_offsets"]
         if end - begin != _BYTES[tensor["dtype"]] * int(np.prod(tensor["shape"], dtype=np.int64)):
             raise ValueError(name)
-    upsampling = dict(sorted(told["upsampling"].items()))  # as the header has it: a manifest is the same from either
-    return Entry(told["key"], file, size, told["sha256"], upsampling, told["unlabelled"], tensors)
+    upsampling = dict(sorted(record["upsampling"].items()))  # as the header has it: a manifest is the same from either
+    return Entry(record["key"], file, size, record["sha256"], upsampling, record["unlabelled"], tensors)
 
 
 def _narrowed(logits: Tensor, dtype: str, key: str) -> Tensor:

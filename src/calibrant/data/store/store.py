@@ -154,41 +154,41 @@ class StoredPredictions:
         """
         return self.strided(i).upsampled()
 
-    def strided(self, i: int) -> StridedPrediction:
+    def strided(self, index: int) -> StridedPrediction:
         """Read one image as it is stored, the logits at the network's own stride.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         """
-        entry = self._entry(i)
+        entry = self._entry(index)
         tensors = read_whole(self._place, entry, self._manifest.settings)
         image = decode_image(tensors["image"]) if "image" in tensors else None
         labels = decode_labels(tensors["labels"], entry)
         corners = bool(entry.upsampling.get("align_corners", False))
-        return StridedPrediction(entry.key, tensors["logits"], labels, image, corners)
+        return StridedPrediction(entry.key, tensors["logits"], labels, image, align_corners=corners)
 
-    def labels(self, i: int) -> Int[Tensor, "a *s"]:
+    def labels(self, index: int) -> Int[Tensor, "a *s"]:
         """Read the labels of one image alone.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         """
-        entry = self._entry(i)
+        entry = self._entry(index)
         with opened(self._place, entry, self._manifest.settings) as read:
             return decode_labels(read("labels"), entry)
 
-    def shape(self, i: int) -> tuple[int, ...]:
+    def shape(self, index: int) -> tuple[int, ...]:
         """Return the space of one image, ``*s``, without reading it.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         """
-        return tuple(self._entry(i).tensors["labels"]["shape"][1:])
+        return tuple(self._entry(index).tensors["labels"]["shape"][1:])
 
-    def crop(self, i: int, window: Sequence[slice]) -> Prediction:
+    def crop(self, index: int, window: Sequence[slice]) -> Prediction:
         """Read a window of one image, one slice for each axis of space, in steps of one.
 
         Of a local file only the window is read. Logits at a smaller stride are read whole (they are small) and
         upsampled before the window is cut, so that a window always equals the same part of the whole.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         :param window: one slice for each axis of space.
         :raises ShapeError: not one slice for each axis.
 
@@ -198,7 +198,7 @@ class StoredPredictions:
         >>> torch.equal(stored.crop(0, (slice(1, 3), slice(None))).logits, made.logits[:, 1:3])
         True
         """
-        entry, space = self._entry(i), self.shape(i)
+        entry, space = self._entry(index), self.shape(index)
         if len(window) != len(space) or any(s.step not in (None, 1) for s in window):
             raise ShapeError(
                 f"image {entry.key!r}: expected one slice for each of the axes {space}, in steps of one; got {window}. "
@@ -207,7 +207,7 @@ class StoredPredictions:
         bounds = [s.indices(size) for s, size in zip(window, space, strict=True)]
         cut = tuple(slice(begin, max(begin, end)) for begin, end, _ in bounds)
         if entry.upsampling["mode"] != "none":
-            whole = self[i]
+            whole = self[index]
             image = None if whole.image is None else whole.image[(slice(None), *cut)]
             return Prediction(entry.key, whole.logits[(slice(None), *cut)], whole.labels[(slice(None), *cut)], image)
         with opened(self._place, entry, self._manifest.settings) as read:

@@ -65,7 +65,7 @@ class StreetBuilder:
         return np.clip(view.haze + up * (np.array([0.42, 0.60, 0.86]) - view.haze) + cloud, 0, 1)
 
     def _skyline(self):
-        # Far hills: trees or houses, told by their tone alone.
+        # Far hills: trees or houses, distinguished by their tone alone.
         view = self.view
         tone, law = posterior(self.rng, {VEGETATION: 0.5, BUILDING: 0.5}, {VEGETATION: -1.0, BUILDING: 1.0}, 0.8)
         top = view.horizon - view.unit * (6 + 2.5 * texture(self.rng, (1, view.size[1]), 9 * view.unit))
@@ -176,7 +176,7 @@ class StreetBuilder:
         self._figure(depth, side, {PERSON: 1.0}, clothes, self._paint(0.72, 0.56, 0.46))
 
     def _far_figure(self, depth: float, side: int):
-        # Somebody or a bollard: the same shape, told by the tone alone.
+        # Somebody or a bollard: the same shape, distinguished by the tone alone.
         tone, law = posterior(self.rng, {PERSON: 10 / 17, POLE: 7 / 17}, {PERSON: 1.0, POLE: -1.0}, 1.0)
         colour = np.array([0.45, 0.35, 0.34]) + tone * np.array([0.16, 0.03, -0.06])
         self._figure(depth, side, law, colour, colour)
@@ -211,7 +211,7 @@ class StreetBuilder:
         self.view.add(block.window, block.distance, block.softness, law, colour, depth)
 
     def _lump(self, depth: float, side: int):
-        # Something dark at the kerb: a car in the shade or a bush, told by its tone alone.
+        # Something dark at the kerb: a car in the shade or a bush, distinguished by its tone alone.
         view, metre = self.view, self.view.focal / depth
         tone, law = posterior(self.rng, {CAR: 0.6, VEGETATION: 0.4}, {CAR: -1.0, VEGETATION: 1.0}, 0.9)
         middle, bottom = view.column(side * (self.kerb[side] - 0.8), depth), view.row(0.0, depth)

@@ -82,12 +82,12 @@ class BlobAnnotators:
         drawn = self._rng(i, LABELS).choice(len(maps), self.num_annotators, p=weights.numpy())
         return Example(self._key(self._number(i)), self._picture(i), maps[torch.from_numpy(drawn)])
 
-    def modes(self, i: int) -> tuple[Int[Tensor, "r h w"], Float[Tensor, " r"]]:
-        """Return the seven maps that annotators draw of image i, the empty one first, and their probabilities.
+    def modes(self, index: int) -> tuple[Int[Tensor, "r h w"], Float[Tensor, " r"]]:
+        """Return the seven maps that annotators draw of image ``index``, the empty one first, and their probabilities.
 
-        :param i: the number of the image, from 0.
+        :param index: the number of the image, from 0.
         """
-        blob = _Blob.draw(self._rng(i, SCENE), self.size)
+        blob = _Blob.draw(self._rng(index, SCENE), self.size)
         maps, weights = [np.zeros(self.size, bool)], [1 - blob.presence]
         for step, share in _SIZES.items():
             for with_lobe, chance in ((False, 1 - blob.lobe), (True, blob.lobe)):
@@ -95,12 +95,12 @@ class BlobAnnotators:
                 weights.append(blob.presence * share * chance)
         return torch.from_numpy(np.stack(maps).astype(np.int64)), torch.tensor(weights, dtype=torch.float64)
 
-    def probabilities(self, i: int) -> Float[Tensor, "2 h w"]:
-        """Return p(y|x) of each pixel of image i, in float64.
+    def probabilities(self, index: int) -> Float[Tensor, "2 h w"]:
+        """Return p(y|x) of each pixel of image ``index``, in float64.
 
-        :param i: the number of the image, from 0.
+        :param index: the number of the image, from 0.
         """
-        maps, weights = self.modes(i)
+        maps, weights = self.modes(index)
         blob = torch.tensordot(weights, maps.double(), 1)
         return torch.stack([1 - blob, blob])
 

@@ -109,12 +109,12 @@ class StreetScenes:
         labels = np.stack([self._labels(street, i, draw) for draw in range(self.num_annotators)])
         return Example(self._key(i), torch.from_numpy(self._picture(street, i)), torch.from_numpy(labels))
 
-    def probabilities(self, i: int) -> Float[Tensor, "c h w"]:
-        """Return p(y|x) of image i in float64; under unlabelled pixels, what annotators would say there.
+    def probabilities(self, index: int) -> Float[Tensor, "c h w"]:
+        """Return p(y|x) of image ``index`` in float64; under unlabelled pixels, what annotators would say there.
 
-        :param i: the number of the image, from 0.
+        :param index: the number of the image, from 0.
         """
-        _, street = self._street(i)
+        _, street = self._street(index)
         probs = np.zeros((len(CLASSES), *self.size))
         probs[SKY] = 1
         for thing in street.things:
@@ -124,14 +124,14 @@ class StreetScenes:
                 probs[k, *thing.window] += share * cover
         return torch.from_numpy(probs)
 
-    def labels(self, i: int, draw: int) -> Int[Tensor, "h w"]:
-        """Return what annotator number ``draw`` says of image i; the first ``num_annotators`` are the example's.
+    def labels(self, index: int, draw: int) -> Int[Tensor, "h w"]:
+        """Return the labels of annotator ``draw`` for an image; the first ``num_annotators`` are the example's.
 
-        :param i: the number of the image, from 0.
+        :param index: the number of the image, from 0.
         :param draw: the number of the annotator, from 0.
         """
-        i, street = self._street(i)
-        return torch.from_numpy(self._labels(street, i, draw))
+        index, street = self._street(index)
+        return torch.from_numpy(self._labels(street, index, draw))
 
     def _key(self, i: int) -> str:
         return f"street-{self.seed}-{i:05d}"

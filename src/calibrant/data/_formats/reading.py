@@ -14,10 +14,10 @@ import numpy as np
 
 from calibrant._check import needs
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.data._names import split_name
-from calibrant.data._nifti import Affine, read_affine, read_volume
-from calibrant.data._pictures import read_numbers, read_rgb
-from calibrant.data._tiff import read_raster
+from calibrant.data._formats.names import split_name
+from calibrant.data._formats.nifti import Affine, read_affine, read_volume
+from calibrant.data._formats.pictures import read_numbers, read_rgb
+from calibrant.data._formats.tiff import read_raster
 from calibrant.errors import CalibrantError, DataError, LabelError
 
 SCORE_SUFFIXES = (".npz", ".npy", ".safetensors", ".nii.gz", ".nii", ".tiff", ".tif")
@@ -40,7 +40,7 @@ class Stored:
     :param kind: PNG, array, TIFF or NIfTI.
     :param name: what the array is called in the file; empty if it has no name.
     :param affine: where the voxels lie, of NIfTI that says so.
-    :param flat: surely (h, w): a PNG, or a TIFF of one page and one sample.
+    :param flat: known to be (h, w): a PNG, or a TIFF of one page and one sample.
     :param nodata: the number that stands for missing data, of a TIFF that says so.
     :param turned: its axes of space are known to be z, y, x.
     :param missing: how many labels were NaN, which are ``IGNORE`` now.
@@ -66,12 +66,12 @@ def read_scores(path: Path, array: str | None = None) -> Stored:
     with reading(path):
         if suffix in NIFTI_SUFFIXES:
             volume = read_volume(path)
-            return Stored(_native(volume.values), VOLUME, affine=volume.affine)
+            return Stored(_numbers(volume.values, path), VOLUME, affine=volume.affine)
         if suffix in (".tif", ".tiff"):
             raster = read_raster(path, labels=False)
-            return Stored(_native(raster.values), TIFF, flat=raster.single, nodata=raster.nodata)
+            return Stored(_numbers(raster.values, path), TIFF, flat=raster.single, nodata=raster.nodata)
         values, name = _read_array(path, suffix, array, labels=False)
-        return Stored(values, ARRAY, name)
+        return Stored(_numbers(values, path) if isinstance(values, np.ndarray) else values, ARRAY, name)
 
 
 def read_label_file(path: Path, array: str | None = None) -> Stored:
@@ -175,6 +175,13 @@ def _pick(path: Path, kinds: dict[str, tuple[str, tuple[int, ...]]], array: str 
         f"{path}: expected one array, or one of the names {', '.join(usual)}; got {shown}. Name the one that holds the "
         f"{what}: {option} NAME)."
     )
+
+
+def _numbers(array: np.ndarray, path: Path) -> np.ndarray:
+    """Return scores in a number type that torch has."""
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected scores as real numbers; got {array.dtype}. Save them as float32.")
+    return _native(array.astype(np.float64) if array.dtype.itemsize > 8 else array)
 
 
 def _native(array: np.ndarray) -> np.ndarray:

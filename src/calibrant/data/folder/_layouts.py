@@ -5,8 +5,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibrant.data._names import is_data, passed_over, split_name
-from calibrant.data._reading import LABEL_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, PROBABILITIES, SCORE_SUFFIXES
+from calibrant.data._formats.names import is_data, passed_over, split_name
+from calibrant.data._formats.reading import (
+    LABEL_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PICTURE_SUFFIXES,
+    PROBABILITIES,
+    SCORE_SUFFIXES,
+)
 from calibrant.errors import DataError
 
 SCORE_FOLDERS = ("logits", *PROBABILITIES)

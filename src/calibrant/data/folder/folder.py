@@ -15,7 +15,8 @@ The folder may also be called ``probabilities``, ``softmax`` or ``probs``. Label
 ``labels/NAME.png`` (numbers, never colours), ``.npy``, ``.npz``, ``.nii.gz``, ``.tif``; several annotators have a
 folder each, ``labels/ANNOTATOR/NAME.png``. Pictures, if there are any, are ``images/NAME.png`` or ``.jpg``.
 
-What the numbers and the axes stand for is told from the whole folder, declared, or asked for (``FolderPredictions``).
+What the numbers and the axes stand for is inferred from the whole folder, declared, or asked for
+(``FolderPredictions``).
 """
 
 import os
@@ -30,11 +31,11 @@ from calibrant._check import check_choice
 from calibrant._label_coding import IgnoreIndex
 from calibrant._shapes import Tensor
 from calibrant._value_domain import SCORES
-from calibrant.data._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
-from calibrant.data._file_group import FileGroup, ImageFiles
-from calibrant.data._layouts import Matched, match, score_folder
-from calibrant.data._reading import PROBABILITIES, read_picture
-from calibrant.data._survey import Survey, survey
+from calibrant.data._formats.reading import PROBABILITIES, read_picture
+from calibrant.data.folder._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
+from calibrant.data.folder._file_group import FileGroup, ImageFiles
+from calibrant.data.folder._layouts import Matched, match, score_folder
+from calibrant.data.folder._survey import Survey, survey
 from calibrant.errors import DataError, InputError, ShapeError
 from calibrant.predictions import Prediction, StridedPrediction, prediction_from
 
@@ -112,8 +113,8 @@ def open_folder(
 class FolderPredictions:
     """The predictions of a folder, read one at a time; made by :func:`open_folder`.
 
-    What the labels stand for is told from all label files, and what the scores are from a few score files spread over
-    the folder, when the first image is read (:attr:`survey`); every image is held against it.
+    What the labels stand for is inferred from all label files, and what the scores are from a few score files spread
+    over the folder, when the first image is read (:attr:`survey`); every image is held against it.
 
     :param path: the folder.
     :param matched: the files of each image, and what was left out.
@@ -167,12 +168,12 @@ class FolderPredictions:
         """
         return self.strided(i).upsampled()
 
-    def strided(self, i: int) -> StridedPrediction:
+    def strided(self, index: int) -> StridedPrediction:
         """Read and check one image, its logits at the size that they have in the files.
 
-        :param i: the number of the image.
+        :param index: the number of the image.
         """
-        read = self.group.read(i, self.scores)
+        read = self.group.read(index, self.scores)
         with read.named():
             return self._prediction(read)
 
@@ -190,7 +191,7 @@ class FolderPredictions:
             return prediction_from(key, scores, maps, image=image, ignore_index=None, scores=kind, annotators=True)
 
         if at_stride:
-            # The door compares sizes: logits at a stride pass it over blank labels of their own size first.
+            # Checks compare sizes: logits at a stride are checked with blank labels of their own size first.
             blank = torch.zeros((1, *scores.shape[1:]), dtype=torch.long)
             scores = made(scores, blank, declared).logits
             large = StridedPrediction(key, scores, maps).upsampled().logits
@@ -233,6 +234,6 @@ def _said(scores: str | None, probabilities: bool | None) -> str | None:
 
 def _ask(where: str, name: str) -> str:
     return (
-        f"{where}: expected to be told whether these are probabilities, since {name!r} says so; nothing was said. "
+        f"{where}: expected a declaration whether these are probabilities, since {name!r} says so; nothing was said. "
         "Pass probabilities=True (command line: --probabilities), or False if they are logits all the same."
     )

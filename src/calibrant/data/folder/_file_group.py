@@ -10,10 +10,8 @@ import numpy as np
 import torch
 
 from calibrant._shapes import Tensor
-from calibrant.data._axes import Declared, placed
-from calibrant.data._layouts import Files
-from calibrant.data._nifti import Affine, moved
-from calibrant.data._reading import (
+from calibrant.data._formats.nifti import Affine, moved
+from calibrant.data._formats.reading import (
     ARRAY,
     NIFTI_SUFFIXES,
     PROBABILITIES,
@@ -23,6 +21,8 @@ from calibrant.data._reading import (
     read_label_file,
     read_scores,
 )
+from calibrant.data.folder._axes import Declared, placed
+from calibrant.data.folder._layouts import Files
 from calibrant.errors import DataError, InputError, ShapeError
 
 
@@ -121,7 +121,7 @@ class FileGroup:
             source = read_scores(path, self.array)
             if said is None and source.name.lower() in PROBABILITIES:
                 raise DataError(
-                    f"{path}: expected to be told whether these are probabilities, since {source.name!r} says so; "
+                    f"{path}: expected a declaration whether these are probabilities, since {source.name!r} says so; "
                     "nothing was said. Pass probabilities=True (command line: --probabilities), or False if they are "
                     "logits all the same."
                 )

@@ -19,7 +19,7 @@ class Raster:
 
     :param values: (h, w), (pages, h, w) or (h, w, samples).
     :param nodata: the number that GDAL says to stand for missing data; None if it does not say.
-    :param single: one page of one sample: surely (h, w).
+    :param single: one page of one sample, which is (h, w).
     """
 
     values: np.ndarray

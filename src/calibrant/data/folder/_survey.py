@@ -1,4 +1,4 @@
-"""What the files of a folder are taken for, told from all label files and from some score files spread over it."""
+"""What the files of a folder are taken for, inferred from all label files and from some score files spread over it."""
 
 import hashlib
 from collections import Counter
@@ -20,12 +20,12 @@ from calibrant._value_domain import (
     count_values,
     domain_of,
 )
-from calibrant.data._file_group import FileGroup, ImageFiles, names_of
-from calibrant.data._layouts import Matched
+from calibrant.data.folder._file_group import FileGroup, ImageFiles, names_of
+from calibrant.data.folder._layouts import Matched
 from calibrant.errors import LabelError, LogitsError
 
 SAMPLED = 8
-"""So many score files are read to tell what the scores of a folder are."""
+"""How many score files are read to decide what the scores of a folder are."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Survey:
 def survey(
     group: FileGroup, said: str | None, ignore_index: IgnoreIndex, first_label: int | None, matched: Matched
 ) -> Survey:
-    """Read what is needed to tell what a folder holds.
+    """Read what is needed to decide what a folder holds.
 
     :param group: reads the files of an image.
     :param said: what the scores were said to be; None if nothing was.
@@ -141,9 +141,10 @@ def _coding(
         value = min(nodata)
         if 0 <= value < classes:
             raise LabelError(
-                f"{names_of(samples[0].files.labels)}: expected to be told what label {value} is: the file says that "
-                f"it stands for missing data, and it is a class as well. If it is unlabelled: ignore_index={value} "
-                f"(command line: --ignore-index {value}); if it is the class: ignore_index=255 (--ignore-index 255)."
+                f"{names_of(samples[0].files.labels)}: expected a declaration of what label {value} is: the file "
+                "says that it stands for missing data, and it is a class as well. If it is unlabelled: "
+                f"ignore_index={value} (command line: --ignore-index {value}); if it is the class: ignore_index=255 "
+                "(--ignore-index 255)."
             )
         ignore_index = value
     try:
@@ -181,10 +182,10 @@ def labels_line(values: Counter[int], missing: int, coding: LabelCoding, classes
 
 
 def _left_out(matched: Matched) -> list[str]:
-    told = []
+    remarks = []
     if matched.unused_labels:
-        told.append(f"{matched.unused_labels} label maps without scores left out")
-    return [*told, *passed_over_line(matched.passed_over)]
+        remarks.append(f"{matched.unused_labels} label maps without scores left out")
+    return [*remarks, *passed_over_line(matched.passed_over)]
 
 
 def passed_over_line(names: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 
 from calibrant._check import check_scores_shape
 from calibrant._shapes import IGNORE, Tensor
-from calibrant.data._reading import ARRAY, VOLUME, Stored
+from calibrant.data._formats.reading import ARRAY, VOLUME, Stored
 from calibrant.errors import LabelError, ShapeError
 
 ORDERS = ("zyx", "xyz")
@@ -64,11 +64,19 @@ def placed(scores: Tensor, source: Stored, labels: np.ndarray, label: Stored, de
     :param name: which image, for errors.
     :raises ShapeError, LabelError: no reading fits, or more than one does.
     """
+    if scores.ndim == 0 or labels.ndim == 0:
+        raise ShapeError(
+            f"{name}: expected scores (classes, *space) and labels (*space); got shapes {tuple(scores.shape)} and "
+            f"{labels.shape}, a single number. Save whole maps."
+        )
     if 0 in scores.shape or 0 in labels.shape:
         raise ShapeError(
             f"{name}: expected arrays with pixels; got an array without a pixel, scores {tuple(scores.shape)} and "
             f"labels {labels.shape}. Leave such images out."
         )
+    both = source.kind == label.kind == ARRAY and scores.ndim == labels.ndim + 1 == 4
+    if both and scores.shape[0] == labels.shape[0] == 1 and tuple(scores.shape[2:]) == labels.shape[1:]:
+        scores = scores[0]  # a batch of one
     rest = {tuple(n for k, n in enumerate(scores.shape) if k != axis) for axis in range(scores.ndim)}
     if label.kind == ARRAY and labels.shape[-1] == 1 and labels.ndim == scores.ndim and labels.shape[:-1] in rest:
         labels = labels[..., 0]  # one channel, last, as some frameworks keep it
@@ -264,7 +272,7 @@ class _Reading:
         as_is, other = (self._alike(small, each) for each in (space, space[::-1]))
         if order is None and as_is and other and max(space) > 1:
             raise ShapeError(
-                f"{self.name}: expected to be told which order the axes of the array have beside NIfTI, x y z or "
+                f"{self.name}: expected a declared order of the array's axes beside NIfTI, x y z or "
                 f"z y x; {small} fits both. Say so: array_order='xyz', as nibabel and MONAI have them, or 'zyx', as "
                 "SimpleITK and nnU-Net (command line: --array-order xyz, or zyx)."
             )

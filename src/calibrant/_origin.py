@@ -129,14 +129,14 @@ def differences(there: Origin, now: Origin) -> str:
     >>> differences({"seed": "0", "store": "sha256:1"}, {"seed": "1", "store": "sha256:2"})
     'seed is 0 there and 1 now; not the same store'
     """
-    told = []
+    parts = []
     for name in {**there, **now}:
         one, other = there.get(name, NOTHING), now.get(name, NOTHING)
         if one != other and one.startswith(_DIGEST) and other.startswith(_DIGEST):
-            told.append(f"not the same {name}")
+            parts.append(f"not the same {name}")
         elif one != other:
-            told.append(f"{name} is {_short(one)} there and {_short(other)} now")
-    return "; ".join(told)
+            parts.append(f"{name} is {_short(one)} there and {_short(other)} now")
+    return "; ".join(parts)
 
 
 def check_same(where: object, there: Origin | None, now: Origin, what: str = "result") -> None:
@@ -150,7 +150,7 @@ def check_same(where: object, there: Origin | None, now: Origin, what: str = "re
     """
     if there is None:
         raise StoreError(
-            f"{where}: holds a {what} that does not say what it was made from, so it cannot be told whether it answers "
+            f"{where}: holds a {what} that does not say what it was made from, so nobody knows whether it answers "
             f"this command. {ANEW}"
         )
     unlike = differences(there, now)

@@ -47,10 +47,10 @@ def write_saved(folder: Path, what: str, saved: Saved) -> None:
 
     :raises StoreError: they cannot be written, or another process is writing there.
     """
-    told: dict[str, Any] = {"format": VERSION, "tensors": hashlib.sha256(saved.data).hexdigest(), what: saved.stored}
-    told |= {} if saved.made_from is None else {"made_from": dict(saved.made_from)}
-    text = json.dumps({**told, "digest": _digest(told)}, indent=2)
-    name = _file_of_tensors(what, told["tensors"])
+    record: dict[str, Any] = {"format": VERSION, "tensors": hashlib.sha256(saved.data).hexdigest(), what: saved.stored}
+    record |= {} if saved.made_from is None else {"made_from": dict(saved.made_from)}
+    text = json.dumps({**record, "digest": _digest(record)}, indent=2)
+    name = _file_of_tensors(what, record["tensors"])
     try:
         with only_writer(folder):
             remove_leftovers(folder, older_than=3600)

@@ -40,14 +40,14 @@ def replacing_samples(folder: Path, made_from: Origin, *, overwrite: bool) -> Ge
         stack.callback(shutil.rmtree, new, ignore_errors=True)
         yield new
         digests = {file.name: digest_of_bytes(file.read_bytes()) for file in sorted(new.iterdir())}
-        (folder / RECORD).unlink(missing_ok=True)  # from here to the end it cannot be told what the files are from
+        (folder / RECORD).unlink(missing_ok=True)  # from here to the end it is unknown what the files are from
         for name in digests:
             (new / name).replace(folder / name)
         for name in old - set(digests):
             (folder / name).unlink(missing_ok=True)
-        told = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": digests}
+        record = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": digests}
         with replacing(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps({**told, "digest": digest_of_bytes(canonical(told))}, indent=1) + "\n")
+            temporary.write_text(json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1) + "\n")
 
 
 def verify_samples(folder: Path) -> int:
@@ -81,8 +81,8 @@ def _old_files(folder: Path, made_from: Origin, *, overwrite: bool) -> set[str]:
     unknown = sorted({file.name for file in folder.glob("*.npz")} - known)
     if unknown and not overwrite:
         raise StoreError(
-            f"{folder}: holds files that do not say what they were made from, such as {unknown[0]}, so it cannot be "
-            f"told whether they answer this command. {ANEW}"
+            f"{folder}: holds files that do not say what they were made from, such as {unknown[0]}, so it is not "
+            f"known whether they answer this command. {ANEW}"
         )
     return known | set(unknown)
 
@@ -95,12 +95,12 @@ def _read(folder: Path) -> Mapping[str, Any]:
     path = folder / RECORD
     try:
         found = parse_json(read_file(path))
-        told = {name: value for name, value in found.items() if name != "digest"}
+        record = {name: value for name, value in found.items() if name != "digest"}
         names = found["files"]
         if (
             found["format"] != _FORMAT
             or found["version"] != _VERSION
-            or found["digest"] != digest_of_bytes(canonical(told))
+            or found["digest"] != digest_of_bytes(canonical(record))
         ):
             raise ValueError("it has changed, or a newer calibrant wrote it")
         if any("/" in name or "\\" in name for name in names):

@@ -161,20 +161,20 @@ def _check_one_command(folder: Path) -> None:
     :raises DataError: some are missing, or of another command, which would be shown as if they were of this one.
     """
     files = sorted(folder.glob(f"*{SUFFIX}"))
-    told = [_read(file)[1] for file in files]
-    for file, facts in zip(files, told, strict=True):
-        unlike = differences(checked(told[0].get("made_from")) or {}, checked(facts.get("made_from")) or {})
+    found = [_read(file)[1] for file in files]
+    for file, facts in zip(files, found, strict=True):
+        unlike = differences(checked(found[0].get("made_from")) or {}, checked(facts.get("made_from")) or {})
         if unlike:
             raise DataError(
                 f"{folder}: expected the measurements of one command; got those of several: from {files[0].name} to "
                 f"{file.name}, {unlike}. Name the files that you want, or measure again: --overwrite."
             )
-    different = len({(facts["method"], facts["repetition"]) for facts in told})
-    count = told[0].get("count", different) if told else 0
-    if different != count or len(told) != count:
+    different = len({(facts["method"], facts["repetition"]) for facts in found})
+    count = found[0].get("count", different) if found else 0
+    if different != count or len(found) != count:
         raise DataError(
             f"{folder}: expected {count} measurements, of different methods or repetitions, as they were written; got "
-            f"{len(told)}, {different} of them different. Copy the folder again, or measure again: --overwrite."
+            f"{len(found)}, {different} of them different. Copy the folder again, or measure again: --overwrite."
         )
 
 

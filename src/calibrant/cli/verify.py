@@ -15,7 +15,7 @@ def verify(
 ) -> None:
     """Read everything, and compare it with the checksums that were written with it.
 
-    Every place is told, one a line; the exit code is 2 if one is damaged. Example: calibrant verify runs/val runs/ts
+    One line for every place; the exit code is 2 if one is damaged. Example: calibrant verify runs/val runs/ts
     """
     from calibrant.errors import CalibrantError
 

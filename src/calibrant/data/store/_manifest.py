@@ -70,8 +70,8 @@ class Settings:
         about = asdict(self.provenance)
         if not self.provenance.taken_for:
             del about["taken_for"]  # which version 1 did not have
-        told = {"dtype": self.dtype, "with_images": self.with_images, "provenance": about}
-        return json.loads(json.dumps(told if self.made_from is None else {**told, "made_from": dict(self.made_from)}))
+        parts = {"dtype": self.dtype, "with_images": self.with_images, "provenance": about}
+        return json.loads(json.dumps(parts if self.made_from is None else {**parts, "made_from": dict(self.made_from)}))
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Settings":
@@ -97,14 +97,14 @@ class Settings:
         """Return in words where ``other`` differs; empty if nowhere."""
         mine, theirs = ({**asdict(s), **asdict(s.provenance)} for s in (self, other))
         lines = zip_longest(mine.pop("taken_for"), theirs.pop("taken_for"), fillvalue="nothing")
-        told = [f"taken_for is {one!r} there and {two!r} now" for one, two in lines if one != two][:1]
+        parts = [f"taken_for is {one!r} there and {two!r} now" for one, two in lines if one != two][:1]
         names = [name for name in mine if name not in ("provenance", "made_from") and mine[name] != theirs[name]]
-        told += [f"{name} is {_json(mine[name])!r} there and {_json(theirs[name])!r} now" for name in names]
+        parts += [f"{name} is {_json(mine[name])!r} there and {_json(theirs[name])!r} now" for name in names]
         if self.made_from is not None and other.made_from is not None:
-            told.append(differences(self.made_from, other.made_from))
+            parts.append(differences(self.made_from, other.made_from))
         elif (self.made_from is None) != (other.made_from is None):
-            told.append(f"what it was made from is {'not ' if self.made_from is None else ''}recorded there")
-        return "; ".join(filter(None, told))
+            parts.append(f"what it was made from is {'not ' if self.made_from is None else ''}recorded there")
+        return "; ".join(filter(None, parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class Place:
                         f"{self.url}: expected to be the only one who writes here; another process is writing. Wait "
                         "until it has ended, or write to another folder."
                     ) from error
-                except OSError:  # the first file that cannot be written is told with its name
+                except OSError:  # the first file that cannot be written is named by its error
                     pass
             yield
 

@@ -168,7 +168,7 @@ class _Writer:
             if begun.settings is None:
                 raise StoreError(
                     f"{self.place.url}: holds a store that calibrant 0.1.0 began to write; it does not say what it was "
-                    f"made from, so it cannot be told whether this is the same. {ELSEWHERE}"
+                    f"made from, so nobody knows whether this is the same. {ELSEWHERE}"
                 )
             self._check_settings(begun.settings)
         if new:
@@ -190,9 +190,9 @@ class _Writer:
         self.place.remove(PARTIAL)
 
     def _write_partial(self, *, clearing: bool = False) -> None:
-        told = {"format": FORMAT, "version": VERSION, **self.settings.as_json(), "expected": self.total}
-        told |= {"clearing": clearing, "replaced": self.replaced, "old": list(self.old)}
-        text = json.dumps({**told, "digest": digest_of(told)}, indent=1)
+        record = {"format": FORMAT, "version": VERSION, **self.settings.as_json(), "expected": self.total}
+        record |= {"clearing": clearing, "replaced": self.replaced, "old": list(self.old)}
+        text = json.dumps({**record, "digest": digest_of(record)}, indent=1)
         self._write(PARTIAL, text.encode(), "the settings")
 
     def _check_settings(self, there: Settings) -> None:
@@ -274,8 +274,8 @@ class _Writer:
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", key).lstrip(".")[:120] or "_"
         file, number = safe + SUFFIX, 0
         while (safe != key and not number) or file.casefold() in self.taken:
-            told = key if not number else f"{key}/{number}"
-            digits = hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()[:12]
+            name = key if not number else f"{key}/{number}"
+            digits = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
             file, number = f"{safe}-{digits}{SUFFIX}", number + 1
         return file
 

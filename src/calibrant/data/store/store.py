@@ -125,7 +125,7 @@ class StoredPredictions:
 
     @property
     def made_from(self) -> Origin | None:
-        """What the predictions were made from, by name, as :func:`write_store` was told; None if it was not."""
+        """What the predictions were made from, by name, as :func:`write_store` was given it; None if it was not."""
         return self._manifest.settings.made_from
 
     @property

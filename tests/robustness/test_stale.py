@@ -87,7 +87,7 @@ QUESTIONS = {
         ("compare", "s", "--methods", "uncalibrated", "--num-seeds", "1"),
         ("compare", "s", "--methods", "uncalibrated", "--num-seeds", "2"),
         ("compare", "s", "--methods", "temperature", "--num-seeds", "1"),
-        ("compare", "s", "--methods", "uncalibrated", "--num-seeds", "1", "--share", "0.25"),
+        ("compare", "s", "--methods", "uncalibrated", "--num-seeds", "1", "--fraction", "0.25"),
         ("compare", "t", "--methods", "uncalibrated", "--num-seeds", "1"),
     ],
 }

@@ -50,19 +50,23 @@ def run(walk, folder=None, **options):
     return walk.at
 
 
-def test_stopped_and_gone_on_it_ends_with_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+    ("sort", "ended"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["SIGINT", "SIGTERM"]
+)
+def test_stopped_and_gone_on_it_ends_with_the_same_bits(tmp_path, sort, ended):
     whole = run(Walk())
 
     def interrupt(number):
         if number == 7:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), sort)
 
     walk = Walk()
     walk.also = interrupt
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(sort)
+    with pytest.raises(ended) as caught:
         run(walk, tmp_path)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert getattr(caught.value, "code", 143) == 143
+    assert signal.getsignal(sort) is before
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
     seen = []
     other = Walk()

@@ -142,8 +142,9 @@ def _coding(
         if 0 <= value < classes:
             raise LabelError(
                 f"{names_of(samples[0].files.labels)}: expected a declaration of what label {value} is: the file "
-                f"says that it stands for missing data, and it is a class as well. If it is unlabelled: ignore_index={value} "
-                f"(command line: --ignore-index {value}); if it is the class: ignore_index=255 (--ignore-index 255)."
+                f"says that it stands for missing data, and it is a class as well. If it is unlabelled: "
+                f"ignore_index={value} (command line: --ignore-index {value}); if it is the class: ignore_index=255 "
+                "(--ignore-index 255)."
             )
         ignore_index = value
     try:

@@ -171,12 +171,13 @@ class Storage:
     def _read(self, path: str | os.PathLike[str]) -> Saved:
         return read_saved(Path(path), self.what, self.made_by)
 
-    def names_own(self, stored: Any) -> bool:
-        """Return whether a stored thing has parts of classes of the user's own, which must be passed to load it.
+    def load_known(self, path: str | os.PathLike[str]) -> Any | None:
+        """Return the thing in a folder, or None if classes of the user's own must be passed to load it.
 
-        :param stored: its JSON.
+        :param path: the folder.
+        :raises StoreError: it holds none, or a damaged one.
         """
-        return any(True for _ in _own_names(stored))
+        return None if list(_own_names(self._read(path).stored)) else self.load(path)
 
     def own_kinds(self, thing: Any) -> dict[str, type]:
         """Return the classes of a thing and its parts that are not calibrant's, by the names they are stored under.

@@ -47,7 +47,9 @@ def fit(
     made_from = {"store": stored.digest, **method_origin(chosen), **options_of(options)}
     if STORAGE.holds(output) and not overwrite:
         check_same(output, STORAGE.made_from(output), made_from, "calibrator")
-        console.print(f"{output}: there already, made from the same", highlight=False, markup=False)
+        found = STORAGE.load_known(output)
+        line = f"{described(found) if found else 'a calibrator of your own'} → {output}, which was there already"
+        console.print(line, highlight=False, markup=False)
         return
     with bars() as progress:
         calibrator = chosen.fitted(

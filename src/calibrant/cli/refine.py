@@ -61,7 +61,8 @@ def refine(
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), **options_of(options)}
     if STORAGE.holds(output) and not overwrite:
         check_same(output, STORAGE.made_from(output), made_from, "sampler")
-        console.print(f"{output}: there already, made from the same", highlight=False, markup=False)
+        STORAGE.load(output)  # damage is said now
+        console.print(f"a sampler → {output}, which was there already", highlight=False, markup=False)
         return
     if overwrite:
         done = STORAGE.holds(output) and _made_from(output) == made_from

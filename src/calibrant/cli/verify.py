@@ -63,14 +63,9 @@ def _store(place: str) -> str:
 
 def _thing(path: Path, what: str) -> str:
     from calibrant import calibrators, samplers
-    from calibrant._saved import read_saved
 
-    made_by = {"calibrator": "calibrant fit", "sampler": "calibrant refine"}[what]
-    saved = read_saved(path, what, made_by)
-    storage = {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what]
-    if not storage.names_own(saved.stored):
-        storage.load(path)
-    return f"a {what}: {saved.stored['kind']}"
+    {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what].load_known(path)
+    return f"a {what}"
 
 
 def _samples(path: Path) -> str:

@@ -16,7 +16,7 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## the whole job on built-in scenes; prints where the report is
-	$(BIN)/calibrant demo -o demo
+	$(BIN)/calibrant demo -o demo --overwrite
 
 format: setup
 	$(BIN)/ruff check -q --fix-only .

@@ -103,7 +103,8 @@ class Settings:
         if self.made_from is not None and other.made_from is not None:
             parts.append(differences(self.made_from, other.made_from))
         elif (self.made_from is None) != (other.made_from is None):
-            parts.append(f"what it was made from is {'not ' if self.made_from is None else ''}recorded there")
+            how = "not recorded there" if self.made_from is None else "recorded there, and not given now (made_from)"
+            parts.append(f"what it was made from is {how}")
         return "; ".join(filter(None, parts))
 
 

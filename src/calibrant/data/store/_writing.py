@@ -113,7 +113,8 @@ class _Writer:
                 f"{place.url}: expected an empty or new folder, or a store to go on with; got a folder with other "
                 f"files, such as {min(files)}. Write to another folder."
             )
-        place.sweep()
+        if files:
+            place.sweep()
         begun = self._begun(files, overwrite)
         if MANIFEST in files:
             self.replaced = _digest(place)

@@ -31,7 +31,9 @@ def compare(
         int,
         _options.count("How many times to fit, with seeds 0, 1, …: other splits, pixels and trainings.", most=10_000),
     ] = 3,
-    fraction: Annotated[float, _options.fraction("Fraction of the images to fit on, without TEST.", positive=True)] = 0.5,
+    fraction: Annotated[
+        float, _options.fraction("Fraction of the images to fit on, without TEST.", positive=True)
+    ] = 0.5,
     pixels_per_image: Annotated[int, _options.count("Pixels drawn from each image to fit.")] = 10_000,
     num_bins: Annotated[int, _options.count("Confidence bins.", most=_options.MAX_BINS)] = 15,
     boundary_width: Annotated[

@@ -3,11 +3,15 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Generator
 from pathlib import Path
 
 _PREFIX = ".calibrant-"
+
+_WRITE_FAILED = re.compile(r"\(os error (?P<number>\d+)\)|enforce fail at inline_container|file write failed")
+"""What safetensors and torch say, in errors of their own, where the disk is full."""
 
 
 @contextlib.contextmanager
@@ -39,9 +43,16 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            if error.filename is None or str(error.filename) == str(temporary):  # the name that the user knows
+                error.filename = os.fspath(path)
+            raise
+        if isinstance(error, Exception) and (found := _WRITE_FAILED.search(str(error))):
+            number = int(found["number"] or errno.ENOSPC)
+            raise OSError(number, os.strerror(number), os.fspath(path)) from error
         raise
     _fsync_folder(path.parent)
 

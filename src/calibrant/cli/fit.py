@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._own import Trust, described
 
 
@@ -21,8 +22,8 @@ def fit(
     base: Annotated[
         str | None, typer.Option(help="The method that a composed method builds on, such as vector-kept.")
     ] = None,
-    pixels_per_image: Annotated[int, typer.Option(help="Pixels drawn from each image.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="The seed of the pixels drawn and of training.")] = 0,
+    pixels_per_image: Annotated[int, _options.count("Pixels drawn from each image.")] = 10_000,
+    seed: Annotated[int, _options.seed("The seed of the pixels drawn and of training.")] = 0,
     trust: Trust = False,
 ) -> None:
     """Fit a calibrator to STORE and save it.

@@ -18,7 +18,7 @@ MODULES = [name for name in calibrant.__all__ if name != "IGNORE"]
 PACKAGES = [
     ".".join(path.parent.relative_to(SOURCES.parent).parts)
     for path in sorted(SOURCES.rglob("*/__init__.py"))
-    if "cli" not in path.parts
+    if "cli" not in path.parts and not any(part.startswith("_") for part in path.relative_to(SOURCES).parts[:-1])
 ]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 import time
@@ -17,6 +18,9 @@ except ImportError:  # Windows has none; there nobody is kept from writing besid
     fcntl = None
 
 _PREFIX = ".calibrant-"
+
+_WRITE_FAILED = re.compile(r"\(os error (?P<number>\d+)\)|enforce fail at inline_container|file write failed")
+"""What safetensors and torch say, in errors of their own, where the disk is full."""
 
 
 @contextlib.contextmanager
@@ -48,9 +52,16 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            if error.filename is None or str(error.filename) == str(temporary):  # the name that the user knows
+                error.filename = os.fspath(path)
+            raise
+        if isinstance(error, Exception) and (found := _WRITE_FAILED.search(str(error))):
+            number = int(found["number"] or errno.ENOSPC)
+            raise OSError(number, os.strerror(number), os.fspath(path)) from error
         raise
     _fsync_folder(path.parent)
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from calibrant._shapes import Float, Int, Tensor
+from calibrant.calibrators._notes import warn_and_note
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError
 
@@ -90,6 +91,12 @@ def descend(
             total, count = total + float(value.detach()), count + 1
         now = _scored(score)
         log.info("%s: epoch %d of %d, loss %.4f, held out %.4f", name, epoch, num_epochs, total / max(1, count), now)
+        if not math.isfinite(total):
+            warn_and_note(
+                f"{name} stopped in epoch {epoch} of {num_epochs}: the loss is {total} there. The state after epoch "
+                f"{best_epoch} is kept; a lower learning rate may go further."
+            )
+            break
         if now < best:
             best, best_epoch = now, epoch
             kept = [tensor.detach().clone() for tensor in state]

@@ -17,7 +17,7 @@ import torch
 from calibrant._check import check_labelled
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.calibrators.calibrator import BLOCK
-from calibrant.calibrators.pixels import Pixels
+from calibrant.calibrators.pixels import Pixels, bounded, fittable
 from calibrant.errors import FitError
 from calibrant.predictions import Predictions
 
@@ -39,6 +39,11 @@ class Taylor:
     gradient: Float[Tensor, " q"]
     hessian: Float[Tensor, "q q"]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it is."""
+        return all(bool(torch.isfinite(part).all()) for part in (self.value, self.gradient, self.hessian))
+
     def __add__(self, other: "Taylor") -> "Taylor":
         return Taylor(self.value + other.value, self.gradient + other.gradient, self.hessian + other.hessian)
 
@@ -58,8 +63,10 @@ class Blocks:
         if isinstance(self.source, Pixels):
             yield from self._cut(self.source.logits, self.source.labels)
             return
+        num_classes = 0
         for prediction in self.source:
-            logits = prediction.logits.flatten(1)
+            num_classes = num_classes or prediction.num_classes
+            logits = fittable(prediction, num_classes).logits.flatten(1)
             for labels in prediction.labels.flatten(1):
                 yield from self._cut(logits, labels)
 
@@ -74,7 +81,7 @@ class Blocks:
                 kept = labelled.nonzero().squeeze(1)
                 block, here = block.index_select(1, kept), here[kept]
             if len(here):
-                yield block.float(), here
+                yield bounded(block.float()), here
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ def minimise(
     :param bounds: of every parameter; exact for one parameter.
     :param ridge: adds ``ridge / 2 * |point - centre|^2`` to the mean; it keeps a fit finite whose optimum lies at
         infinity, and picks one point along directions in which the term is flat.
-    :raises FitError: there is no labelled pixel, or the value is not finite at the start.
+    :raises FitError: there is no labelled pixel, or value, gradient or Hessian are not finite at the start.
     """
     start = start.double().cpu()
     centre = start if centre is None else centre.double().cpu()
@@ -126,13 +133,13 @@ def minimise(
 
     point = start.clamp(low, high)
     plain, here = look(point)
-    if not torch.isfinite(here.value):
+    if not here.is_finite:
         raise FitError(
-            f"expected a finite loss at the start of a fit; got {float(here.value)}. Look for infinite logits "
-            "or logits beyond the range of float32."
+            f"expected a finite loss at the start of a fit, and finite derivatives; got {float(here.value)}. Look for "
+            "infinite logits or logits beyond the range of float32."
         )
     evaluations = 1
-    while True:
+    while evaluations <= max_evaluations:  # every round looks once or returns
         target = (point + _newton_step(here)).clamp(low, high)
         promise = -float(here.gradient @ (target - point)) / 2
         if promise <= tolerance * abs(plain) + 1e-9:
@@ -143,12 +150,13 @@ def minimise(
             plain_there, there = look(target)
             evaluations += 1
             # The slack is the noise of float32: below it nothing can be gained.
-            if there.value <= here.value - 1e-4 * promise + 1e-8 * abs(here.value):
+            if there.is_finite and there.value <= here.value - 1e-4 * promise + 1e-8 * abs(here.value):
                 break
             target, promise = (point + target) / 2, promise / 2
         else:
-            return Minimum(point, plain, evaluations, True)
+            return Minimum(point, plain, evaluations, there.is_finite)
         point, plain, here = target, plain_there, there
+    return Minimum(point, plain, evaluations, False)
 
 
 def fit(

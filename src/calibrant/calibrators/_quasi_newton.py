@@ -47,6 +47,31 @@ class RowFactors:
         return torch.linalg.solve_triangular(self.lower, (gradient / self.scale)[..., None], upper=False)[..., 0]
 
 
+LIFTS = (0.0, *(10.0**power for power in range(-12, 1)))
+"""What is added to a diagonal, relative to its largest entry, until a matrix has a Cholesky factor."""
+
+
+def lower_factors(hessians: Float[Tensor, "r q q"]) -> Float[Tensor, "r q q"]:
+    """Return Cholesky factors L of matrices that are positive definite, or nearly so, after lifting their diagonals.
+
+    Where there is nothing to learn, as from one pixel without regularisation, a Hessian is singular but for rounding.
+
+    :raises FitError: the matrices are not finite.
+
+    >>> lower_factors(torch.tensor([[[4.0, 0.0], [0.0, 0.0]]]).double())[0].diagonal()
+    tensor([2.0000e+00, 2.0000e-06], dtype=torch.float64)
+    """
+    diagonals = torch.diag_embed(hessians.diagonal(dim1=1, dim2=2).amax(1)[:, None].expand(hessians.shape[:2]))
+    for lift in LIFTS:
+        lower, failed = torch.linalg.cholesky_ex(hessians + lift * diagonals if lift else hessians)
+        if not bool(failed.any()) and bool(torch.isfinite(lower).all()):
+            return lower
+    raise FitError(
+        "expected finite second derivatives of the loss; got some that are not. Look for infinite logits or logits "
+        "beyond the range of float32."
+    )
+
+
 @dataclass(frozen=True)
 class DiagonalFactors:
     """A Hessian that is about diagonal, by the square root of its diagonal.
@@ -94,17 +119,17 @@ def minimise(
     :param factors: of the approximate Hessian.
     :param tolerance: it ends where a step lowers the value by less than this share of it.
     :param max_evaluations: passes over the pixels after which it ends, wherever it is.
-    :raises FitError: there is no labelled pixel, or the value is not finite at the start.
+    :raises FitError: there is no labelled pixel, or value or gradient are not finite at the start or at the end.
     """
     start = start.double()
 
     def look(u: np.ndarray) -> tuple[float, np.ndarray]:
         point = start + factors.to_point(torch.from_numpy(u).view_as(start))
         value, gradient = _mean(slope, penalty, blocks, point)
-        if not u.any() and not np.isfinite(value):
+        if not u.any() and not (np.isfinite(value) and bool(torch.isfinite(gradient).all())):
             raise FitError(
-                f"expected a finite loss at the start of a fit; got {value}. Look for infinite logits or logits beyond "
-                "the range of float32."
+                f"expected a finite loss at the start of a fit, and a finite gradient; got {value}. Look for infinite "
+                "logits or logits beyond the range of float32."
             )
         return value, factors.to_coordinates(gradient).flatten().numpy()
 
@@ -122,6 +147,11 @@ def minimise(
         },
     )
     point = start + factors.to_point(torch.from_numpy(found.x).view_as(start))
+    if not (np.isfinite(found.fun) and bool(torch.isfinite(point).all())):
+        raise FitError(
+            f"expected a loss that stays finite during a fit; got {found.fun}. Look for infinite logits or logits "
+            "beyond the range of float32, or raise the strength of the regularisation."
+        )
     return Found(point, float(found.fun), found.nfev, found.status != 1)
 
 

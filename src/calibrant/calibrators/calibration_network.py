@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from torch.nn import functional as F
 from calibrant._check import check_choice, check_labelled
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
+from calibrant.calibrators.pixels import fittable
 from calibrant.errors import InputError
 from calibrant.networks import CalibrationHead
-from calibrant.predictions import Predictions
+from calibrant.predictions import Mapped, Predictions
 from calibrant.training import (
     Augmentation,
     Batches,
@@ -180,6 +182,7 @@ class CalibrationNetwork(Calibrator):
         check_labelled(any(bool((p.labels >= 0).any()) for p in predictions), len(predictions))
         standardise = Standardise.of(predictions) if use_image else None
         first = predictions[0]
+        predictions = Mapped(predictions, partial(fittable, num_classes=first.num_classes))
         channels = (0 if standardise is None else len(standardise.mean)) + (
             model_output != "nothing"
         ) * first.num_classes

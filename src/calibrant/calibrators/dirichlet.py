@@ -246,4 +246,4 @@ def _factors(pixels: Pixels, point: Float[Tensor, "c q"], power: Float[Tensor, "
     # The curvature of the penalty; the rest damps steps for classes with almost no probability.
     blocks += torch.diag_embed(2 * (power if size > 1 else power.mean(0, keepdim=True)))
     blocks += 1e-6 * torch.eye(c + 1, dtype=torch.float64) * blocks.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    return _quasi_newton.RowFactors(torch.linalg.cholesky(blocks), share.sqrt())
+    return _quasi_newton.RowFactors(_quasi_newton.lower_factors(blocks), share.sqrt())

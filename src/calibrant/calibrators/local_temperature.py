@@ -14,7 +14,7 @@ from calibrant.calibrators._descend import descend
 from calibrant.calibrators._projections import keep_labels
 from calibrant.calibrators._strength import best_temperature
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
-from calibrant.calibrators.pixels import Pixels
+from calibrant.calibrators.pixels import Pixels, bounded, fittable
 from calibrant.calibrators.temperature import MAX_TEMPERATURE
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import TemperatureTree
@@ -247,7 +247,7 @@ def _train(
 
 def _nll(network: TemperatureTree, prediction: Prediction) -> tuple[Tensor, int]:
     """The sum over labelled pixels, and their number."""
-    logits = prediction.logits[None].float()
+    logits = bounded(fittable(prediction, network.weight.shape[1]).logits[None].float())
     image = None if prediction.image is None or network.image_weight is None else prediction.image[None]
     scaled = logits / network(logits, image)
     labels = prediction.labels.long()

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrant._check import check_labelled
+from calibrant._check import about, check_finite, check_labelled, check_labels
 from calibrant._left_out import kept_and_held
 from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
-from calibrant.errors import FitError
-from calibrant.predictions import Predictions
+from calibrant.errors import FitError, ShapeError
+from calibrant.predictions import Prediction, Predictions
+
+MAX_SIZE = 1e6
+"""Fits take larger logits as this. Nothing in float16 is as large; what is, such as the -1e30 or -3.4e38 of a class
+that a model leaves out, would overflow where it is squared, and no probability can tell it from -1e6."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,14 @@ class Pixels:
         :param most: pixels in all, shared alike among the images, so that memory does not grow with their number.
         :param seed: decides, with the key of an image, which of its pixels are drawn.
         :raises FitError: there is no labelled pixel.
+        :raises LogitsError, LabelError, ShapeError: logits that are not finite, labels that are no class, or images of
+            unlike classes.
         """
         if len(predictions) == 0:
             raise FitError("expected at least one image to fit on; got none. Check the folder or the split.")
         share = max(1, most // len(predictions))
         per_image = share if per_image is None else min(per_image, share)
+        num_classes = predictions[0].num_classes
         logits, labels, image = [], [], []
         for number, prediction in enumerate(predictions):
             flat = prediction.labels.flatten()
@@ -56,8 +63,9 @@ class Pixels:
                 generator = generator_for(seed, prediction.key)
                 chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
                 labelled = labelled[chosen.to(labelled.device)]
-            columns = prediction.logits.flatten(1)
-            logits.append(columns[:, labelled % columns.shape[1]].float())
+            columns = fittable(prediction, num_classes).logits.flatten(1)
+            logits.append(bounded(columns[:, labelled % columns.shape[1]].float()))
+            check_finite(logits[-1], f"image {prediction.key!r}")
             labels.append(flat[labelled].long())
             image.append(torch.full_like(labels[-1], number))
         drawn = cls(torch.cat(logits, 1), torch.cat(labels), torch.cat(image))
@@ -82,3 +90,32 @@ class Pixels:
         held, _ = kept_and_held(len(numbers), fraction, seed=seed)  # the share is of those held out
         is_held = torch.isin(self.image, numbers[held])
         return self.where(~is_held), self.where(is_held)
+
+
+def bounded(logits: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Return logits within :data:`MAX_SIZE`: themselves, bit for bit, unless one is larger.
+
+    >>> bounded(torch.tensor([-3.4e38, 7.5]))
+    tensor([-1.0000e+06,  7.5000e+00])
+    """
+    return logits.clamp(-MAX_SIZE, MAX_SIZE)
+
+
+def fittable(prediction: Prediction, num_classes: int) -> Prediction:
+    """Return a prediction, having looked at its classes: what a fit reads of predictions that nobody checked.
+
+    :param num_classes: that of the other images.
+    :raises ShapeError: the prediction has another number of classes.
+    :raises LabelError: a label is none of them.
+    """
+    name = f"image {prediction.key!r}"
+    if prediction.num_classes != num_classes:
+        raise ShapeError(
+            about(
+                name,
+                f"expected logits of {num_classes} classes, as the images before have; got {prediction.num_classes}. "
+                "Fit on predictions of one model.",
+            )
+        )
+    check_labels(prediction.labels, num_classes, name)
+    return prediction

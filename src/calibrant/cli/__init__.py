@@ -3,11 +3,25 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from calibrant import __version__
+from calibrant._visible import visible
+from calibrant.cli._failure import (
+    UNEXPECTED,
+    USAGE,
+    interrupted,
+    is_lack_of_memory,
+    logged,
+    of_memory,
+    of_system,
+    stop,
+    with_owners,
+)
 from calibrant.cli.apply import apply
 from calibrant.cli.compare import compare
 from calibrant.cli.demo import demo
@@ -32,6 +46,10 @@ for command in (demo, predict, import_, measure, fit, apply, compare, refine, sa
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 
+_REFUSED: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+"""What is raised where a command line cannot be parsed; some versions of typer have a click of their own."""
+
+
 def _print_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(__version__)
@@ -39,27 +57,57 @@ def _print_version(wanted: bool | None) -> None:
 
 
 @app.callback()
-def _options(version: bool | None = typer.Option(False, "--version", callback=_print_version, is_eager=True)) -> None:
+def _of_all(
+    version: bool | None = typer.Option(False, "--version", callback=_print_version, is_eager=True),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an unexpected error."),
+) -> None:
     pass
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error that a user can mend is one message and exit code 2.
 
+    Any other error is one line, which names a log with all that is needed to find the fault, and exit code 70; with
+    ``--debug`` anywhere, or CALIBRANT_DEBUG=1, its traceback is shown as well.
+
     :param arguments: the command and its arguments; None for those of this process.
     """
-    signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _interrupted)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or os.environ.get("CALIBRANT_DEBUG", "0") not in ("", "0")
+    given = [each for each in given if each != "--debug"]
+    group: Any = typer.main.get_command(app)
+    command = next((each for each in given if each in group.commands), None)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stop(interrupted(given, command), 128 + number))
     _let_waiting_threads_sleep()
     try:
-        app(arguments)
-    except CalibrantError as error:
-        _stop(f"error: {error}", 2)
-    except OSError as error:
-        _stop(
-            f"error: {error.strerror or error}: {error.filename or 'a file'}. Check the path and the disk space.",
-            2,
-        )
+        code = group.main(given, prog_name="calibrant", standalone_mode=False)
+    except _REFUSED as error:
+        error.message = "\n".join(map(visible, error.message.split("\n")))
+        error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        stop("stopped.", 1)
+    except Exception as error:
+        if debug:
+            traceback.print_exception(error)
+        _failed(error, given, command, group)
+    else:
+        if isinstance(code, int) and code:
+            sys.exit(code)
+
+
+def _failed(error: Exception, given: Sequence[str], command: str | None, group: Any) -> None:
+    """Say what went wrong, and end the process."""
+    if isinstance(error, BrokenPipeError):  # who reads the output has seen enough
+        sys.exit(1)
+    if isinstance(error, CalibrantError):
+        stop(f"error: {with_owners(str(error), command, group)}", USAGE)
+    if is_lack_of_memory(error):
+        stop(of_memory(error), USAGE)
+    if isinstance(error, OSError):
+        stop(of_system(error), USAGE)
+    stop(logged(error, given), UNEXPECTED)
 
 
 def _let_waiting_threads_sleep() -> None:
@@ -72,12 +120,3 @@ def _let_waiting_threads_sleep() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-
-
-def _interrupted(number: int, *_: object) -> None:
-    _stop("stopped: what was finished is kept; run the same command again to go on.", 128 + number)
-
-
-def _stop(message: str, code: int) -> None:
-    typer.echo(message, err=True)
-    sys.exit(code)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,12 +18,33 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from calibrant._files import remove_leftovers, replacing
+from calibrant._visible import visible
 from calibrant.predictions import Mapped
 
-console = Console(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
-aside = Console(stderr=True)
+
+class PlainConsole(Console):
+    """A console on which words are words: no markup, no emoji codes, and nothing that a terminal would obey.
+
+    What is printed holds names that others chose. Tables are made of :class:`~rich.text.Text` for the same reason.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print words as they are, in lines that are not broken, and other things as rich does.
+
+        :param objects: words, tables.
+        :param options: those of rich.
+        """
+        if all(isinstance(each, str) for each in objects):
+            options.setdefault("soft_wrap", True)
+        shown = [Text(visible(each)) if isinstance(each, str) else each for each in objects]
+        super().print(*shown, **options)
+
+
+console = PlainConsole(width=None if sys.stdout.isatty() else 160)  # tables in a file need no narrow columns
+aside = PlainConsole(stderr=True)
 
 
 @contextmanager
@@ -57,11 +79,13 @@ class _OnBar(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            self.progress.console.print(f"[yellow]note:[/] {record.getMessage()}", highlight=False)
+            note = Text.assemble(("note:", "yellow"), " ", visible(record.getMessage()))
+            self.progress.console.print(note, soft_wrap=True)
         elif self.progress.tasks:
             task = self.progress.tasks[-1]
             title = task.fields.get("title", task.description)
-            self.progress.update(task.id, description=f"{title} [dim]{record.getMessage()}[/]", title=title)
+            step = escape(visible(record.getMessage()))
+            self.progress.update(task.id, description=f"{title} [dim]{step}[/]", title=title)
 
 
 def with_progress(source: Any, progress: Progress, title: str) -> Mapped[Any]:
@@ -78,9 +102,10 @@ class _MoveBar:
     """Moves a bar by one for each image that passes, and takes it away after the last."""
 
     def __init__(self, progress: Progress, title: str, total: int) -> None:
-        self.progress, self.title, self.total = progress, title, total
+        self.progress, self.total = progress, total
         self.done = 0
-        self.task: TaskID | None = progress.add_task(title, total=total)
+        self.title = escape(visible(title))
+        self.task: TaskID | None = progress.add_task(self.title, total=total)
 
     def __call__(self, item: Any) -> Any:
         if self.task is None:
@@ -93,10 +118,29 @@ class _MoveBar:
         return item
 
 
+def is_standard_output(path: Path | None) -> bool:
+    """Tell whether ``-`` was given for the path of a file: the standard output, which then holds nothing else.
+
+    :param path: as given.
+    """
+    return path is not None and str(path) == "-"
+
+
 def write_json(value: Any, path: Path) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON: into a file whole or not at all, to the standard output for ``-``, or into a device or pipe.
+
+    :param value: what JSON can hold.
+    :param path: a link is followed, and what it leads to is replaced.
+    """
     import json
 
-    remove_leftovers(path.parent, older_than=3600)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    if is_standard_output(path):
+        sys.stdout.write(text)
+    elif path.is_relative_to("/dev") or (path.exists() and not path.is_file()):  # a device is not to be replaced
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        remove_leftovers(path.resolve().parent, older_than=3600)
+        with replacing(path.resolve()) as temporary:
+            temporary.write_text(text, encoding="utf-8")

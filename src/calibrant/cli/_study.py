@@ -12,7 +12,7 @@ import torch
 from calibrant import __version__
 from calibrant._files import only_writer, remove_leftovers, replacing
 from calibrant._origin import Origin, check_same, checked, differences
-from calibrant.cli._console import aside, console, write_json
+from calibrant.cli._console import PlainConsole, aside, console, write_json
 from calibrant.errors import DataError, StoreError
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import Measurement, load_measurement, save_measurement
@@ -58,15 +58,25 @@ class Study:
         """Every figure with its interval over images."""
         return compare(self.measurements, generator=torch.Generator().manual_seed(0))
 
-    def show(self) -> None:
-        """Print the table and what the fits had to say."""
-        console.print(terminal_table(self.comparison))
+    def show(self, where: PlainConsole = console) -> None:
+        """Print the table, and what the fits had to say on the error stream.
+
+        :param where: what the table is printed on.
+        """
+        where.print(terminal_table(self.comparison))
         for note in self.notes:
             aside.print(f"note: {note}", highlight=False)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return every figure with its interval, the facts and the notes, as JSON can hold them."""
+        return {"facts": dict(self.facts), "notes": list(self.notes)} | as_json(self.comparison)
+
     def write_json(self, path: Path) -> None:
-        """Write every figure with its interval."""
-        write_json({"facts": dict(self.facts), "notes": list(self.notes)} | as_json(self.comparison), path)
+        """Write every figure with its interval.
+
+        :param path: a file, or ``-`` for the standard output.
+        """
+        write_json(self.as_json(), path)
 
     def write_page(self, path: Path, *, title: str = "Calibration report") -> None:
         """Write the report."""

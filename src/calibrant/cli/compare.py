@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust
 
@@ -21,20 +22,25 @@ def compare(
         ),
     ] = "all",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
-    json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write every figure with its interval here; - for the standard output.")
+    ] = None,
     tallies: Annotated[
         Path | None, typer.Option(help="A folder for measurement files, to redraw reports from.")
     ] = None,
     num_seeds: Annotated[
-        int, typer.Option(min=1, help="How many times to fit, with seeds 0, 1, …: other splits, pixels and trainings.")
+        int,
+        _options.count("How many times to fit, with seeds 0, 1, …: other splits, pixels and trainings.", most=10_000),
     ] = 3,
-    fraction: Annotated[float, typer.Option(help="Fraction of the images to fit on, without TEST.")] = 0.5,
-    pixels_per_image: Annotated[int, typer.Option(min=1, help="Pixels drawn from each image to fit.")] = 10_000,
-    num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
+    fraction: Annotated[
+        float, _options.fraction("Fraction of the images to fit on, without TEST.", positive=True)
+    ] = 0.5,
+    pixels_per_image: Annotated[int, _options.count("Pixels drawn from each image to fit.")] = 10_000,
+    num_bins: Annotated[int, _options.count("Confidence bins.", most=_options.MAX_BINS)] = 15,
     boundary_width: Annotated[
-        int, typer.Option(min=1, help="How far from a change of label the boundary reaches, in pixels.")
+        int, _options.count("How far from a change of label the boundary reaches, in pixels.", most=1_000)
     ] = 2,
-    num_cases: Annotated[int, typer.Option(min=0, help="How many of the worst images the report shows.")] = 6,
+    num_cases: Annotated[int, _options.count("How many of the worst images the report shows.", least=0)] = 6,
     trust: Trust = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -44,7 +50,7 @@ def compare(
     stores to test on, each gets its own. Example: calibrant compare runs/val runs/test --methods all -o report.html
     """
     from calibrant._origin import options_of
-    from calibrant.cli._console import console
+    from calibrant.cli import _console
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._study import check_free
     from calibrant.data import StoredPredictions
@@ -72,18 +78,22 @@ def compare(
     for name, origin in zip(names, origins, strict=True):
         check_free(tallies and tallies / _beside(output, name).stem, origin, overwrite=overwrite)
     studies = run_study(stored, tested, chosen, plan)
+    console = _console.aside if _console.is_standard_output(json) else _console.console
     for name, study, origin in zip(names, studies, origins, strict=True):
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)
-        study.show()
+        study.show(console)
         if tallies is not None:
             study.save(tallies / page.stem, origin, overwrite=overwrite)
-        if json is not None:
+        if json is not None and not _console.is_standard_output(json):
             study.write_json(_beside(json, name))
         study.write_page(page)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     if len(studies) > 1:
         console.print(shift_table({name: study.comparison for name, study in zip(names, studies, strict=True)}))
+    if json is not None and _console.is_standard_output(json):
+        found = {name: study.as_json() for name, study in zip(names, studies, strict=True)}
+        _console.write_json(found if len(studies) > 1 else studies[0].as_json(), json)
 
 
 def _names(urls: Sequence[str]) -> list[str]:

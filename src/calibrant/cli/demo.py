@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite
 
 
@@ -13,8 +14,8 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder for stores, calibrators and the report.")
     ] = Path("demo"),
-    num_steps: Annotated[int, typer.Option(min=1, help="Training steps of the small segmenter.")] = 700,
-    seed: Annotated[int, typer.Option(help="The seed of scenes, training and fits.")] = 0,
+    num_steps: Annotated[int, _options.count("Training steps of the small segmenter.")] = 700,
+    seed: Annotated[int, _options.seed("The seed of scenes, training and fits.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Do the whole job on synthetic street scenes, in two minutes.

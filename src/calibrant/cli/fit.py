@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust, described
 
@@ -22,8 +23,8 @@ def fit(
     base: Annotated[
         str | None, typer.Option(help="The method that a composed method builds on, such as vector-kept.")
     ] = None,
-    pixels_per_image: Annotated[int, typer.Option(help="Pixels drawn from each image.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="The seed of the pixels drawn and of training.")] = 0,
+    pixels_per_image: Annotated[int, _options.count("Pixels drawn from each image.")] = 10_000,
+    seed: Annotated[int, _options.seed("The seed of the pixels drawn and of training.")] = 0,
     trust: Trust = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -49,7 +50,7 @@ def fit(
         check_same(output, STORAGE.made_from(output), made_from, "calibrator")
         found = STORAGE.load_known(output)
         line = f"{described(found) if found else 'a calibrator of your own'} → {output}, which was there already"
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False)
         return
     with bars() as progress:
         calibrator = chosen.fitted(

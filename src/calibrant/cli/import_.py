@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli import _options
+
 
 def import_(
     folder: Annotated[Path, typer.Argument(help="The folder of scores, or the one that holds logits/ and labels/.")],
@@ -20,7 +22,9 @@ def import_(
     ] = None,
     class_axis: Annotated[
         int | None,
-        typer.Option(help="Which axis of the files holds the classes; 0 if not said, and -1, the last, of NIfTI."),
+        typer.Option(
+            min=-8, max=7, help="Which axis of the files holds the classes; 0 if not said, and -1, the last, of NIfTI."
+        ),
     ] = None,
     label_axis: Annotated[
         str | None, typer.Option(help="What an axis of labels beside those of space holds: annotators, classes.")
@@ -33,12 +37,10 @@ def import_(
     label_array: Annotated[str | None, typer.Option(help="The name of the labels in files of several arrays.")] = None,
     ignore_index: Annotated[
         int | None,
-        typer.Option(
-            help="The label of unlabelled pixels; 255, or what the labels show, if not said; -1: -1, or none."
-        ),
+        _options.label("The label of unlabelled pixels; 255, or what the labels show, if not said; -1: -1, or none."),
     ] = None,
     first_label: Annotated[
-        int | None, typer.Option(min=0, help="The label of class 0: with 1, label k is class k - 1.")
+        int | None, _options.count("The label of class 0: with 1, label k is class k - 1.", least=0)
     ] = None,
     class_names: Annotated[
         str, typer.Option(help="Names with commas between, or a text file with one name a line.")
@@ -113,6 +115,14 @@ def import_(
 def names_in(text: str) -> tuple[str, ...]:
     """Return names with commas between, or those in the file of that name, one a line."""
     path = Path(text) if text else None
-    if path is not None and path.is_file():
-        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    if path is not None and len(text) < 4096 and path.is_file():
+        try:
+            return tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+        except UnicodeDecodeError as error:
+            from calibrant.errors import InputError
+
+            raise InputError(
+                f"{path}: expected the names of classes as text in UTF-8, one a line; got bytes that are not "
+                f"({error.reason} at byte {error.start}). Save it as UTF-8."
+            ) from error
     return tuple(name.strip() for name in text.split(",") if name.strip())

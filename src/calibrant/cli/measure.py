@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
@@ -18,10 +19,12 @@ def measure(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for measurement files, to redraw reports from.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write every figure with its interval here.")] = None,
-    num_bins: Annotated[int, typer.Option(min=1, help="Confidence bins.")] = 15,
+    json: Annotated[
+        Path | None, typer.Option(help="Write every figure with its interval here; - for the standard output.")
+    ] = None,
+    num_bins: Annotated[int, _options.count("Confidence bins.", most=_options.MAX_BINS)] = 15,
     boundary_width: Annotated[
-        int, typer.Option(min=1, help="How far from a change of label the boundary reaches, in pixels.")
+        int, _options.count("How far from a change of label the boundary reaches, in pixels.", most=1_000)
     ] = 2,
     kinds: Kinds = None,
     overwrite: Overwrite = False,
@@ -34,7 +37,7 @@ def measure(
     from functools import partial
 
     from calibrant._origin import options_of
-    from calibrant.cli._console import bars, with_progress
+    from calibrant.cli._console import aside, bars, console, is_standard_output, with_progress
     from calibrant.cli._study import Study, check_free
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import tally_all
@@ -57,7 +60,7 @@ def measure(
         stored,
         {"confidence bins": f"{num_bins} of equal width, (lo, hi]", "boundary": f"{boundary_width} pixels wide"},
     )
-    study.show()
+    study.show(aside if is_standard_output(json) else console)
     if output is not None:
         study.save(output, made_from, overwrite=overwrite)
     if json is not None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli import _options
+
 
 def predict(
     model: Annotated[
@@ -22,32 +24,38 @@ def predict(
         str, typer.Option(help="folder, huggingface: names with commas between, or a text file with one a line.")
     ] = "",
     ignore_index: Annotated[
-        int | None, typer.Option(help="folder, huggingface: the label of unlabelled pixels, 255 if not said; -1: none.")
+        int | None, _options.label("folder, huggingface: the label of unlabelled pixels, 255 if not said; -1: none.")
     ] = None,
     first_label: Annotated[
-        int | None, typer.Option(min=0, help="folder: the label of class 0: with 1, label k is class k - 1.")
+        int | None, _options.count("folder: the label of class 0: with 1, label k is class k - 1.", least=0)
     ] = None,
     scores: Annotated[
         str | None,
         typer.Option(help="What the model answers with: logits, probabilities, percent, bytes, sigmoid."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    limit: Annotated[int | None, _options.count("Only the first so many images.")] = None,
     resolution: Annotated[
         str, typer.Option(help="Store logits as the network answers, or upsampled to the labels: network, label.")
     ] = "network",
-    crop: Annotated[str | None, typer.Option(help="Slide windows of this size: 512, or 512,1024 (rows, columns).")] = (
-        None
-    ),
-    overlap: Annotated[float, typer.Option(help="The share of a window that the next repeats.")] = 1 / 3,
-    scales: Annotated[str, typer.Option(help="Test at several sizes, such as 0.5,0.75,1,1.25,1.5,1.75.")] = "1",
+    crop: Annotated[
+        str | None,
+        _options.numbers("Slide windows of this size: 512, or 512,1024 (rows, columns).", int, least=1, most=100_000),
+    ] = (None),
+    overlap: Annotated[float, _options.fraction("The share of a window that the next repeats.")] = 1 / 3,
+    scales: Annotated[
+        str,
+        _options.numbers(
+            "Test at several sizes, such as 0.5,0.75,1,1.25,1.5,1.75.", float, least=0.01, most=_options.MAX_SCALE
+        ),
+    ] = "1",
     flip: Annotated[bool, typer.Option("--flip", help="Test mirrored, left to right, too.")] = False,
-    shorter_side: Annotated[int | None, typer.Option(min=1, help="Resize images to this before all else.")] = None,
+    shorter_side: Annotated[int | None, _options.count("Resize images to this before all else.", most=100_000)] = None,
     normalise: Annotated[
         str | None, typer.Option(help="none, imagenet, or means/deviations; a Hugging Face model says it itself.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
-    batch: Annotated[int, typer.Option(min=1, help="So many images at once, if they are of one size.")] = 1,
+    device: Annotated[str, _options.device("cpu, cuda, cuda:1.")] = "cpu",
+    precision: Annotated[str, _options.one_of(_options.PRECISIONS[:3], "32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    batch: Annotated[int, _options.count("So many images at once, if they are of one size.", most=100_000)] = 1,
     dtype: Annotated[
         str | None, typer.Option(help="Store logits as float16, bfloat16 or float32; as they come if not said.")
     ] = None,
@@ -85,6 +93,7 @@ def predict(
             trust_code=trust,
         )
 
+    _options.check_device(device)
     # The cheaper of the two first, so that a wrong path is reported at once.
     published = None if dataset in OWN and not class_names else read(names_in(class_names))
     opened = open_model(model, device=device, trust_code=trust, normalise=normalise, resolution=resolution)
@@ -178,15 +187,6 @@ def _unlike(model: str, count: int, theirs: tuple[str, ...], ours: tuple[str, ..
     )
 
 
-def _numbers(text: str, option: str, kind: type) -> tuple[Any, ...]:
-    from calibrant.errors import InputError
-
-    try:
-        return tuple(kind(part) for part in text.replace("x", ",").split(","))
-    except ValueError as error:
-        raise InputError(f"expected numbers with commas between; got {option} {text!r}.") from error
-
-
 @dataclass(frozen=True)
 class _Views:
     """How a model sees an image: in windows, at several sizes, mirrored.
@@ -207,8 +207,8 @@ class _Views:
     @classmethod
     def parsed(cls, *, crop: str | None, scales: str, **others: Any) -> "_Views":
         """Read what the options say."""
-        window = None if crop is None else _numbers(crop, "--crop", int)
-        return cls(crop=window, scales=_numbers(scales, "--scales", float), **others)
+        window = None if crop is None else _options.numbers_in(crop, int)
+        return cls(crop=window, scales=_options.numbers_in(scales, float), **others)
 
     def around(self, run: Any) -> Any:
         """Return a model that is run in these views, or itself if the view is the image as it is."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
@@ -17,11 +18,17 @@ def refine(
     ),
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
     classes: Annotated[
-        str, typer.Option(help="copula: numbers of the classes whose overlap counts, with commas; all if not said.")
+        str,
+        _options.numbers(
+            "copula: numbers of the classes whose overlap counts, with commas; all if not said.",
+            int,
+            least=0,
+            most=_options.MAX_WHOLE,
+        ),
     ] = "",
-    steps: Annotated[int | None, typer.Option(min=1, help="refinement: steps of training.")] = None,
-    num_samples: Annotated[int | None, typer.Option(min=2, help="Samples an image while fitting.")] = None,
-    crop: Annotated[int | None, typer.Option(min=1, help="refinement: train on windows of so many pixels.")] = None,
+    steps: Annotated[int | None, _options.count("refinement: steps of training.")] = None,
+    num_samples: Annotated[int | None, _options.count("Samples an image while fitting.", least=2, most=100_000)] = None,
+    crop: Annotated[int | None, _options.count("refinement: train on windows of so many pixels.", most=100_000)] = None,
     any_orientation: Annotated[
         bool,
         typer.Option(
@@ -30,11 +37,14 @@ def refine(
         ),
     ] = False,
     published: Annotated[bool, typer.Option(help="refinement: the paper's sizes and rates, for a GPU.")] = False,
-    device: Annotated[str, typer.Option(help="refinement: cpu, or cuda.")] = "cpu",
+    device: Annotated[str, _options.device("refinement: cpu, or cuda.")] = "cpu",
     precision: Annotated[
-        str, typer.Option(help="refinement: such as bf16-mixed; other than 32-true needs calibrant[train].")
+        str,
+        _options.one_of(
+            _options.PRECISIONS, "refinement: such as bf16-mixed; other than 32-true needs calibrant[train]."
+        ),
     ] = "32-true",
-    seed: Annotated[int, typer.Option(help="The seed of everything drawn.")] = 0,
+    seed: Annotated[int, _options.seed("The seed of everything drawn.")] = 0,
     kinds: Kinds = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -52,6 +62,7 @@ def refine(
     from calibrant.training.checkpoint import remove_checkpoint
 
     check_choice(method, ("refinement", "copula"), "way to make a sampler")
+    _options.check_device(device)
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
     check_outside(output, store, calibrator)
@@ -62,14 +73,14 @@ def refine(
     if STORAGE.holds(output) and not overwrite:
         check_same(output, STORAGE.made_from(output), made_from, "sampler")
         STORAGE.load(output)  # damage is said now
-        console.print(f"a sampler → {output}, which was there already", highlight=False, markup=False)
+        console.print(f"a sampler → {output}, which was there already", highlight=False)
         return
     if overwrite:
         done = STORAGE.holds(output) and _made_from(output) == made_from
         remove_checkpoint(output, {} if done else made_from)
     with bars() as progress:
         if method == "copula":
-            chosen = [int(number) for number in classes.split(",")] if classes else None
+            chosen = list(_options.numbers_in(classes, int)) or None
             watched = with_progress(stored, progress, "copula")
             sampler = CopulaSampler.fit(watched, front, classes=chosen, num_samples=num_samples or 24, seed=seed)
         else:

@@ -5,8 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
+
+MAX_NAME = 160
+"""Letters of a file's name; with a digest and a suffix it stays within what file systems take, 255 bytes."""
 
 
 def sample(
@@ -16,14 +20,20 @@ def sample(
         Path | None, typer.Option(help="A sampler, as calibrant refine made it; independent pixels if not said.")
     ] = None,
     calibrator: Annotated[Path | None, typer.Option(help="The calibrator that the sampler was made behind.")] = None,
-    num_samples: Annotated[int, typer.Option(min=1, help="Label maps an image.")] = 16,
+    num_samples: Annotated[int, _options.count("Label maps an image.", most=100_000)] = 16,
     classes: Annotated[
-        str, typer.Option(help="Numbers of the classes whose overlap is scored, with commas; all if not said.")
+        str,
+        _options.numbers(
+            "Numbers of the classes whose overlap is scored, with commas; all if not said.",
+            int,
+            least=0,
+            most=_options.MAX_WHOLE,
+        ),
     ] = "",
-    empty: Annotated[str, typer.Option(help="The IoU of two empty regions: one, nan or zero.")] = "one",
-    seed: Annotated[
-        int, typer.Option(help="The seed; what is drawn for an image depends on it and its name alone.")
-    ] = 0,
+    empty: Annotated[
+        str, _options.one_of(("one", "nan", "zero"), "The IoU of two empty regions: one, nan or zero.")
+    ] = "one",
+    seed: Annotated[int, _options.seed("The seed; what is drawn for an image depends on it and its name alone.")] = 0,
     kinds: Kinds = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -42,7 +52,7 @@ def sample(
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
     chosen = IndependentSampler() if sampler is None else load_sampler(sampler)
-    counted = [int(number) for number in classes.split(",")] if classes else None
+    counted = list(_options.numbers_in(classes, int)) or None
     check_outside(output, store, calibrator, sampler)
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds)}
     made_from |= options_of({"num-samples": num_samples, "seed": seed})
@@ -70,20 +80,29 @@ def sample(
 
 def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     """Write the arrays of one image, whole or not at all."""
-    import hashlib
-    from urllib.parse import quote
-
     import numpy as np
 
     from calibrant._files import replacing
 
-    name = quote(key, safe=" ")
-    if len(name) > 200:  # no file system takes more than 255 letters
-        name = f"{name[:150]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     small = np.uint8 if int(maps.max()) < 256 else np.int32
-    arrays = {"hypotheses": maps.numpy().astype(small), "entropy": entropy.numpy().astype(np.float32)}
-    with replacing(folder / f"{name}.npz") as temporary:
-        np.savez_compressed(temporary, **arrays)
+    arrays = {
+        "hypotheses": maps.numpy().astype(small),
+        "entropy": entropy.numpy().astype(np.float32),
+        "key": np.array(key),
+    }
+    with replacing(folder / f"{_file_name(key)}.npz") as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def _file_name(key: str) -> str:
+    """A name of a file for an image: its own, quoted as in a URL, or its beginning and a digest where that is long."""
+    from hashlib import sha256
+    from urllib.parse import quote
+
+    name = quote(key, safe=" ", errors="surrogatepass")
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[:MAX_NAME]}-{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def _tell(distances: Any, num_samples: int, console: Any) -> None:

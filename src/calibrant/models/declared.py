@@ -44,5 +44,5 @@ class DeclaredScores(nn.Module):
         scores = answer_of(self.model, images, scores=self.answers)
         if self.answers == LOGITS:
             return scores
-        each = (to_probabilities(one, self.answers, "the model") for one in scores)
+        each = (to_probabilities(one, self.answers, "the model") for one in scores.detach())
         return torch.stack([from_probabilities(one, name="the model") for one in each])

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from calibrant._visible import visible
 from calibrant.evaluation import Comparison
 from calibrant.report.columns import columns
 
@@ -42,13 +43,13 @@ def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = S
     table.add_column("method", no_wrap=True, overflow="fold")
     shown = {(p, s): columns(c, [s])[0] for s in scores for p, c in comparisons.items() if s in c.scores}
     for (place, _), column in shown.items():
-        table.add_column(f"{column.heading}\n{place}", justify="right", overflow="fold")
+        table.add_column(Text(f"{column.heading}\n{visible(place)}"), justify="right", overflow="fold")
     table.add_column("mean rank", justify="right")
     for method, mean in mean_ranks(comparisons, scores).items():
         cells = []
         for column in shown.values():
             cell = column.cells[method]
             rank = f" ({cell.rank.split()[0]}{'≈' if cell.level else ''})" if cell.rank and not cell.best else ""
-            cells.append(f"{'★ ' if cell.best else ''}{cell.value}{rank}")
-        table.add_row(Text("\n".join(wrap(method, 24))), *cells, f"{mean:.2f}")
+            cells.append(Text(f"{'★ ' if cell.best else ''}{cell.value}{rank}"))
+        table.add_row(Text("\n".join(wrap(visible(method), 24))), *cells, f"{mean:.2f}")
     return table

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from calibrant._visible import visible
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Interval
 from calibrant.report.columns import Cell, Column, columns
@@ -38,19 +39,19 @@ def terminal_table(comparison: Comparison, scores: Sequence[str] | None = None) 
 def _add_score_rows(table: Table, shown: Sequence[Column], methods: Sequence[str]) -> None:
     table.add_column("score", overflow="fold")
     for method in methods:
-        table.add_column(method, justify="right", overflow="fold")
+        table.add_column(Text(visible(method)), justify="right", overflow="fold")
     for column in shown:
-        table.add_row(column.heading, *(_terminal_cell(column.cells[method], " ") for method in methods))
+        table.add_row(Text(column.heading), *(_terminal_cell(column.cells[method], " ") for method in methods))
 
 
 def _add_method_rows(table: Table, shown: Sequence[Column], methods: Sequence[str]) -> None:
     # Names are wrapped here, between words: the terminal would take width from them first, and break words.
     table.add_column("method", no_wrap=True, overflow="fold")
     for column in shown:
-        table.add_column(column.heading, justify="right", overflow="fold")
+        table.add_column(Text(column.heading), justify="right", overflow="fold")
     for method in methods:
         cells = (_terminal_cell(column.cells[method], "\n", ranked=True) for column in shown)
-        table.add_row(Text("\n".join(wrap(method, 14))), *cells)
+        table.add_row(Text("\n".join(wrap(visible(method), 14))), *cells)
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from calibrant._shapes import IGNORE, Tensor
 from calibrant.calibrators import (
@@ -21,6 +22,9 @@ from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Predictions
 from calibrant.testing.toys import tied_logits, toy_predictions
 
+MASKED_TOLERANCE = 0.01
+"""Nats by which one logit of -1e30 and one of -3.4e38 may move a fit to four images, beyond what -1000 does."""
+
 
 def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, onnx: bool = False) -> None:
     """Raise unless a fit and the calibrators it makes keep the promises of the library.
@@ -31,6 +35,8 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, o
     evaluation mode alike, saved and loaded without a change, input left alone, the same fit for the same data. The
     ordinary one also to: any order of the axes in memory, a single pixel, a row of pixels, an empty batch, and being
     a branch of :class:`~calibrant.calibrators.SelectiveScaling`, which then keeps the label map and is stored whole.
+    Logits of -1e30 and -3.4e38, which models and ``nan_to_num`` put where a class is left out, must do no more to a fit
+    than -1000 does: the mean negative log-likelihood through it stays within :data:`MASKED_TOLERANCE`.
 
     :param fit: from predictions to a calibrator, seeded.
     :param num_classes: how many classes the predictions have that it is fitted to.
@@ -53,6 +59,7 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, o
     _check_ties(composed, num_classes)
     if onnx:
         _check_onnx(calibrator, num_classes)
+    _check_masked(fit, num_classes)
     solid = toy_predictions(num_classes=num_classes, size=(4, 5, 6))
     _check_map(fit(solid), solid, storable)
     for what, odd in _odd(num_classes).items():
@@ -168,6 +175,37 @@ def _check_ties(calibrator: Calibrator, num_classes: int) -> None:
         if calibrator.keeps_labels:
             changed = int((out.argmax(1) != z.argmax(1)).sum())
             assert changed == 0, f"keeps_labels is broken at {changed} pixels with ties or near ties ({dtype})"
+
+
+def _check_masked(fit: Fit, num_classes: int) -> None:
+    usual = toy_predictions(num_classes=num_classes)
+    losses = []
+    for masked in ((-1e3, -1e3), (-1e30, torch.finfo(torch.float32).min)):
+        z, labels = usual[0].logits.clone(), usual[0].labels[0]
+        right = (labels == z.argmax(0)).nonzero().tolist()
+        for value, (y, x) in zip(masked, right[len(right) // 2 :], strict=False):
+            z[(int(labels[y, x]) + 1) % num_classes, y, x] = value
+        predictions = [replace(usual[0], logits=z), *usual[1:]]
+        calibrator = fit(predictions)
+        _check_finite_answers(calibrator, predictions)
+        losses.append(_mean_nll(calibrator, usual))
+    moved = abs(losses[1] - losses[0])
+    assert moved <= MASKED_TOLERANCE, (
+        f"one logit of -1e30 and one of -3.4e38 move the fit by {moved:.3g} nats, more than {MASKED_TOLERANCE}"
+    )
+
+
+def _check_finite_answers(calibrator: Calibrator, predictions: Predictions) -> None:
+    for p in predictions:
+        out = _apply(calibrator, p.logits[None], None if p.image is None else p.image[None])
+        assert bool(out.isfinite().all()), "expected finite logits where a class is left out by a logit of -3.4e38"
+
+
+def _mean_nll(calibrator: Calibrator, predictions: Predictions) -> float:
+    logits = torch.stack([p.logits for p in predictions])
+    image = torch.stack([p.image for p in predictions if p.image is not None])
+    labels = torch.cat([p.labels for p in predictions])
+    return float(cross_entropy(_apply(calibrator, logits, image), labels, ignore_index=IGNORE))
 
 
 def _check_alike(one: Calibrator, two: Calibrator, predictions: Predictions, what: str) -> None:

@@ -128,7 +128,8 @@ def propose_mistakes(images: Sequence[SampledImage], terms: Sequence[Terms], *, 
     unseen |= {mistaken[i]: model for i, model in _by_image(fitted.without, dealt).items()}
     others = [unseen[i](image.margins.T[None], image.winner[None])[0].T.contiguous() for i, image in enumerate(images)]
     with_others = [replace(before, others=after) for before, after in zip(terms, others, strict=True)]
-    return Stage("mistake_model", fitted.model, with_others, f" (strength {fitted.strength:g})")
+    short = "" if fitted.converged else ", stopped short of its optimum"
+    return Stage("mistake_model", fitted.model, with_others, f" (strength {fitted.strength:g}{short})")
 
 
 def _mistakes(image: SampledImage) -> Mistakes:

@@ -111,11 +111,13 @@ class FittedMistakes:
     :param model: the model fitted on all images.
     :param without: for each fold, the model fitted on the other folds.
     :param strength: strength of the regularisation, the best on left-out images.
+    :param converged: whether the model fitted on all images is at its optimum.
     """
 
     model: MistakeModel
     without: Sequence[MistakeModel]
     strength: float
+    converged: bool
 
 
 def fit_mistake_model(
@@ -135,13 +137,14 @@ def fit_mistake_model(
     best, lowest = strengths[0], math.inf
     without: list[MistakeModel] = []
     for strength in strengths:
-        models = [_fit(part, strength) for part in kept]
+        models = [_fit(part, strength)[0] for part in kept]
         nll = sum(_nll_sum(model, images[i]) for model, fold in zip(models, folds, strict=True) for i in fold)
         if nll < lowest:
             best, lowest, without = strength, nll, models
         elif lowest < of_base:
             break
-    return FittedMistakes(_fit(images, best), without, best)
+    model, converged = _fit(images, best)
+    return FittedMistakes(model, without, best, converged)
 
 
 def _nll_sum(model: MistakeModel | None, image: Mistakes) -> float:
@@ -156,8 +159,8 @@ def _nll_sum(model: MistakeModel | None, image: Mistakes) -> float:
         return -float(others[0].gather(0, image.labels[None]).sum())
 
 
-def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
-    """The model with the smallest penalised mean negative log-likelihood."""
+def _fit(images: Sequence[Mistakes], strength: float) -> tuple[MistakeModel, bool]:
+    """The model with the smallest penalised mean negative log-likelihood, and whether the fit got there."""
     margins = torch.cat([image.margins for image in images])
     labels = torch.cat([image.labels for image in images])
     winner = torch.cat([image.winner for image in images])
@@ -175,7 +178,7 @@ def _fit(images: Sequence[Mistakes], strength: float) -> MistakeModel:
     factors = _quasi_newton.DiagonalFactors(curvature.sqrt())
     solution = _quasi_newton.minimise(_slope, penalty, factors, Blocks(pixels), centre)
     weight, bias, *confusion = solution.point.to(margins.device).unbind()
-    return MistakeModel(weight, bias, torch.stack(confusion))
+    return MistakeModel(weight, bias, torch.stack(confusion)), solution.converged
 
 
 def _log_probs_at(margins: Tensor, winner: Tensor, point: Tensor) -> Float[Tensor, "c p"]:

@@ -16,6 +16,7 @@ from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.correctness.features import NAMES, features_of
 from calibrant.calibrators.correctness.mistakes import redistributed
 from calibrant.calibrators.correctness.pool import Recalibration, pooled
+from calibrant.calibrators.pixels import bounded, fittable
 from calibrant.predictions import Prediction, Predictions
 
 log = logging.getLogger("calibrant")
@@ -157,7 +158,8 @@ def sample_images(
         count = max(MIN_PIXELS, room if pixels_per_image is None else min(pixels_per_image, room))
         if bool((prediction.labels == IGNORE).all()):
             continue
-        sampled.append(_sampled(prediction, base, count, seed))
+        num_classes = sampled[0].num_classes if sampled else prediction.num_classes
+        sampled.append(_sampled(fittable(prediction, num_classes), base, count, seed))
         log.info("correctness scaling: read %s", prediction.key)
     check_labelled(len(sampled), len(predictions))
     return sampled
@@ -175,7 +177,7 @@ def _sampled(prediction: Prediction, base: Calibrator, count: int, seed: int) ->
     pixel = chosen % z.shape[1]
     return SampledImage(
         features.values[0][:, pixel].T.contiguous(),
-        (z[:, pixel] - z[:, pixel].amax(0)).T.contiguous(),
+        bounded(z[:, pixel] - z[:, pixel].amax(0)).T.contiguous(),
         flat[chosen].long(),
         features.winner[0][pixel],
         features.runner_up[0][pixel],

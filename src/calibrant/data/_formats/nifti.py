@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from calibrant._check import needs
+from calibrant.data._formats.room import check_room
 from calibrant.errors import ShapeError
 
 Affine = np.ndarray
@@ -28,6 +29,7 @@ class Volume:
 def read_volume(path: Path) -> Volume:
     """Return the array and the affine of a NIfTI file; stored numbers are scaled as the header says."""
     image = needs("nibabel", "reads such files", name=str(path)).load(path)
+    check_room(path, image.shape, np.dtype(np.float64).itemsize, "a volume")  # as scaled numbers are read
     return Volume(np.asanyarray(image.dataobj).T, _affine(image))
 
 

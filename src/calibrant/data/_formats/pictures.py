@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calibrant._shapes import Float, Tensor
+from calibrant.data._formats.room import check_room
 from calibrant.errors import DataError, LabelError
 
 FORMATS = ("PNG", "JPEG")
@@ -21,12 +22,18 @@ def opened_picture(path: Path, formats: tuple[str, ...] = FORMATS) -> Image.Imag
     :raises DataError: it is of no format that is meant, whatever its name says.
     """
     try:
-        return Image.open(path, formats=formats)
+        image = Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
         raise DataError(
             f"{path}: expected a whole file of numbers or colours, in the format {' or '.join(formats)}; it is of "
             "another format, or damaged. Convert it, or copy it again."
         ) from error
+    try:
+        check_room(path, image.size, 4 * len(image.getbands()), "a picture")
+    except DataError:
+        image.close()
+        raise
+    return image
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import split_name
 from calibrant.data._formats.nifti import Affine, read_affine, read_volume
 from calibrant.data._formats.pictures import read_numbers, read_rgb
+from calibrant.data._formats.room import check_npy, check_npz
 from calibrant.data._formats.tiff import read_raster
 from calibrant.errors import CalibrantError, DataError, LabelError
 
@@ -133,11 +134,15 @@ def _read_array(path: Path, suffix: str, array: str | None, *, labels: bool) -> 
     if suffix == ".npz":
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if len(arrays.files) == 1 and array is None:
+                check_npz(path, arrays.files[0])
                 return _native(arrays[arrays.files[0]]), arrays.files[0]
+            for name in arrays.files:
+                check_npz(path, name)
             kinds = {name: (arrays[name].dtype.kind, arrays[name].shape) for name in arrays.files}
             name = _pick(path, kinds, array, labels=labels)
             return _native(arrays[name]), name
     if suffix == ".npy":
+        check_npy(path)
         return _native(np.load(path, allow_pickle=False)), ""
     from safetensors import safe_open
 

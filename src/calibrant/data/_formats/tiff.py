@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from calibrant._check import needs
+from calibrant.data._formats.room import check_room
 from calibrant.errors import DataError, LabelError
 
 PLAIN, PALETTE, COLOURS = "plain", "palette", "colours"
@@ -43,6 +44,7 @@ def read_raster(path: Path, *, labels: bool) -> Raster:
                 "Save the page that is meant alone."
             )
         first = pages[0]
+        check_room(path, (len(pages), *first.shape), np.dtype(first.dtype or np.uint8).itemsize, "pages")
         photometric = getattr(first.photometric, "name", str(first.photometric))
         if labels:
             _check_numbers(path, first, photometric)

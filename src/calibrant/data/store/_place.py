@@ -29,6 +29,8 @@ class Place:
             ) from error
         self._root = root.rstrip("/") if len(root) > 1 else root
         self.is_local = isinstance(self._fs, LocalFileSystem)
+        protocols = self._fs.protocol
+        self._is_web = not {"http", "https"}.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
 
     def is_same_as(self, other: "Place") -> bool:
         """Tell whether two addresses lead to one folder."""
@@ -47,8 +49,15 @@ class Place:
         return self._fs.isdir(self._root)
 
     def is_file(self) -> bool:
-        """Tell whether a file stands where a folder is expected."""
-        return self._fs.isfile(self._root)
+        """Tell whether a file stands where a folder is expected.
+
+        Over HTTP whatever answers is a file, folders among them, so that this says nothing there.
+        """
+        return not self._is_web and self._fs.isfile(self._root)
+
+    def has(self, file: str) -> bool:
+        """Tell whether there is a file of this name."""
+        return self._fs.exists(self._path(file))
 
     def sizes(self) -> dict[str, int]:
         """Return the names of the visible files and their sizes in bytes; nothing if there is no folder."""

@@ -236,7 +236,7 @@ def _check_finished(place: Place) -> None:
     if place.is_file():
         raise StoreError(f"{place.url}: expected the folder of a store; got a file. Give the folder that it lies in.")
     files = place.sizes()
-    if MANIFEST in files:
+    if MANIFEST in files or place.has(MANIFEST):  # a server may well not list its folders
         return
     if PARTIAL in files:
         expected = read_json(place, PARTIAL).get("expected")

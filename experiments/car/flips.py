@@ -89,7 +89,7 @@ class Config:
             Scenes(shrink=1, box_steps=20_000, box_batch=8, box_width=32),
             runs="runs/flips-published",
             crop=(128, 128),
-            model_output="labels",
+            reads="labels",
             head_steps=20_000,
             head_rate=2e-4,
             head={},

@@ -1,19 +1,28 @@
 """Python in the docs runs as it stands: the blocks of a page one after the other, with the names of those before.
 
 A block that needs data, a checkpoint or a long training is marked in the line above it, ``<!-- not run: why -->``; it
-must still be Python, and what it imports from calibrant must exist.
+must still be Python, and what it imports from calibrant must exist. Commands are not run: their options and the methods
+that they name must exist.
 """
 
 import ast
 import re
+import shlex
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import typer.main
+
+from calibrant.cli import app
+from calibrant.methods import parse_methods
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 BLOCK = re.compile(r"^(?:<!-- not run: (?P<why>.+) -->\n)?```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^ *(calibrant \w.*)$|`(calibrant \w[^`]*)`", re.MULTILINE)
+COMMANDS = typer.main.get_command(app).commands
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text("utf-8"))]
 
 
@@ -45,6 +54,28 @@ def imported(code: str) -> list[tuple[str, str]]:
     ]
 
 
+def commands(text: str) -> list[list[str]]:
+    """Return the words of each command in a page, whole lines and code within text; comments are left out."""
+    found = COMMAND.finditer(text.replace("\\\n", " "))
+    return [shlex.split((match[1] or match[2]).replace("\n", " "), comments=True)[1:] for match in found]
+
+
+def faults_of(words: list[str]) -> list[str]:
+    """Return what a command cannot be: its name, its options, and the methods that it names."""
+    name, *others = (word.rstrip(",") for word in words)
+    if name not in COMMANDS:
+        return [] if set(name) & set(",.") or not others else [f"there is no command {name}"]
+    known = {option for each in COMMANDS[name].params for option in (*each.opts, *each.secondary_opts)}
+    faults = [f"{name} has no {word}" for word in others if re.match(r"--?[a-z]", word) and word not in known]
+    for option, value in pairwise(others):
+        if option in ("--method", "--methods"):
+            try:
+                parse_methods(",".join(["uncalibrated", *(each for each in value.split(",") if ".py:" not in each)]))
+            except ValueError as error:
+                faults.append(str(error))
+    return faults
+
+
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -69,3 +100,17 @@ def test_a_block_that_is_wrong_is_found(tmp_path):
     with pytest.raises(NameError, match="two") as caught:
         run(page)
     assert caught.traceback[-1].lineno + 1 == 11
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_commands_have_the_options_that_a_page_gives_them(page):
+    for words in commands(page.read_text("utf-8")):
+        assert not faults_of(words), f"{page.name}: {' '.join(words)}"
+
+
+def test_a_command_that_is_wrong_is_found():
+    text = "```sh\ncalibrant fit a --epochs 3 \\\n  --method temprature  # why\n```\n`calibrant measured a`"
+    first, second = map(faults_of, commands(text))
+    assert first[0] == "fit has no --epochs"
+    assert "temprature" in first[1]
+    assert second == ["there is no command measured"]

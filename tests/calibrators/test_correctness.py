@@ -34,10 +34,10 @@ from calibrant.calibrators.correctness.fit import (
 from calibrant.calibrators.correctness.mistakes import MistakeModel, Mistakes, fit_mistake_model, redistributed
 from calibrant.calibrators.correctness.pool import PRIOR_IMAGES, Recalibration, pooled
 from calibrant.calibrators.correctness.sample import SampledImage, Terms, moments, sample_images
-from calibrant.calibrators.correctness.temperature_network import (
+from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
+from calibrant.calibrators.correctness.temperature_training import (
     LEVELS,
     Recipe,
-    TemperatureNetwork,
     TrainableNetwork,
     joined,
     loss_of,
@@ -69,7 +69,9 @@ def everything(c):
     """Correctness scaling with a random part for each equation."""
     mistakes = MistakeModel(torch.ones(c), drawn(c), drawn(c, c))
     recalibration = Recalibration(torch.linspace(0.4, 1, 1001))
-    return CorrectnessScaling(TemperatureScaling(1.5), network(c), mistakes, member(c), recalibration, ("a note",))
+    return CorrectnessScaling(
+        TemperatureScaling(1.5), network(c), mistakes, member(c), recalibration, notes=("a note",)
+    )
 
 
 def near_edges(label):
@@ -242,8 +244,8 @@ def test_a_recalibration_may_cost_a_tenth_of_what_was_gained():
     assert not stage.is_worth(Gain(-1.1 * MAX_COST * 0.1, 1e-9, 10), gained)
     assert not stage.is_worth(Gain(-1e-6, 1.0, 10), Gain(-0.1, 0.001, 10))
     assert stage.is_worth(Gain(0.0, 0.0, 10), Gain(-0.1, 0.001, 10))
-    told = "recalibration: NLL of images left out higher by 0.0050 ± 0.0010, of the 0.1000 gained over the base"
-    assert stage.told(Gain(-0.005, 0.001, 10), gained) == told
+    described = "recalibration: NLL of images left out higher by 0.0050 ± 0.0010, of the 0.1000 gained over the base"
+    assert stage.described(Gain(-0.005, 0.001, 10), gained) == described
 
 
 @pytest.mark.parametrize("propose", [propose_mistakes, propose_second_member])

@@ -12,7 +12,7 @@ from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementSamp
 from calibrant.training import Standardise
 
 SAMPLERS = {
-    "independent": IndependentSampler(("a note",)),
+    "independent": IndependentSampler(notes=("a note",)),
     "copula": CopulaSampler(image=0.5, cells={8: 0.25, 3: 0.1}, pixels=0.15),
     "refinement": RefinementSampler(
         RefinementUNet.small(4, 3, width=4, depth=2, noise_size=3), Standardise(torch.ones(1), torch.ones(1))

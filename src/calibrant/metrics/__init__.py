@@ -111,7 +111,8 @@ from calibrant.metrics.ranking import (
     risk_coverage_curve,
 )
 from calibrant.metrics.regions import boundary, interior, mistaken
-from calibrant.metrics.scores import SCORES, Score, ScoreFunction, image_mean
+from calibrant.metrics.score import Score, ScoreFunction, image_mean
+from calibrant.metrics.scores import SCORES
 from calibrant.metrics.storage import load_measurement, save_measurement
 from calibrant.metrics.tally import Tally
 

@@ -21,7 +21,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment, linprog
 
 from calibrant._check import check_choice, shape_of
 from calibrant._shapes import Bool, Float, Int, Tensor
@@ -29,6 +28,7 @@ from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.metrics._imagewise import ImageWise
 from calibrant.metrics._maps import each_map_set, normalised
 from calibrant.metrics._pairs import pairwise_distances
+from calibrant.metrics._transport import transport_cost
 
 T = TypeVar("T", bound="HypothesisDistances")
 EMPTY = {"one": 1.0, "nan": math.nan, "zero": 0.0}
@@ -261,7 +261,7 @@ def hungarian_matched_iou(distances: HypothesisDistances, num_samples: int | Non
     rows = zip(
         distances.to_labels.numpy(), distances.sample_weights.numpy(), distances.label_weights.numpy(), strict=True
     )
-    return torch.tensor([1 - _transport_cost(*row) for row in rows], dtype=torch.float64)
+    return torch.tensor([1 - transport_cost(*row) for row in rows], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -289,21 +289,3 @@ def _check_alike(distances: HypothesisDistances, num_samples: int) -> None:
             f"expected 1 sample or more, of hypotheses that weigh the same; got num_samples={num_samples} and weights "
             f"from {float(weights.min()):.3g} to {float(weights.max()):.3g}. Leave num_samples out for a weighted set."
         )
-
-
-def _transport_cost(cost: np.ndarray, of_rows: np.ndarray, of_columns: np.ndarray) -> float:
-    cost, of_rows, of_columns = cost[of_rows > 0][:, of_columns > 0], of_rows[of_rows > 0], of_columns[of_columns > 0]
-    if cost.size == 0 or np.isnan(cost).any():
-        return math.nan
-    size = math.lcm(*cost.shape)
-    alike = np.ptp(of_rows) < 1e-12 and np.ptp(of_columns) < 1e-12
-    if alike and size <= 512:
-        repeated = cost.repeat(size // cost.shape[0], 0).repeat(size // cost.shape[1], 1)
-        return float(repeated[linear_sum_assignment(repeated)].mean())
-    m, a = cost.shape
-    margins = np.concatenate([np.kron(np.eye(m), np.ones(a)), np.kron(np.ones(m), np.eye(a))])
-    # One margin follows from the others; left in, rounding could make the equations contradict each other.
-    solved = linprog(cost.ravel(), A_eq=margins[:-1], b_eq=np.concatenate([of_rows, of_columns])[:-1], method="highs")
-    if not solved.success:
-        raise InputError(f"expected weights that can be transported; got none that could ({solved.message}).")
-    return float(solved.fun)

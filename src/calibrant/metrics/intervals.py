@@ -11,7 +11,7 @@ import torch
 
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError
-from calibrant.metrics.scores import Score, ScoreFunction, image_mean
+from calibrant.metrics.score import Score, ScoreFunction, image_mean
 from calibrant.metrics.tally import Tally
 
 _AT_ONCE = 50

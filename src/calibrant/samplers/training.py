@@ -3,7 +3,7 @@
 F is whatever made the logits of the predictions: it ran in inference mode, without gradients, before a batch is made.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -94,9 +94,7 @@ class RefinementTraining:
         with self.devices.autocast():
             samples = self.refinement(torch.cat([*seen, target], 1), noise).softmax(2)
             m, n = samples.shape[:2]
-            judged = samples[: self.recipe.judged_samples]
-            shown = [each.expand(len(judged), *each.shape).flatten(0, 1) for each in seen]
-            fakes = torch.cat([*shown, (judged * known).flatten(0, 1)], 1)
+            fakes = self._fakes(samples, seen, known)
             self.plain_discriminator.requires_grad_(False)
             adversarial = adversarial_loss(self.plain_discriminator(fakes))
             self.plain_discriminator.requires_grad_(True)
@@ -119,6 +117,17 @@ class RefinementTraining:
             real = torch.cat([*seen, label_planes(labels, target.shape[1])], 1)
             figures |= self._step_discriminator(real, fakes[:n].detach())
         return figures
+
+    def _fakes(
+        self,
+        samples: Float[Tensor, "m n c *s"],
+        seen: Sequence[Float[Tensor, "n k *s"]],
+        known: Float[Tensor, "n 1 *s"],
+    ) -> Float[Tensor, "b j *s"]:
+        """Return what D judges: the first samples of each image, blank where nothing is known, beside the image."""
+        judged = samples[: self.recipe.judged_samples]
+        shown = [each.expand(len(judged), *each.shape).flatten(0, 1) for each in seen]
+        return torch.cat([*shown, (judged * known).flatten(0, 1)], 1)
 
     def _step_discriminator(self, real: Float[Tensor, "n k *s"], fake: Float[Tensor, "n k *s"]) -> dict[str, Tensor]:
         learns = self.accuracy < self.recipe.accuracy_cap

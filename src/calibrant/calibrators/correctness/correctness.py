@@ -8,7 +8,8 @@ Given logits z of an image that went through a base which keeps the label map; w
 (1) features        φ = what the margins and the label map show in and around the pixel; standardised over the fit and
                     cut at 6 standard deviations, φ̂. The 30 features: ``features.py``.
 (2) temperature     log s = clip(a · silu(W φ̂ + U_w + V_r + b) + c, -4, 3), r the class with the second largest logit;
-                    p = softmax(s m). Several networks: clip the mean of their log s. ``temperature_network.py``
+                    p = softmax(s m). Several networks: clip the mean of their log s. ``temperature_network.py``;
+                    trained by ``temperature_training.py``
 (3) mistakes        q_k ∝ exp(α_k m_k + β_k + C_wk) for k ≠ w;
                     p_w stays, p_k = min(p_w, λ q_k) with λ such that Σ p = 1. ``mistakes.py``
 (4) pool            p ← (p + softmax D(m)) / 2, D Dirichlet scaling that keeps the label map. ``pool.py``
@@ -45,7 +46,8 @@ from calibrant.calibrators.correctness.fit import (
 from calibrant.calibrators.correctness.mistakes import MistakeModel, redistributed
 from calibrant.calibrators.correctness.pool import Recalibration, pooled
 from calibrant.calibrators.correctness.sample import SampledImage, sample_images
-from calibrant.calibrators.correctness.temperature_network import Recipe, TemperatureNetwork
+from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
+from calibrant.calibrators.correctness.temperature_training import Recipe
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.errors import InputError
 from calibrant.predictions import Predictions

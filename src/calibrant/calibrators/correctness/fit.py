@@ -19,7 +19,7 @@ from calibrant._left_out import Gain, folds
 from calibrant.calibrators.correctness.mistakes import Mistakes, fit_mistake_model
 from calibrant.calibrators.correctness.pool import MAX_CLASSES, Recalibration, fit_second_member
 from calibrant.calibrators.correctness.sample import SampledImage, Terms, moments
-from calibrant.calibrators.correctness.temperature_network import Recipe, joined, train
+from calibrant.calibrators.correctness.temperature_training import Recipe, joined, train
 
 log = logging.getLogger("calibrant")
 

@@ -121,11 +121,7 @@ class LearntSelector(Selector):
         widths = (min(c, 48), min(2 * c, 64), min(c, 48)) if widths is None else widths
         x, right = _rows(kept), _right(kept)
         x_held, right_held = _rows(held_out), _right(held_out)
-        if bool(right.all()) or not bool(right.any()):
-            raise FitError(
-                f"expected right and mistaken pixels to train a selector on; got {int(right.sum())} right of "
-                f"{len(right)}. Add images, or use temperature scaling."
-            )
+        _check_both(right)
         network = _network(c, widths, torch.Generator().manual_seed(seed)).to(x.device)
         weight = torch.tensor([mistake_weight, 1.0], device=x.device)
 
@@ -173,6 +169,15 @@ def _rows(pixels: Pixels) -> Float[Tensor, "p c"]:
 
 def _right(pixels: Pixels) -> Int[Tensor, " p"]:
     return (pixels.logits.argmax(0) == pixels.labels).long()
+
+
+def _check_both(right: Int[Tensor, " p"]) -> None:
+    """Raise unless some of the pixels are right and some are mistakes."""
+    if bool(right.all()) or not bool(right.any()):
+        raise FitError(
+            f"expected right and mistaken pixels to train a selector on; got {int(right.sum())} right of "
+            f"{len(right)}. Add images, or use temperature scaling."
+        )
 
 
 def _network(c: int, widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:

@@ -76,7 +76,7 @@ def test_scores_are_float64_whatever_the_counts():
         for value in (cm.intersection_over_union(tally.classes), cm.dice(tally.classes)):
             assert value.dtype == torch.float64
         curve = cm.reliability_curve(tally.bins)
-        assert {curve.accuracy.dtype, curve.confidence.dtype, curve.share.dtype} == {torch.float64}
+        assert {curve.accuracy.dtype, curve.confidence.dtype, curve.fraction.dtype} == {torch.float64}
 
 
 def test_pooling_stacking_and_resampling_agree():

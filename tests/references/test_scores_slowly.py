@@ -68,7 +68,7 @@ def test_reliability_curve(case):
     curve = cm.reliability_curve(CalibrationBins.of(logits, labels, num_bins=5))
     for i, pixels in enumerate(images):
         for b, (count, right, total) in enumerate(slow.bins_of([(p.confidence, p.correct) for p in pixels], 5)):
-            found = [float(x[i, b]) for x in (curve.share, curve.accuracy, curve.confidence)]
+            found = [float(x[i, b]) for x in (curve.fraction, curve.accuracy, curve.confidence)]
             assert found == rows([count / len(pixels), *([right / count, total / count] if count else [math.nan] * 2)])
 
 

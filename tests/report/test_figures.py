@@ -27,7 +27,7 @@ def test_reliability_of_repetitions_is_that_of_all_their_pixels():
     inside = known & (confidence > 0.8) & (confidence <= 0.9)
     assert float(line.confidence[8]) == pytest.approx(float(confidence[inside].mean()), abs=1e-6)
     assert float(line.accuracy[8]) == pytest.approx(float((predicted == labels)[inside].double().mean()))
-    assert float(line.share[8]) == pytest.approx(float(inside.sum() / known.sum()))
+    assert float(line.fraction[8]) == pytest.approx(float(inside.sum() / known.sum()))
 
 
 def test_band_is_that_of_a_plain_bootstrap_over_images():
@@ -101,7 +101,7 @@ def test_empty_bins_and_dollar_signs_are_drawn_without_complaint():
     count[0, 9], correct[0, 9], confidence[0, 9] = 10, 9, 9.5
     rows = measure(1.0, seed=0, count=2)
     line = reliability([rows], draws({"a": [rows]}), lambda _: CalibrationBins(count, correct, confidence))
-    assert int((line.share > 0).sum()) == 1
+    assert int((line.fraction > 0).sum()) == 1
     curve = RiskCoverageLine(torch.tensor([1.0]).double(), torch.tensor([0.0]).double())
     assert "cost $x$" in reliability_figure(
         [("a", line, style_of(0)), ("cost $x$", line, style_of(1))], name="a", label="b"

@@ -85,7 +85,7 @@ def logged(error: BaseException, arguments: Sequence[str]) -> str:
 
 
 def interrupted(arguments: Sequence[str], command: str | None) -> str:
-    """Return what a user is told who stops a command: what is kept, and whether it can go on.
+    """Return the message for a user who stops a command: what is kept, and whether it can go on.
 
     :param arguments: of the command line.
     :param command: the name of the command that ran.
@@ -99,7 +99,7 @@ def interrupted(arguments: Sequence[str], command: str | None) -> str:
 def with_owners(message: str, command: str | None, group: Any) -> str:
     """Return a message in which every option that the command lacks is said to be of those that have it.
 
-    :param message: what is told; checks that several commands share name options of some of them.
+    :param message: what is reported; checks that several commands share name options of some of them.
     :param command: the name of the command that ran.
     :param group: all commands, as typer makes them.
     """

@@ -20,6 +20,7 @@ from calibrant.cli._failure import RESUMABLE, interrupted, is_lack_of_memory, wi
 from calibrant.errors import LabelError
 
 GROUP = typer.main.get_command(app)
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ main(sys.argv[1:])
         (".measurement", ["measure", "STORE", "-o", "OUT"]),
         ("figures.json", ["measure", "STORE", "--json", "OUT/figures.json"]),
         (".npz", ["sample", "STORE", "-o", "OUT", "--num-samples", "2"]),
-        ("OUT", ["refine", "STORE", "-o", "OUT", "--steps", "1", "--num-samples", "2"]),
+        pytest.param("OUT", ["refine", "STORE", "-o", "OUT", "--steps", "1", "--num-samples", "2"], marks=SLOW),
         ("OUT", ["fit", "STORE", "--method", "isotonic", "-o", "OUT"]),
     ],
 )

@@ -93,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exception(error)
         _failed(error, given, command, group)
     else:
-        if isinstance(code, int) and code:
-            sys.exit(code)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _failed(error: Exception, given: Sequence[str], command: str | None, group: Any) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import re
+import secrets
 import sys
 import tempfile
 import traceback
@@ -73,7 +74,8 @@ def logged(error: BaseException, arguments: Sequence[str]) -> str:
     what = f"unexpected error: {type(error).__name__}: {_first_line(error)}."
     seen = "CALIBRANT_DEBUG=1 shows the traceback."
     try:
-        handle, path = tempfile.mkstemp(prefix="calibrant-", suffix=".log")
+        path = Path(tempfile.gettempdir()) / f"calibrant-{secrets.token_hex(8)}.log"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # new, no link, and the user's alone
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(_log(error, arguments))
     except OSError as refused:

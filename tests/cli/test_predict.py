@@ -218,11 +218,13 @@ def test_what_is_wrong_is_told(predict, folder, model, tmp_path):
     assert "as kitti has none" in refused("--trust", "--dataset", "kitti", "--split", "val")
     assert "rule of its own" in refused("--trust", "--dataset", "ade20k", "--ignore-index", 0)
     assert "layers such as 75" in refused("--trust", "--dataset", "brats", "--split", "all")
-    assert "got --crop 'a,b'" in refused(*trusted, "--crop", "a,b")
+    assert "expected whole numbers from 1 to 100000 with commas between; got 'a,b'" in refused(
+        *trusted, "--crop", "a,b"
+    )
     assert "windows as one number, or 2" in refused(*trusted, "--crop", "4,4,4")
     assert "below 1" in refused(*trusted, "--crop", 4, "--overlap", 1)
     assert "resolution of: network, label" in refused(*trusted, "--resolution", "full")
-    assert "precision of: 32-true" in refused(*trusted, "--precision", "fp8")
+    assert "expected one of 32-true, bf16-mixed, 16-mixed" in refused(*trusted, "--precision", "fp8")
     assert "expected a device" in refused(*trusted, "--device", "gpu")
     wide = refused(*trusted, spec=model.replace("build", "wide"))
     assert "expected a model with the 3 classes of the data (road, sky, tree); it has 5." in wide

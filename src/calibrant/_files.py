@@ -56,8 +56,9 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            if error.filename is None or str(error.filename) == str(temporary):  # the name that the user knows
-                error.filename = os.fspath(path)
+            unnamed = error.filename is None or str(error.filename) == str(temporary)
+            if error.errno is not None and unnamed:  # without a number the message is all there is
+                error.filename = os.fspath(path)  # the name that the user knows
             raise
         if isinstance(error, Exception) and (found := _WRITE_FAILED.search(str(error))):
             number = int(found["number"] or errno.ENOSPC)

@@ -53,6 +53,9 @@ def test_every_command_prints_nasty_names_as_words(calibrant, folder, named, nas
     assert (code, f"report: {visible(str(named))}/r.html" in out) == (0, True)
     code, out, _ = check(calibrant, "sample", store, "-o", named / "maps", "--num-samples", 2)
     assert (code, shown in out) == (0, True)
+    code, out, _ = check(calibrant, "verify", store, named / "ts", named / "maps")
+    assert (code, out.count(f"whole: {visible(str(named))}")) == (0, 3)
+    assert check(calibrant, "verify", named)[0] == 2
     refined = ["refine", store, "--method", "copula", "--num-samples", 2]
     code, out, _ = check(calibrant, *refined, "-o", named / "copula")
     assert (code, shown in out) == (0, True)
@@ -128,7 +131,7 @@ def test_a_long_name_of_an_image_is_shortened_and_stays_its_own(calibrant, folde
     write_store(renamed, tmp_path / "long", provenance=whole.provenance)
     code, _, err = calibrant("sample", tmp_path / "long", "-o", tmp_path / "maps", "--num-samples", 2)
     assert (code, err) == (0, "")
-    files = sorted((tmp_path / "maps").iterdir())
+    files = sorted((tmp_path / "maps").glob("*.npz"))
     assert len(files) == 2
     assert {str(np.load(file)["key"]) for file in files} == set(names)
     assert all(len(file.name.encode()) < 255 for file in files)

@@ -53,6 +53,9 @@ def test_every_command_prints_nasty_names_as_words(calibrant, folder, named, nas
     assert (code, f"report: {visible(str(named))}/r.html" in out) == (0, True)
     code, out, _ = check(calibrant, "sample", store, "-o", named / "maps", "--num-samples", 2)
     assert (code, shown in out) == (0, True)
+    code, out, _ = check(calibrant, "verify", store, named / "ts", named / "maps")
+    assert (code, out.count(f"whole: {visible(str(named))}")) == (0, 3)
+    assert check(calibrant, "verify", named)[0] == 2
     refined = ["refine", store, "--method", "copula", "--num-samples", 2]
     code, out, _ = check(calibrant, *refined, "-o", named / "copula")
     assert (code, shown in out) == (0, True)

@@ -85,13 +85,13 @@ def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     from calibrant._files import replacing
 
     small = np.uint8 if int(maps.max()) < 256 else np.int32
-    arrays = {
+    arrays: dict[str, Any] = {
         "hypotheses": maps.numpy().astype(small),
         "entropy": entropy.numpy().astype(np.float32),
         "key": np.array(key),
     }
     with replacing(folder / f"{_file_name(key)}.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        np.savez_compressed(temporary, **arrays)
 
 
 def _file_name(key: str) -> str:

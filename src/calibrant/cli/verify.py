@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from calibrant._visible import visible
+
 
 def verify(
     places: Annotated[
@@ -22,10 +24,10 @@ def verify(
     damaged = 0
     for place in places:
         try:
-            typer.echo(f"whole: {place}, {_verified(place)}")
+            typer.echo(visible(f"whole: {place}, {_verified(place)}"))
         except CalibrantError as error:
             damaged += 1
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(visible(f"error: {error}"), err=True)
     if damaged:
         raise typer.Exit(2)
 

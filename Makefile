@@ -36,19 +36,19 @@ types: setup  ## what a user's type checker makes of the package: mypy --strict 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 test: setup  ## all but what is marked slow
-	$(PYTEST) -n 2 -m "not slow"
+	$(PYTEST) -n 2 -m "not slow and not fuzz"
 
-test-all: setup  ## every test
-	$(PYTEST) -n 2
+test-all: setup  ## every test but those that draw other random numbers each time
+	$(PYTEST) -n 2 -m "not fuzz"
 
 fuzz: setup  ## the property tests with many random examples; prints those that fail
-	$(PYTEST) -n 2 -m hypothesis --hypothesis-profile=fuzz
+	$(PYTEST) -n 2 -m "hypothesis or fuzz" --hypothesis-profile=fuzz
 
 lowest: setup  ## the quick tests with the oldest packages that pyproject.toml allows, torch excepted (as in $(VENV))
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-lowest
 	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-lowest/torch.txt
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform"
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform"
 
 shapes: setup  ## the tests with every shape annotation turned into a check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"

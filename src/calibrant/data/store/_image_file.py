@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from calibrant._files import parse_json
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
-from calibrant.data.store._manifest import VERSION, Entry, Settings
+from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names
 from calibrant.data.store._place import Place
 from calibrant.errors import LogitsError, StoreError
 from calibrant.predictions import StridedPrediction
@@ -185,6 +185,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _entry(file: str, size: int, record: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
+    check_tensor_names(header)
     tensors = {
         name: {"dtype": header[name]["dtype"], "shape": header[name]["shape"]}
         for name in ("logits", "labels", "image")

@@ -8,7 +8,7 @@ digest (files of version 1 do not), and whatever else a file says than its versi
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from typing import Any
@@ -213,9 +213,18 @@ def _entry(image: Mapping[str, Any]) -> Entry:
     upsampling = dict(entry.upsampling)
     if upsampling["mode"] not in UPSAMPLINGS or not isinstance(upsampling.get("align_corners", False), bool):
         raise ValueError(f"there is no upsampling {upsampling}")
-    if not {"logits", "labels"} <= set(entry.tensors) <= {"logits", "labels", "image"}:
-        raise ValueError(f"an image has the tensors {', '.join(entry.tensors)}")
+    check_tensor_names(entry.tensors)
     return entry
+
+
+def check_tensor_names(names: Iterable[str]) -> None:
+    """Raise unless these are the tensors of an image: logits, labels and, with images, the image.
+
+    :param names: of the tensors of one file.
+    :raises ValueError: one is missing, or unknown.
+    """
+    if not {"logits", "labels"} <= {*names} <= {"logits", "labels", "image"}:
+        raise ValueError(f"an image has the tensors {', '.join(names)}")
 
 
 def read_json(place: Place, file: str) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def run(path, given):
     return torch.from_numpy(probs), torch.from_numpy(labels)
 
 
+@pytest.mark.slow  # one ONNX file of each kind of graph is made by the contract tests
 @pytest.mark.parametrize(
     ("name", "behind"),
     [("temperature", False), ("selective", False), ("temperature", True), ("vector", True), ("selective", True)],
@@ -184,6 +185,7 @@ def test_onnx_gives_the_same(name, behind, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file.onnx"]
 
 
+@pytest.mark.slow
 def test_onnx_in_three_dimensions(tmp_path):
     pytest.importorskip("onnxscript")
     export_onnx(CALIBRATORS["selective over vector"], tmp_path / "solid.onnx", num_classes=3, spatial_dims=3)

@@ -113,11 +113,11 @@ main(sys.argv[1:])
 @pytest.mark.parametrize(
     ("named", "given"),
     [
-        (".measurement", ["measure", "STORE", "-o", "OUT"]),
-        ("figures.json", ["measure", "STORE", "--json", "OUT/figures.json"]),
+        pytest.param(".measurement", ["measure", "STORE", "-o", "OUT"], marks=SLOW),
+        pytest.param("figures.json", ["measure", "STORE", "--json", "OUT/figures.json"], marks=SLOW),
         (".npz", ["sample", "STORE", "-o", "OUT", "--num-samples", "2"]),
         pytest.param("OUT", ["refine", "STORE", "-o", "OUT", "--steps", "1", "--num-samples", "2"], marks=SLOW),
-        ("OUT", ["fit", "STORE", "--method", "isotonic", "-o", "OUT"]),
+        pytest.param("OUT", ["fit", "STORE", "--method", "isotonic", "-o", "OUT"], marks=SLOW),
     ],
 )
 def test_a_full_disk_is_a_sentence_that_names_the_file(store, tmp_path, named, given):

@@ -10,6 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from experiments._data import SETS, VARIABLE
 from experiments.selective_scaling import (
     _fits,
     boundary,
@@ -233,8 +234,11 @@ def test_trained_predicted_by_command_and_opened(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("model", predict_black_boxes.PARTS)
-def test_recorded_stores_are_made(model):
-    """What tables and factors read by themselves is what the commands write."""
+def test_recorded_stores_are_made(model, tmp_path, monkeypatch):
+    """What tables and factors read by themselves is what the commands write; no data are needed to say so."""
+    for name in SETS:
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     written = {command[-1] for command in predict_black_boxes.commands(model)}
     read = {store for stores in tables._fitted().values() for store in stores.split(",")}
     read |= {store for tests in tables._tests().values() for store in tests.values()}

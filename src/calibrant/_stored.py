@@ -165,8 +165,7 @@ class Storage:
         :param path: the folder.
         :raises StoreError: it holds none, or a damaged one.
         """
-        saved = self._read(path)
-        return saved.digest
+        return self._read(path).digest
 
     def _read(self, path: str | os.PathLike[str]) -> Saved:
         return read_saved(Path(path), self.what, self.made_by)

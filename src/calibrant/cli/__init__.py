@@ -113,8 +113,8 @@ def _let_waiting_threads_sleep() -> None:
     """Have OpenMP's threads sleep where they wait for each other; in force if torch is not imported yet.
 
     By default they wait in a loop, which keeps a processor from the very thread that is waited for as soon as other
-    programs are busy: ``calibrant demo`` beside two busy processes on two processors then takes three to four times as
-    long as alone, and 1.5 times if they sleep; alone, sleeping costs up to a fifth (``python -m benchmarks.busy``).
+    programs are busy. Alone, sleeping costs a part of the time. ``python -m benchmarks.busy`` prints both, and
+    ``benchmarks/README.md`` holds what it printed.
     Whoever has set one of the variables knows better.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():

@@ -101,8 +101,8 @@ def interrupted(arguments: Sequence[str], command: str | None) -> str:
 def with_owners(message: str, command: str | None, group: Any) -> str:
     """Return a message in which every option that the command lacks is said to be of those that have it.
 
-        :param message: what is reported; checks that several commands share name options of some of them.
-        :param command: the name of the command that ran.
+    :param message: what is reported; checks that several commands share name options of some of them.
+    :param command: the name of the command that ran.
     :param group: all commands, as typer makes them.
     """
 

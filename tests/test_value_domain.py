@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from calibrant._value_domain import check_said, count_values, describe, domain_of, to_probabilities
+from calibrant._to_probabilities import to_probabilities
+from calibrant._value_domain import check_said, count_values, describe, domain_of
 from calibrant.errors import LogitsError
 from calibrant.predictions import from_arrays
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from calibrant._check import check_choice
 from calibrant._shapes import Float, Tensor
-from calibrant._value_domain import LOGITS, SCORES, to_probabilities
+from calibrant._to_probabilities import to_probabilities
+from calibrant._value_domain import LOGITS, SCORES
 from calibrant.models._answer import answer_of
 from calibrant.predictions import from_probabilities
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calibrant._files import replacing
+from calibrant._storage.files import replacing
 
 RESULTS = Path(__file__).parent / "results"
 

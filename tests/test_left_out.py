@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import sem, t
 
-from calibrant._left_out import CONFIDENCE, Gain, folds, kept_and_held
+from calibrant._statistics.left_out import CONFIDENCE, Gain, folds, kept_and_held
 from calibrant.errors import FitError, InputError
 
 

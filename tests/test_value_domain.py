@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from calibrant._to_probabilities import to_probabilities
-from calibrant._value_domain import check_said, count_values, describe, domain_of
+from calibrant._encoding.to_probabilities import to_probabilities
+from calibrant._encoding.value_domain import check_said, count_values, describe, domain_of
 from calibrant.errors import LogitsError
 from calibrant.predictions import from_arrays
 

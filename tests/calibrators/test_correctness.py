@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy, cross_entropy, interpolate, max_pool2d, nll_loss
 
-from calibrant._left_out import Gain, folds
+from calibrant._statistics.left_out import Gain, folds
 from calibrant.calibrators import (
     CorrectnessScaling,
     DirichletScaling,

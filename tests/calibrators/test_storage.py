@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from calibrant._saved import _digest
+from calibrant._storage.saved import _digest
 from calibrant.calibrators import (
     Identity,
     IsotonicScaling,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from calibrant._visible import visible
+from calibrant._input.visible import visible
 from calibrant.cli._console import PlainConsole
 
 NASTY = {"markup": "f[/x][bold]:smile:", "escape": "a\x1b]0;owned\x07\x1b[31m", "lines": "b\rgone\n‮txt"}

@@ -8,7 +8,7 @@ import torch
 from made_folders import check_read, folder_of, labels_of, logits_of, npy, png
 from PIL import Image
 
-from calibrant._label_coding import label_coding
+from calibrant._encoding.label_coding import label_coding
 from calibrant._shapes import IGNORE
 from calibrant.data import image_folder, open_folder
 from calibrant.errors import LabelError

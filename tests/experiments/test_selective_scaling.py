@@ -136,7 +136,11 @@ def test_a_fit_is_made_anew_where_any_code_that_it_may_run_has_changed(tmp_path,
     digests = {_fits._code.__wrapped__()}
     graph = grimp.build_graph("calibrant", cache_dir=None, exclude_type_checking_imports=True)
     may_run = {"calibrant.methods", *graph.find_upstream_modules("calibrant.methods")}
-    assert {"calibrant.calibrators.correctness.pool", "calibrant.networks.segnet", "calibrant._files"} <= may_run
+    assert {
+        "calibrant.calibrators.correctness.pool",
+        "calibrant.networks.segnet",
+        "calibrant._storage.files",
+    } <= may_run
     for name in sorted(may_run):
         file = tmp_path.joinpath(*name.split("."))
         file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")

@@ -205,7 +205,7 @@ def test_nothing_is_left_where_writing_fails(three, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("full")
 
-    monkeypatch.setattr("calibrant._files.os.replace", fail)
+    monkeypatch.setattr("calibrant._storage.files.os.replace", fail)
     with pytest.raises(OSError, match="full"):
         write_page(tmp_path / "report.html", comparison, measurements)
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]

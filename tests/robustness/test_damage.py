@@ -256,7 +256,7 @@ def test_files_of_an_old_store_that_were_exchanged_are_found(tmp_path):
 def test_parts_nested_too_deeply(tmp_path):
     import json
 
-    from calibrant._saved import _digest
+    from calibrant._storage.saved import _digest
 
     save(TemperatureScaling(2.0), tmp_path)
     path = tmp_path / "calibrator.json"

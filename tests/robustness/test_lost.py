@@ -10,7 +10,7 @@ import pytest
 import torch
 from worlds import arrays, contents
 
-from calibrant import _files
+from calibrant._storage import files
 from calibrant.calibrators import Identity, TemperatureScaling, VectorScaling, load, save
 from calibrant.cli._study import Study
 from calibrant.data import StoredPredictions, write_store
@@ -103,7 +103,7 @@ def test_two_writers_of_one_folder(tmp_path, write):
         "store": lambda: write_store(items, tmp_path),
         "measurements": lambda: study.save(tmp_path, {}),
     }
-    with _files.only_writer(tmp_path), pytest.raises(StoreError, match="another process is writing"):
+    with files.only_writer(tmp_path), pytest.raises(StoreError, match="another process is writing"):
         writers[write]()
     assert not list(tmp_path.iterdir())
     writers[write]()
@@ -114,7 +114,7 @@ def test_a_lock_ends_with_the_block_in_another_thread_too(tmp_path):
 
     def tried():
         try:
-            with _files.only_writer(tmp_path):
+            with files.only_writer(tmp_path):
                 found.append("free")
         except BlockingIOError:
             found.append("taken")
@@ -124,7 +124,7 @@ def test_a_lock_ends_with_the_block_in_another_thread_too(tmp_path):
         thread.start()
         thread.join()
 
-    with _files.only_writer(tmp_path):
+    with files.only_writer(tmp_path):
         in_thread()
     in_thread()
     assert found == ["taken", "free"]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from calibrant._saved import _digest
+from calibrant._storage.saved import _digest
 from calibrant.errors import StoreError
 from calibrant.networks import RefinementUNet
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementSampler, load_sampler, save_sampler

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrant._check import check_labelled
+from calibrant._input.checks import check_labelled
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.calibrators.calibrator import BLOCK
 from calibrant.calibrators.pixels import Pixels, bounded, fittable

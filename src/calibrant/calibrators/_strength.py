@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from calibrant._left_out import Gain, folds
 from calibrant._shapes import Float, Tensor
+from calibrant._statistics.left_out import Gain, folds
 from calibrant.calibrators._likelihood import nll_by_image
 from calibrant.calibrators._notes import warn_and_note
 from calibrant.calibrators.calibrator import Calibrator

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._check import check_choice, check_labelled
+from calibrant._input.checks import check_choice, check_labelled
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import fittable

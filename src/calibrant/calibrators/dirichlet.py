@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_classes_as_fitted
+from calibrant._input.checks import check_classes_as_fitted
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
 from calibrant.calibrators._descend import published

@@ -9,9 +9,9 @@ from collections.abc import Generator
 import torch
 from torch import nn
 
-from calibrant._check import needs
-from calibrant._files import replacing
+from calibrant._input.checks import needs
 from calibrant._shapes import Float, Int, Tensor
+from calibrant._storage.files import replacing
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.errors import StoreError
 

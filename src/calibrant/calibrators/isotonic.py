@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 
-from calibrant._check import check_classes_as_fitted
-from calibrant._left_out import folds
+from calibrant._input.checks import check_classes_as_fitted
 from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant._statistics.left_out import folds
 from calibrant.calibrators._newton import Blocks
 from calibrant.calibrators._projections import (
     EXCLUDED,

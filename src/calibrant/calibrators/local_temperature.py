@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from calibrant._left_out import kept_and_held
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant._statistics.left_out import kept_and_held
 from calibrant.calibrators._descend import descend
 from calibrant.calibrators._projections import keep_labels
 from calibrant.calibrators._strength import best_temperature

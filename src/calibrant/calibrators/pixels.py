@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrant._check import about, check_finite, check_labelled, check_labels
-from calibrant._left_out import kept_and_held
-from calibrant._random import generator_for
+from calibrant._input.checks import about, check_finite, check_labelled, check_labels
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
+from calibrant._statistics.generators import generator_for
+from calibrant._statistics.left_out import kept_and_held
 from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Prediction, Predictions
 

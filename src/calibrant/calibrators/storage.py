@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from calibrant._stored import Storage
+from calibrant._storage.fitted import Storage
 from calibrant.calibrators.calibration_network import CalibrationNetwork
 from calibrant.calibrators.calibrator import Calibrator, Identity
 from calibrant.calibrators.correctness.correctness import CorrectnessScaling

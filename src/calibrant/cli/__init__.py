@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from calibrant import __version__
-from calibrant._visible import visible
+from calibrant._input.visible import visible
 from calibrant.cli._failure import (
     UNEXPECTED,
     USAGE,

@@ -20,8 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from calibrant._files import remove_leftovers, replacing
-from calibrant._visible import visible
+from calibrant._input.visible import visible
+from calibrant._storage.files import remove_leftovers, replacing
 from calibrant.predictions import Mapped
 
 

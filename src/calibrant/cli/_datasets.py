@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from calibrant import data
-from calibrant._check import check_choice
-from calibrant._own_code import import_named, must_trust, names_code
+from calibrant._input.checks import check_choice
+from calibrant._input.own_code import import_named, must_trust, names_code
 from calibrant.errors import DataError, InputError
 from calibrant.predictions import Examples, Mapped
 from calibrant.predictions.sources import class_names_of

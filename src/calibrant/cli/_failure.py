@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from calibrant import __version__
-from calibrant._visible import visible
+from calibrant._input.visible import visible
 
 USAGE, UNEXPECTED = 2, 70
 """Exit codes: what a user can mend, and what calibrant should not have run into (EX_SOFTWARE of sysexits.h)."""

@@ -20,8 +20,8 @@ def method_origin(method: "Method") -> dict[str, str]:
 
     :param method: as it was parsed.
     """
-    from calibrant._origin import digest_of_code
-    from calibrant._own_code import source_file
+    from calibrant._input.own_code import source_file
+    from calibrant._storage.origin import digest_of_code
 
     own = {fit.__module__: fit for fit in _functions(method.fit) if fit.__module__.partition(".")[0] != "calibrant"}
     files = {name: source_file(fit) for name, fit in own.items()}
@@ -34,8 +34,8 @@ def code_origin(names: Iterable[str]) -> dict[str, str]:
 
     :param names: ``module:name``, ``path/to/file.py:name`` or modules.
     """
-    from calibrant._origin import digest_of_code
-    from calibrant._own_code import file_of, names_code
+    from calibrant._input.own_code import file_of, names_code
+    from calibrant._storage.origin import digest_of_code
 
     files = {name: file_of(name.rpartition(":")[0] if names_code(name) else name) for name in names}
     return {f"code of {name}": digest_of_code(file) for name, file in files.items() if file is not None}

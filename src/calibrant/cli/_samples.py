@@ -7,8 +7,8 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrant._files import only_writer, parse_json, read_file, replacing
-from calibrant._origin import ANEW, Origin, canonical, check_same, checked, digest_of_bytes
+from calibrant._storage.files import only_writer, parse_json, read_file, replacing
+from calibrant._storage.origin import ANEW, Origin, canonical, check_same, checked, digest_of_bytes
 from calibrant.errors import DataError, StoreError
 
 RECORD = "samples.json"

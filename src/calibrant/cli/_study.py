@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from calibrant import __version__
-from calibrant._files import only_writer, remove_leftovers, replacing
-from calibrant._origin import Origin, check_same, checked, differences
+from calibrant._storage.files import only_writer, remove_leftovers, replacing
+from calibrant._storage.origin import Origin, check_same, checked, differences
 from calibrant.cli._console import PlainConsole, aside, console, write_json
 from calibrant.errors import DataError, StoreError
 from calibrant.evaluation import Comparison, compare

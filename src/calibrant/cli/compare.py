@@ -49,7 +49,7 @@ def compare(
     Fits on one part of STORE and tests on the other, or on each TEST. The report opens by double click; with several
     stores to test on, each gets its own. Example: calibrant compare runs/val runs/test --methods all -o report.html
     """
-    from calibrant._origin import options_of
+    from calibrant._storage.origin import options_of
     from calibrant.cli import _console
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._study import check_free

@@ -24,7 +24,7 @@ def demo(
     """
     from dataclasses import replace
 
-    from calibrant._origin import check_same, options_of
+    from calibrant._storage.origin import check_same, options_of
     from calibrant.cli._console import console
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._study import check_free

@@ -32,7 +32,7 @@ def fit(
 
     Example: calibrant fit runs/val --method selective --base vector-kept -o runs/selective
     """
-    from calibrant._origin import check_same, options_of
+    from calibrant._storage.origin import check_same, options_of
     from calibrant.calibrators import own_kinds, save
     from calibrant.calibrators.storage import STORAGE
     from calibrant.cli._console import bars, console, with_progress

@@ -60,7 +60,7 @@ def import_(
     Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
     probability maps, and TIFF. Interrupted, the same command goes on.
     """
-    from calibrant._origin import digest_of_bytes, digest_of_files, files_in, options_of
+    from calibrant._storage.origin import digest_of_bytes, digest_of_files, files_in, options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import Provenance, open_folder, write_store
 

@@ -36,7 +36,7 @@ def measure(
     """
     from functools import partial
 
-    from calibrant._origin import options_of
+    from calibrant._storage.origin import options_of
     from calibrant.cli._console import aside, bars, console, is_standard_output, with_progress
     from calibrant.cli._study import Study, check_free
     from calibrant.data import StoredPredictions

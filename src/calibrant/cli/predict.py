@@ -71,8 +71,8 @@ def predict(
 
     Interrupted, the same command goes on, and the store is the same to the byte.
     """
-    from calibrant._origin import digest_of_files, files_below, files_in, options_of
-    from calibrant._own_code import names_code
+    from calibrant._input.own_code import names_code
+    from calibrant._storage.origin import digest_of_files, files_below, files_in, options_of
     from calibrant.cli._console import aside, bars, console
     from calibrant.cli._datasets import OWN, open_examples
     from calibrant.cli._made_from import code_origin

@@ -51,8 +51,8 @@ def refine(
     """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
     from dataclasses import replace
 
-    from calibrant._check import check_choice
-    from calibrant._origin import check_same, options_of
+    from calibrant._input.checks import check_choice
+    from calibrant._storage.origin import check_same, options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.networks import Discriminator, RefinementUNet

@@ -40,7 +40,7 @@ def sample(
     """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
     import torch
 
-    from calibrant._origin import options_of
+    from calibrant._storage.origin import options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.cli._samples import replacing_samples
     from calibrant.data import StoredPredictions
@@ -82,7 +82,7 @@ def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     """Write the arrays of one image, whole or not at all."""
     import numpy as np
 
-    from calibrant._files import replacing
+    from calibrant._storage.files import replacing
 
     small = np.uint8 if int(maps.max()) < 256 else np.int32
     arrays: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from calibrant._visible import visible
+from calibrant._input.visible import visible
 
 
 def verify(

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.predictions import Example, Examples, Mapped

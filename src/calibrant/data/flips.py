@@ -12,8 +12,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import torch
 
-from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Float, Int, Tensor
+from calibrant._statistics.generators import generator_for
 from calibrant.errors import InputError, LabelError
 from calibrant.predictions import Example, Examples, Mapped
 

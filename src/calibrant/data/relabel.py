@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_labels
+from calibrant._input.checks import check_labels
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.predictions import Mapped

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Int, Tensor
+from calibrant._statistics.generators import generator_for
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import InputError, ShapeError
 from calibrant.metrics import Tally

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from calibrant._check import check_choice
-from calibrant._own_code import import_named, must_trust, names_code
+from calibrant._input.checks import check_choice
+from calibrant._input.own_code import import_named, must_trust, names_code
 from calibrant.calibrators import Fit
 from calibrant.errors import MethodError
 from calibrant.methods.method import Method, kinds_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from calibrant._check import check_labels, shape_of
+from calibrant._input.checks import check_labels, shape_of
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from calibrant._check import check_finite, check_labels, shape_of
+from calibrant._input.checks import check_finite, check_labels, shape_of
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.errors import LogitsError, ShapeError
 from calibrant.metrics._arithmetic import (

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.special import betaln, xlog1py, xlogy
 
-from calibrant._check import shape_of
+from calibrant._input.checks import shape_of
 from calibrant._shapes import IGNORE, Bool, Float, Int, Shaped, Tensor
 from calibrant.errors import ShapeError
 from calibrant.metrics._maps import MapSet, each_map_set

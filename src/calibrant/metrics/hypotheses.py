@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from calibrant._check import check_choice, shape_of
+from calibrant._input.checks import check_choice, shape_of
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.metrics._imagewise import ImageWise

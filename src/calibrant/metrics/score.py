@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 

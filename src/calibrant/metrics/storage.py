@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from calibrant._check import check_version
-from calibrant._files import check_regular, parse_json, replacing
-from calibrant._origin import canonical
+from calibrant._input.checks import check_version
 from calibrant._shapes import Tensor
+from calibrant._storage.files import check_regular, parse_json, replacing
+from calibrant._storage.origin import canonical
 from calibrant.errors import DataError
 from calibrant.metrics.measurement import Measurement
 from calibrant.metrics.tally import Tally

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from calibrant._check import shape_of
+from calibrant._encoding.value_domain import LOOKED_AT, SIGMOID, ValueCounts, check_said, count_values, domain_of
+from calibrant._input.checks import shape_of
 from calibrant._shapes import Float, Tensor
-from calibrant._value_domain import LOOKED_AT, SIGMOID, ValueCounts, check_said, count_values, domain_of
 from calibrant.errors import LogitsError, ShapeError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from calibrant._origin import digest_of_bytes, digest_of_code, digest_of_contents, files_below
-from calibrant._own_code import file_of, names_code
+from calibrant._input.own_code import file_of, names_code
+from calibrant._storage.origin import digest_of_bytes, digest_of_code, digest_of_contents, files_below
 
 _FOLDERS_OF_NO_MODEL = ("__pycache__", "eval", "runs")
 

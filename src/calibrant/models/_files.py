@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibrant._check import needs
-from calibrant._own_code import must_trust
+from calibrant._input.checks import needs
+from calibrant._input.own_code import must_trust
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError, InputError, LogitsError
 from calibrant.models._normalise import Normalisation

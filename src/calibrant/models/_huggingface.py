@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._check import needs
-from calibrant._own_code import must_trust
+from calibrant._input.checks import needs
+from calibrant._input.own_code import must_trust
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import DataError
 from calibrant.models._normalise import Normalisation

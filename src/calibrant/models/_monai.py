@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._check import needs
-from calibrant._own_code import must_trust
+from calibrant._input.checks import needs
+from calibrant._input.own_code import must_trust
 from calibrant.errors import DataError
 from calibrant.models._normalise import Normalisation
 from calibrant.models.opened import OpenedModel, Scaled, digest

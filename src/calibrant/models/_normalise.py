@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._check import shape_of
+from calibrant._input.checks import shape_of
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError, ShapeError
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_choice
-from calibrant._own_code import import_named, must_trust, names_code
+from calibrant._input.checks import check_choice
+from calibrant._input.own_code import import_named, must_trust, names_code
 from calibrant.errors import DataError, InputError
 from calibrant.models._files import open_onnx, open_torch_file
 from calibrant.models._huggingface import open_hugging_face

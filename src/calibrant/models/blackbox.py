@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 from calibrant.models._answer import answer_of, evaluating

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
 from calibrant.models.blackbox import ModelPredictions, prediction_of
 from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, prediction_from, resized

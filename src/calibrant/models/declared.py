@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._check import check_choice
+from calibrant._encoding.to_probabilities import to_probabilities
+from calibrant._encoding.value_domain import LOGITS, SCORES
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
-from calibrant._to_probabilities import to_probabilities
-from calibrant._value_domain import LOGITS, SCORES
 from calibrant.models._answer import answer_of
 from calibrant.predictions import from_probabilities
 

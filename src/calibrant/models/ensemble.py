@@ -7,7 +7,7 @@ from functools import reduce
 
 import torch
 
-from calibrant._check import check_finite, shape_of
+from calibrant._input.checks import check_finite, shape_of
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError, LabelError, ShapeError
 from calibrant.predictions import Prediction, Predictions, known_keys

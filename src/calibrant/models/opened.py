@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._check import shape_of
+from calibrant._input.checks import shape_of
 from calibrant._shapes import Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.models._answer import evaluating

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from calibrant._encoding.value_domain import count_values
 from calibrant._shapes import Float, Tensor
-from calibrant._value_domain import count_values
 from calibrant.errors import InputError, LogitsError
 from calibrant.models._answer import answer_of, check_declared
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from calibrant._check import needs
+from calibrant._input.checks import needs
 from calibrant._shapes import Int, Tensor
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")

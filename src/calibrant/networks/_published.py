@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from calibrant._check import shape_of
+from calibrant._input.checks import shape_of
 from calibrant.errors import InputError
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.networks._backbones import fill_positions, resnet, swin
 from calibrant.networks._decoders import AtrousPyramid, UperNet

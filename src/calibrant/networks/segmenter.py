@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 from calibrant.networks._published import load_published

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_choice, check_finite, check_scores_shape, shape_of
-from calibrant._label_coding import UNLABELLED
+from calibrant._encoding.label_coding import UNLABELLED
+from calibrant._encoding.to_probabilities import to_probabilities
+from calibrant._encoding.value_domain import LOGITS, LOOKED_AT, PROBABILITIES, SCORES, check_said, count_values
+from calibrant._input.checks import check_choice, check_finite, check_scores_shape, shape_of
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant._to_probabilities import to_probabilities
-from calibrant._value_domain import LOGITS, LOOKED_AT, PROBABILITIES, SCORES, check_said, count_values
 from calibrant.errors import LabelError, ShapeError
 from calibrant.predictions.prediction import Prediction
 

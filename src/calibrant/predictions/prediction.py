@@ -5,7 +5,7 @@ from typing import Any
 
 import torch.nn.functional as F
 
-from calibrant._check import check_are_logits, check_finite, check_labels, check_scores_shape, shape_of
+from calibrant._input.checks import check_are_logits, check_finite, check_labels, check_scores_shape, shape_of
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import ShapeError
 

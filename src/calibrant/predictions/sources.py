@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from calibrant._left_out import kept_and_held
+from calibrant._statistics.left_out import kept_and_held
 from calibrant.errors import FitError
 from calibrant.predictions.prediction import Example, Prediction
 

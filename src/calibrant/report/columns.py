@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Interval, Score
 

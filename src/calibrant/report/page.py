@@ -10,9 +10,9 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import calibrant
-from calibrant._check import check_choice
-from calibrant._files import replacing
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
+from calibrant._storage.files import replacing
 from calibrant.errors import InputError
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Measurement

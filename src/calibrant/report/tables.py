@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from calibrant._visible import visible
+from calibrant._input.visible import visible
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Interval
 from calibrant.report.columns import Cell, Column, columns

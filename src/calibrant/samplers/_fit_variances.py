@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import torch
 
-from calibrant._check import check_labelled
-from calibrant._left_out import Gain
-from calibrant._random import generator_for
+from calibrant._input.checks import check_labelled
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant._statistics.generators import generator_for
+from calibrant._statistics.left_out import Gain
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import InputError
 from calibrant.metrics import HypothesisDistances, sample_diversity
@@ -43,7 +43,7 @@ def fit_variances(
     """Return the share of each level. All points are judged on the same images and the same draws.
 
     It starts at the best single level and moves parts from one level to another. A move is taken if it lowers the mean
-    score by more than chance would explain (:class:`calibrant._left_out.Gain`); from one image, no move is.
+    score by more than chance would explain (:class:`calibrant._statistics.left_out.Gain`); from one image, no move is.
     """
     if num_samples < 2:
         raise InputError(f"expected 2 samples or more, which can differ from each other; got {num_samples}.")

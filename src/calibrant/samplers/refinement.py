@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from calibrant._origin import digest_of_bytes
 from calibrant._shapes import Float, Int, Tensor
+from calibrant._storage.origin import digest_of_bytes
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import FitError, InputError, ShapeError
 from calibrant.networks import Discriminator, RefinementUNet

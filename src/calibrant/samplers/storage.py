@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from calibrant._stored import Storage
+from calibrant._storage.fitted import Storage
 from calibrant.networks import RefinementUNet
 from calibrant.samplers.copula import CopulaSampler
 from calibrant.samplers.refinement import RefinementSampler

@@ -1,6 +1,6 @@
 """Long trainings: batches that depend on a seed and a step alone, a loop that stops and goes on exactly, devices."""
 
-from calibrant._random import reproducible, seeded
+from calibrant._statistics.generators import reproducible, seeded
 from calibrant.training.annotators import annotator_cross_entropy, chosen_annotator
 from calibrant.training.augment import Augmentation
 from calibrant.training.average import move_average

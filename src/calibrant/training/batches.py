@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from calibrant._check import shape_of
-from calibrant._random import seeded
+from calibrant._input.checks import shape_of
 from calibrant._shapes import IGNORE, Float, Int, Tensor
+from calibrant._statistics.generators import seeded
 from calibrant.errors import FitError, ShapeError
 from calibrant.predictions import Example, Examples, Prediction, Predictions
 from calibrant.training.augment import Augmentation

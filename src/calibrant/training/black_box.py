@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibrant._random import seeded
 from calibrant._shapes import Tensor
+from calibrant._statistics.generators import seeded
 from calibrant.predictions import Examples, resized
 from calibrant.training.annotators import annotator_cross_entropy, chosen_annotator
 from calibrant.training.augment import Augmentation

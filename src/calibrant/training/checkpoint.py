@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from calibrant._files import remove_leftovers, replacing
+from calibrant._storage.files import remove_leftovers, replacing
 from calibrant.errors import StoreError
 
 NAME = "checkpoint.pt"

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from calibrant._check import needs
+from calibrant._input.checks import needs
 from calibrant._shapes import Tensor
 
 

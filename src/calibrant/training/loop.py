@@ -1,7 +1,7 @@
 """The loop around the steps of a long training: progress, checkpoints, Ctrl-C, and warnings.
 
-Every step draws from generators seeded by the seed and its number (:mod:`calibrant._random`), so a training that
-was stopped and goes on from its checkpoint ends, on a CPU, with bit-identical weights.
+Every step draws from generators seeded by the seed and its number (:mod:`calibrant._statistics.generators`), so a
+training that was stopped and goes on from its checkpoint ends, on a CPU, with bit-identical weights.
 """
 
 import logging
@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from calibrant._random import reproducible
 from calibrant._shapes import Tensor
+from calibrant._statistics.generators import reproducible
 from calibrant.errors import FitError
 from calibrant.training.checkpoint import read_checkpoint, write_checkpoint
 from calibrant.training.devices import Devices, SingleDevice

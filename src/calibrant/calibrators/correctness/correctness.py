@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from calibrant._check import check_classes_as_fitted
+from calibrant._input.checks import check_classes_as_fitted
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import first_true, keep_labels

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from calibrant._left_out import Gain, folds
+from calibrant._statistics.left_out import Gain, folds
 from calibrant.calibrators.correctness.mistakes import Mistakes, fit_mistake_model
 from calibrant.calibrators.correctness.pool import MAX_CLASSES, Recalibration, fit_second_member
 from calibrant.calibrators.correctness.sample import SampledImage, Terms, moments

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrant._check import check_labelled
-from calibrant._random import generator_for
+from calibrant._input.checks import check_labelled
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
+from calibrant._statistics.generators import generator_for
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.correctness.features import NAMES, features_of
 from calibrant.calibrators.correctness.mistakes import redistributed

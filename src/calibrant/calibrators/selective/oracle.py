@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from calibrant._random import generator_for
 from calibrant._shapes import IGNORE, Bool, Float, Tensor
+from calibrant._statistics.generators import generator_for
 from calibrant.calibrators.selective.selector import Selector
 from calibrant.errors import InputError
 from calibrant.predictions import Mapped, Prediction, Predictions

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from calibrant._left_out import kept_and_held
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant._statistics.left_out import kept_and_held
 from calibrant.calibrators._likelihood import mean_nll, mean_nll_of_images
 from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import keep_labels, nearest_with_winner

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrant._check import needs
+from calibrant._input.checks import needs
 from calibrant.data._formats.room import check_room
 from calibrant.errors import ShapeError
 

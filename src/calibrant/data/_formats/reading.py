@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrant._check import needs
+from calibrant._input.checks import needs
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import split_name
 from calibrant.data._formats.nifti import Affine, read_affine, read_volume

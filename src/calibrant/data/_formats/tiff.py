@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from calibrant._check import needs
+from calibrant._input.checks import needs
 from calibrant.data._formats.room import check_room
 from calibrant.errors import DataError, LabelError
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from calibrant._check import check_scores_shape
+from calibrant._input.checks import check_scores_shape
 from calibrant._shapes import IGNORE, Tensor
 from calibrant.data._formats.reading import ARRAY, VOLUME, Stored
 from calibrant.errors import LabelError, ShapeError

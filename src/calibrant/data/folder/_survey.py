@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calibrant._label_coding import IgnoreIndex, LabelCoding, label_coding
-from calibrant._shapes import IGNORE
-from calibrant._value_domain import (
+from calibrant._encoding.label_coding import IgnoreIndex, LabelCoding, label_coding
+from calibrant._encoding.value_domain import (
     CONSTANT,
     LOGITS,
     LOOKED_AT,
@@ -20,6 +19,7 @@ from calibrant._value_domain import (
     count_values,
     domain_of,
 )
+from calibrant._shapes import IGNORE
 from calibrant.data.folder._file_group import FileGroup, ImageFiles, names_of
 from calibrant.data.folder._layouts import Matched
 from calibrant.errors import LabelError, LogitsError

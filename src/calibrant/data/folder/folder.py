@@ -27,10 +27,10 @@ from pathlib import Path
 
 import torch
 
-from calibrant._check import check_choice
-from calibrant._label_coding import IgnoreIndex
+from calibrant._encoding.label_coding import IgnoreIndex
+from calibrant._encoding.value_domain import SCORES
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
-from calibrant._value_domain import SCORES
 from calibrant.data._formats.reading import PROBABILITIES, read_picture
 from calibrant.data.folder._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
 from calibrant.data.folder._file_group import FileGroup, ImageFiles

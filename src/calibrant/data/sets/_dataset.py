@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant.data._formats.names import composed, is_data
 from calibrant.data._formats.reading import read_labels
 from calibrant.data.sets._examples import FileExamples, PictureAndIds, Read

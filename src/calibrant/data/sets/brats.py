@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.data._formats.reading import read_nifti_layer
 from calibrant.data.sets._dataset import DataSet

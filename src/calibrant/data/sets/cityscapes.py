@@ -6,7 +6,7 @@ The official label ids 0..33 become the 19 training ids; what the benchmark leav
 import os
 from dataclasses import replace
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples, same_ids

@@ -8,7 +8,7 @@ shift in time (Wang et al., CVPR 2023, Section 6).
 import os
 from pathlib import Path
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples
 from calibrant.data.splits import halves_in_time

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from calibrant._check import needs
+from calibrant._input.checks import needs
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data.sets._examples import FileExamples, classes_of, same_ids
 from calibrant.errors import DataError, LabelError

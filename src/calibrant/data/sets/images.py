@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibrant._check import check_choice
-from calibrant._label_coding import UNLABELLED, IgnoreIndex, LabelCoding, label_coding
+from calibrant._encoding.label_coding import UNLABELLED, IgnoreIndex, LabelCoding, label_coding
+from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import composed, is_data, key_of, split_name
 from calibrant.data._formats.reading import PICTURE_SUFFIXES, read_labels

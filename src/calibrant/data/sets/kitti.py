@@ -6,7 +6,7 @@ KITTI gives no split, and the labels of its 200 test frames are not published.
 import os
 from dataclasses import replace
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE
 from calibrant.data.sets._dataset import DataSet
 from calibrant.data.sets._examples import FileExamples

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from calibrant._files import parse_json
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
+from calibrant._storage.files import parse_json
 from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names
 from calibrant.data.store._place import Place
 from calibrant.errors import LogitsError, StoreError

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from typing import Any
 
-from calibrant._check import check_version
-from calibrant._files import parse_json
-from calibrant._origin import Origin, canonical, checked, differences
+from calibrant._input.checks import check_version
+from calibrant._storage.files import parse_json
+from calibrant._storage.origin import Origin, canonical, checked, differences
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 

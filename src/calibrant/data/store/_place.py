@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from calibrant._files import check_regular, only_writer, remove_leftovers, replacing
+from calibrant._storage.files import check_regular, only_writer, remove_leftovers, replacing
 from calibrant.errors import StoreError
 
 

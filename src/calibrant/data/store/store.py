@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from calibrant._check import check_choice
-from calibrant._origin import Origin, canonical, digest_of_bytes
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Int, Tensor
+from calibrant._storage.origin import Origin, canonical, digest_of_bytes
 from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, opened, read_whole
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
 from calibrant.data.store._place import Place

@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 import torch
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.data.synthetic._street import CLASSES, SKY, StreetBuilder
 from calibrant.data.synthetic._view import Scene

@@ -5,7 +5,7 @@ import zlib
 import pytest
 import torch
 
-from calibrant._random import generator_for, seeded
+from calibrant._statistics.generators import generator_for, seeded
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**40 + 3])

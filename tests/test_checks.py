@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calibrant._check import EXTRAS, check_labelled, check_version, needs
+from calibrant._input.checks import EXTRAS, check_labelled, check_version, needs
 from calibrant.errors import FitError, PackageError, StoreError
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"

@@ -2,8 +2,7 @@
 
 import torch
 
-from calibrant._shapes import Bool, Tensor
-from calibrant._value_domain import (
+from calibrant._encoding.value_domain import (
     BYTES,
     PERCENT,
     PROBABILITIES,
@@ -14,6 +13,7 @@ from calibrant._value_domain import (
     describe,
     domain_of,
 )
+from calibrant._shapes import Bool, Tensor
 from calibrant.errors import LogitsError
 
 

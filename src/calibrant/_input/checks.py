@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from calibrant._encoding.value_domain import LOOKED_AT, UNITS, count_values, describe, domain_of, question, saying
 from calibrant._shapes import IGNORE, Tensor
-from calibrant._value_domain import LOOKED_AT, UNITS, count_values, describe, domain_of, question, saying
 from calibrant.errors import FitError, LabelError, LogitsError, MethodError, PackageError, ShapeError, StoreError
 
 EXTRAS = {

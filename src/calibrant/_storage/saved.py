@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrant._check import check_version
-from calibrant._files import only_writer, parse_json, read_file, remove_leftovers, replacing
-from calibrant._origin import Origin, canonical, checked, digest_of_bytes
+from calibrant._input.checks import check_version
+from calibrant._storage.files import only_writer, parse_json, read_file, remove_leftovers, replacing
+from calibrant._storage.origin import Origin, canonical, checked, digest_of_bytes
 from calibrant.errors import StoreError
 
 VERSION = 2

@@ -21,10 +21,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from calibrant._check import check_choice
-from calibrant._origin import Origin
-from calibrant._saved import Saved, read_saved, write_saved
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
+from calibrant._storage.origin import Origin
+from calibrant._storage.saved import Saved, read_saved, write_saved
 from calibrant.errors import MethodError, StoreError
 
 
@@ -41,7 +41,7 @@ def kind_of(own: type) -> str:
     """Return the name under which a class of the user's own is stored: ``module:Class``.
 
     >>> kind_of(Storage)
-    'calibrant._stored:Storage'
+    'calibrant._storage.fitted:Storage'
     """
     return f"{own.__module__}:{own.__qualname__}"
 

@@ -1,21 +1,16 @@
 """Fitted things in a folder: a readable JSON of what their constructors need, and the tensors in a safetensors file.
 
 Loading calls the constructors of the kinds that are known, or that the caller passes, and nothing else: a name in a
-file is never imported. A class of the user's own is stored under its ``module:Class``, and passed to be loaded.
-
-Some tensors mean something only together with constants in the code: weights of features, say, with the definition of
-the features. A class names those constants in its attribute ``definition``, a mapping of what JSON can hold. It is
-written beside the arguments, and a file whose definition is another than the code's is refused.
+file is never imported. A class of the user's own is stored under its ``module:Class``, and passed to be loaded. What a
+class must say of itself is in :mod:`calibrant._storage.kinds`.
 """
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -23,27 +18,10 @@ from torch import nn
 
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
+from calibrant._storage.kinds import Storable, check_definition, check_made_again, definition_of, kind_of, own_names
 from calibrant._storage.origin import Origin
 from calibrant._storage.saved import Saved, read_saved, write_saved
 from calibrant.errors import MethodError, StoreError
-
-
-@runtime_checkable
-class Storable(Protocol):
-    """What can be stored: an object that says what its constructor needs."""
-
-    def arguments(self) -> Mapping[str, Any]:
-        """Return the constructor's keywords: numbers, words, tensors, sequences of them, and storable objects."""
-        ...
-
-
-def kind_of(own: type) -> str:
-    """Return the name under which a class of the user's own is stored: ``module:Class``.
-
-    >>> kind_of(Storage)
-    'calibrant._storage.fitted:Storage'
-    """
-    return f"{own.__module__}:{own.__qualname__}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +86,7 @@ class Storage:
         folder, saved = Path(path), self._read(path)
         storage = self._knowing(kinds)
         try:
-            missing = sorted({name for name in _own_names(saved.stored) if name not in storage.kinds})
+            missing = sorted({name for name in own_names(saved.stored) if name not in storage.kinds})
             if missing:
                 passed = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in missing)
                 raise StoreError(
@@ -176,7 +154,7 @@ class Storage:
         :param path: the folder.
         :raises StoreError: it holds none, or a damaged one.
         """
-        return None if list(_own_names(self._read(path).stored)) else self.load(path)
+        return None if list(own_names(self._read(path).stored)) else self.load(path)
 
     def own_kinds(self, thing: Any) -> dict[str, type]:
         """Return the classes of a thing and its parts that are not calibrant's, by the names they are stored under.
@@ -216,7 +194,7 @@ class Storage:
                 f"{type(value).__name__}. Give it a method arguments() that returns what its constructor needs."
             )
         if kind is None or kind in self.own:
-            _check_made_again(value)
+            check_made_again(value)
         kind = kind or kind_of(type(value))
         prefix = f"{name}." if name else ""
         arguments = {key: self._encode(part, prefix + key, tensors) for key, part in value.arguments().items()}
@@ -238,7 +216,7 @@ class Storage:
         known = {**self.kinds, **self.networks}
         kind = self.renamed.get(stored["kind"]) or stored["kind"]
         check_choice(kind, known, f"kind of {self.what}")
-        _check_definition(kind, stored.get("definition", self.unrecorded.get(kind, {})), definition_of(known[kind]))
+        check_definition(kind, stored.get("definition", self.unrecorded.get(kind, {})), definition_of(known[kind]))
         renamed = {} if kind in self.own else self.renamed
         arguments = {}
         for key, part in stored["arguments"].items():
@@ -253,53 +231,3 @@ class Storage:
             assert isinstance(thing, nn.Module)
             thing.load_state_dict({key: self._decode(part, tensors) for key, part in stored["weights"].items()})
         return thing
-
-
-def _own_names(stored: Any) -> Iterator[str]:
-    """The names of kinds that are classes of the user's own, in what is stored."""
-    if isinstance(stored, list):
-        for part in stored:
-            yield from _own_names(part)
-    elif isinstance(stored, dict):
-        kind = stored.get("kind")
-        if isinstance(kind, str) and ":" in kind:
-            yield kind
-        yield from _own_names(list(stored.values()))
-
-
-def _check_made_again(value: Storable) -> None:
-    """Raise unless a class of the user's own makes the same thing again from its arguments.
-
-    :raises StoreError: its constructor does not take them, or a tensor of it is another afterwards.
-    """
-    name = type(value).__name__
-    try:
-        again = type(value)(**value.arguments())
-    except TypeError as error:
-        raise StoreError(
-            f"{name}: expected arguments() to return the keywords of the constructor; {error}. Name them alike."
-        ) from error
-    if not isinstance(value, nn.Module) or not isinstance(again, nn.Module):
-        return
-    before, after = value.state_dict(), again.state_dict()
-    unlike = [key for key in before if key not in after or not torch.equal(before[key], after[key].to(before[key]))]
-    if unlike:
-        raise StoreError(
-            f"{name}: expected arguments() to return all that makes it; {unlike[0]!r} differs when it is made again. "
-            "Take it as an argument of the constructor and return it from arguments()."
-        )
-
-
-def definition_of(kind: type) -> dict[str, Any]:
-    """Return the constants that the tensors of a kind depend on, as JSON gives them back; empty if there are none."""
-    return json.loads(json.dumps(getattr(kind, "definition", {})))
-
-
-def _check_definition(kind: str, stored: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    for name in sorted({*stored, *ours}):
-        one, other = (definition.get(name, "not set") for definition in (ours, stored))
-        if one != other:
-            raise StoreError(
-                f"expected a {kind} that was fitted with {name} = {one}; this one was fitted with {other}, so its "
-                "tensors mean something else here. Fit it again, or load it with the calibrant that wrote it."
-            )

@@ -101,8 +101,6 @@ def save(
     A class of your own is stored by what its ``arguments()`` returns, under its ``module:Class``.
 
     :param calibrator: a calibrator of calibrant's kinds or of your own.
-    :param calibrator: the calibrator to be stored, of a kind in :data:`KINDS`.
-    :param path: the folder.
     :param path: a folder, which is made if missing.
     :param kinds: other names than ``module:Class`` for classes of your own, ``{"name": Class}``.
     :param made_from: what it was made from, by name, which is kept beside it; None keeps nothing.
@@ -115,7 +113,6 @@ def save(
 def load(path: str | os.PathLike[str], *, kinds: Mapping[str, type] | None = None) -> Calibrator:
     """Return the calibrator in a folder.
 
-    :param path: the folder that it was saved into.
     :param path: the folder that was given to :func:`save`.
     :param kinds: classes of your own by the names that they are stored under, ``{"module:Class": Class}``. None of
         them is ever imported because a file names it.

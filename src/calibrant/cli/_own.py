@@ -43,7 +43,7 @@ def described(calibrator: "Calibrator") -> str:
 def _classes(name: str) -> dict[str, type]:
     """The classes that a name stands for, by the names that they are stored under."""
     from calibrant._input.own_code import import_module, import_named, names_code
-    from calibrant._storage.fitted import Storable, kind_of
+    from calibrant._storage.kinds import Storable, kind_of
     from calibrant.errors import DataError
 
     if names_code(name):

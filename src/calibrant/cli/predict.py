@@ -1,6 +1,7 @@
 """``calibrant predict``: run a black box over images and store its logits."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,88 +72,94 @@ def predict(
 
     Interrupted, the same command goes on, and the store is the same to the byte.
     """
-    from calibrant._input.own_code import names_code
-    from calibrant._storage.origin import digest_of_files, files_below, files_in, options_of
-    from calibrant.cli._console import aside, bars, console
+    from calibrant._storage.origin import options_of
+    from calibrant.cli._console import aside, console
     from calibrant.cli._datasets import OWN, open_examples
-    from calibrant.cli._made_from import code_origin
     from calibrant.cli.import_ import names_in
-    from calibrant.data import Provenance, write_store
+    from calibrant.data import Provenance
     from calibrant.models import BlockPredictions, DeclaredScores, open_model
-    from calibrant.models._contents import contents_of
-    from calibrant.predictions import Mapped, Subset
-
-    def read(names: tuple[str, ...]) -> Any:
-        return open_examples(
-            dataset,
-            data,
-            split=split,
-            class_names=names,
-            ignore_index=ignore_index,
-            first_label=first_label,
-            trust_code=trust,
-        )
+    from calibrant.predictions import Subset
 
     _options.check_device(device)
+    said = {"split": split, "ignore_index": ignore_index, "first_label": first_label, "trust_code": trust}
+    read = partial(open_examples, dataset, data, **said)
     # The cheaper of the two first, so that a wrong path is reported at once.
-    published = None if dataset in OWN and not class_names else read(names_in(class_names))
+    published = None if dataset in OWN and not class_names else read(class_names=names_in(class_names))
     opened = open_model(model, device=device, trust_code=trust, normalise=normalise, resolution=resolution)
-    examples: Any = read(opened.class_names) if published is None else published
-    note = _check_classes(model, opened, examples)
-    if note:
+    examples: Any = read(class_names=opened.class_names) if published is None else published
+    if note := _check_classes(model, opened, examples):
         aside.print(f"note: {note}", highlight=False)
     some: Any = examples if limit is None or limit >= len(examples) else Subset(examples, range(limit))
     views = _Views.parsed(crop=crop, overlap=overlap, scales=scales, flip=flip, shorter_side=shorter_side)
     run = views.around(opened.run if scores is None else DeclaredScores(opened.run, scores))
     source = BlockPredictions(run, some, batch_size=batch, resolution=resolution, device=device, precision=precision)
     source.prove_steady()
-    taken = (
-        f"scores: {scores or 'logits, as the values show'}, of the model",
-        *getattr(getattr(examples, "read", None), "taken_for", ()),
-    )
     provenance = Provenance(
         model=opened.description + ("" if precision == "32-true" else f", {precision}"),
         data=getattr(examples, "name", "") or str(data),
         resolution=views.described(opened.answers, resolution),
         class_names=examples.class_names,
         ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
-        taken_for=taken,
+        taken_for=_taken_for(scores, examples),
     )
-    options: dict[str, Any] = {"dataset": dataset, "split": split, "ignore-index": ignore_index}
-    options |= {"first-label": first_label}
+    options: dict = {"dataset": dataset, "split": split, "ignore-index": ignore_index, "first-label": first_label}
     options |= {"scores": scores, "resolution": resolution, "crop": crop, "overlap": overlap, "scales": scales}
     options |= {"flip": flip, "shorter-side": shorter_side, "normalise": normalise, "precision": precision}
     options |= {"batch": batch, "device": device.partition(":")[0]}
+    made_from = options_of(options) | _contents(model, opened.run, dataset, examples, data, store)
+    for line in provenance.taken_for:
+        console.print(line, highlight=False, markup=False)
+    how = {"dtype": dtype, "with_images": images, "made_from": made_from, "overwrite": overwrite}
+    stored = _write(source, store, model, provenance=provenance, **how)
+    console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
+
+
+def _taken_for(scores: str | None, examples: Any) -> tuple[str, ...]:
+    """Return what is assumed of the model's scores and of the labels, in sentences."""
+    of_labels = getattr(getattr(examples, "read", None), "taken_for", ())
+    return (f"scores: {scores or 'logits, as the values show'}, of the model", *of_labels)
+
+
+def _contents(model: str, run: Any, dataset: str, examples: Any, data: Path, store: str) -> dict[str, str]:
+    """Return the digests of what is read: the model, the code of a data set of the user's own, images and labels."""
+    from calibrant._input.own_code import names_code
+    from calibrant._storage.origin import digest_of_files, files_below, files_in
+    from calibrant.cli._made_from import code_origin
+    from calibrant.models._contents import contents_of
+
     files = files_in(examples) or files_below(data, lambda path: path.resolve() != Path(store).resolve())
-    made_from = {
-        **options_of(options),
-        **contents_of(model, opened.run),
+    return {
+        **contents_of(model, run),
         **code_origin([dataset] if names_code(dataset) else []),
         "images and labels": digest_of_files(files),
     }
-    for line in taken:
-        console.print(line, highlight=False, markup=False)
+
+
+def _write(source: Any, store: str, model: str, *, provenance: Any, **how: Any) -> Any:
+    """Write what a model answers for each image, beside a bar.
+
+    :param source: the ``BlockPredictions`` of the model.
+    :param store: where to.
+    :param model: names the model, for errors.
+    :param provenance: its class names are those that the answers must have.
+    :param how: other arguments of ``write_store``.
+    """
+    from calibrant.cli._console import bars
+    from calibrant.data import write_store
+    from calibrant.predictions import Mapped
+
     with bars() as progress:
         task = progress.add_task("predicting", total=len(source))
 
         def answer(number: int) -> Any:
             strided = source.strided(number)
-            if strided.logits.shape[0] != len(examples.class_names):
-                raise _unlike(model, strided.logits.shape[0], (), examples.class_names)
+            if strided.logits.shape[0] != len(provenance.class_names):
+                raise _unlike(model, strided.logits.shape[0], (), provenance.class_names)
             progress.update(task, completed=number + 1)
             return strided
 
         watched = Mapped(range(len(source)), answer, names=source.keys)
-        stored = write_store(
-            watched,
-            store,
-            provenance=provenance,
-            dtype=dtype,
-            with_images=images,
-            made_from=made_from,
-            overwrite=overwrite,
-        )
-    console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
+        return write_store(watched, store, provenance=provenance, **how)
 
 
 def _check_classes(model: str, opened: Any, examples: Any) -> str:

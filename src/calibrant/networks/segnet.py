@@ -21,6 +21,40 @@ VGG19 = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 _DECODER = (((512, 4),), ((512, 1), (512, 2), (256, 1)), ((256, 1), (256, 2), (128, 1)), ((128, 1), (64, 1)))
 
 
+def _block(before: int, after: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(dropout))
+
+
+def _encoder(channels: int, stages: Sequence[Sequence[int]], dropout: float) -> nn.ModuleList:
+    """Return the stages down, each of which halves the sides at its end."""
+    encoder = []
+    for stage in stages:
+        layers: list[nn.Module] = []
+        for after in stage:
+            layers.append(_block(channels, after, dropout))
+            channels = after
+        encoder.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
+    return nn.ModuleList(encoder)
+
+
+def _decoder(widths: Sequence[int], plan: Sequence[Sequence[Sequence[int]]], dropout: float) -> nn.ModuleList:
+    """Return the stages up, each of which doubles the sides at its beginning.
+
+    :param widths: channels that each stage of the encoder ends with; all but the deepest are joined on the way up.
+    :param plan: for each stage, (channels, times that a convolution is applied).
+    """
+    channels = widths[-1]
+    ups = []
+    for stage, more in zip(plan, [0, *reversed(widths[:-1])], strict=True):
+        channels += more
+        layers: list[nn.Module] = [nn.ConvTranspose2d(channels, channels, 2, stride=2)]
+        for after, times in stage:
+            layers += [_block(channels, after, dropout)] * times  # one module, so one set of weights
+            channels = after
+        ups.append(nn.Sequential(*layers))
+    return nn.ModuleList(ups)
+
+
 class SegNet(nn.Module):
     """Logits at every pixel: ``n k h w`` to ``n c h w``, sides divisible by 32 (16 in the small one).
 
@@ -60,34 +94,10 @@ class SegNet(nn.Module):
                 "The last stage up is made from the first stage down."
             )
         self.in_channels, self.num_classes = in_channels, num_classes
-
-        def block(before: int, after: int) -> nn.Sequential:
-            return nn.Sequential(
-                nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(dropout)
-            )
-
-        channels = in_channels
-        encoder = []
-        for stage in stages:
-            layers: list[nn.Module] = []
-            for after in stage:
-                layers.append(block(channels, after))
-                channels = after
-            encoder.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
-        self.encoder = nn.ModuleList(encoder)
-
+        self.encoder = _encoder(in_channels, stages, dropout)
         # The last stage has one convolution to the width of the first stage and one to the classes.
         plan = [*decoder, ((stages[0][-1], 1), (num_classes, 1))]
-        joined = [0, *(stage[-1] for stage in reversed(stages[:-1]))]
-        ups = []
-        for stage, more in zip(plan, joined, strict=True):
-            channels += more
-            layers = [nn.ConvTranspose2d(channels, channels, 2, stride=2)]
-            for after, times in stage:
-                layers += [block(channels, after)] * times  # one module, so one set of weights
-                channels = after
-            ups.append(nn.Sequential(*layers))
-        self.decoder = nn.ModuleList(ups)
+        self.decoder = _decoder([stage[-1] for stage in stages], plan, dropout)
         self.out = nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(num_classes, num_classes, 3))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -21,8 +21,9 @@ from calibrant.data._formats.reading import (
     read_label_file,
     read_scores,
 )
-from calibrant.data.folder._axes import Declared, placed
+from calibrant.data.folder._axes import placed
 from calibrant.data.folder._layouts import Files
+from calibrant.data.folder._pair import Declared
 from calibrant.errors import DataError, InputError, ShapeError
 
 

@@ -1,7 +1,7 @@
 """Which files belong to which image, in the layouts that people have."""
 
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,26 +83,10 @@ def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.Pa
         )
     annotators = _annotators(label_folder, set(scores.values()))
     groups = _classes(scores, annotators[0])
-    missing = [key for key in groups if any(key not in there for there in annotators)]
-    if missing:
-        some = "" if len(missing) == 1 else f" (so do {len(missing) - 1} more of {len(groups)})"
-        lacking = next(i for i, there in enumerate(annotators) if missing[0] not in there)
-        where = label_folder if len(annotators) == 1 else _subfolders(label_folder)[lacking]
-        raise DataError(
-            f"image {missing[0]!r}: expected its labels at {where / missing[0]}{'.png'} (or another of "
-            f"{', '.join(LABEL_SUFFIXES[1:])}); there are none{some}. Labels must be named as the scores are, as in "
-            f"{next(iter(annotators[lacking].values())).name}."
-        )
+    _check_labelled(groups, annotators, label_folder)
     pictures = None
     if images is not None or image_folder.is_dir():
-        pictures = _unique(_files(image_folder, PICTURE_SUFFIXES), PICTURE_SUFFIXES)
-        without = [key for key in groups if key not in pictures]
-        if without:
-            raise DataError(
-                f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or "
-                f"{', '.join(PICTURE_SUFFIXES[1:])}); it is missing, as are {len(without) - 1} more. "
-                "Images must be named as the scores are."
-            )
+        pictures = _pictures_of(groups, image_folder)
     files = [
         Files(key, groups[key], tuple(there[key] for there in annotators), pictures[key] if pictures else None)
         for key in sorted(groups)
@@ -110,6 +94,35 @@ def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.Pa
     folders = dict.fromkeys((folder, label_folder, *(_subfolders(label_folder) if len(annotators) > 1 else ())))
     names = [name for each in folders for name in passed_over(each, SCORE_SUFFIXES + LABEL_SUFFIXES)]
     return Matched(tuple(files), len(annotators[0].keys() - groups.keys()), tuple(names))
+
+
+def _check_labelled(groups: Iterable[str], annotators: Sequence[Mapping[str, Path]], label_folder: Path) -> None:
+    """Raise unless every annotator has a label file for every image."""
+    groups = list(groups)
+    missing = [key for key in groups if any(key not in there for there in annotators)]
+    if not missing:
+        return
+    some = "" if len(missing) == 1 else f" (so do {len(missing) - 1} more of {len(groups)})"
+    lacking = next(i for i, there in enumerate(annotators) if missing[0] not in there)
+    where = label_folder if len(annotators) == 1 else _subfolders(label_folder)[lacking]
+    raise DataError(
+        f"image {missing[0]!r}: expected its labels at {where / missing[0]}{'.png'} (or another of "
+        f"{', '.join(LABEL_SUFFIXES[1:])}); there are none{some}. Labels must be named as the scores are, as in "
+        f"{next(iter(annotators[lacking].values())).name}."
+    )
+
+
+def _pictures_of(groups: Iterable[str], image_folder: Path) -> dict[str, Path]:
+    """Return the picture of every image, by its key, and those of others."""
+    pictures = _unique(_files(image_folder, PICTURE_SUFFIXES), PICTURE_SUFFIXES)
+    without = [key for key in groups if key not in pictures]
+    if without:
+        raise DataError(
+            f"image {without[0]!r}: expected it at {image_folder / without[0]}.png (or "
+            f"{', '.join(PICTURE_SUFFIXES[1:])}); it is missing, as are {len(without) - 1} more. "
+            "Images must be named as the scores are."
+        )
+    return pictures
 
 
 def _one_kind(folder: Path) -> dict[str, Path]:

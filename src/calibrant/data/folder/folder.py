@@ -32,9 +32,9 @@ from calibrant._encoding.value_domain import SCORES
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
 from calibrant.data._formats.reading import PROBABILITIES, read_picture
-from calibrant.data.folder._axes import LABEL_AXES, ORDERS, Declared, is_at_stride
 from calibrant.data.folder._file_group import FileGroup, ImageFiles
 from calibrant.data.folder._layouts import Matched, match, score_folder
+from calibrant.data.folder._pair import LABEL_AXES, ORDERS, Declared, is_at_stride
 from calibrant.data.folder._survey import Survey, survey
 from calibrant.errors import DataError, InputError, ShapeError
 from calibrant.predictions import Prediction, StridedPrediction, prediction_from

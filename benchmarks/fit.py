@@ -18,7 +18,7 @@ from benchmarks._memory import forget_peak, peak_megabytes
 from benchmarks._peers import Scale, peers
 from benchmarks._scenes import MadeScenes
 from calibrant.calibrators import Fit
-from calibrant.calibrators._newton import Blocks
+from calibrant.calibrators._passes import Blocks
 from calibrant.methods import parse_method
 from calibrant.predictions import Prediction
 

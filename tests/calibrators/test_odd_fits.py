@@ -9,7 +9,8 @@ from quick_methods import QUICK, fit_of
 
 from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling
 from calibrant.calibrators._descend import descend
-from calibrant.calibrators._newton import Blocks, Taylor, minimise
+from calibrant.calibrators._newton import Taylor, minimise
+from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._quasi_newton import DiagonalFactors, lower_factors
 from calibrant.calibrators._quasi_newton import minimise as minimise_steps
 from calibrant.calibrators.pixels import MAX_SIZE, Pixels, bounded

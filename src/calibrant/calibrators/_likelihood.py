@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
+from calibrant.calibrators._passes import serial_sum
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, calibrated
 from calibrant.calibrators.pixels import Pixels
-from calibrant.predictions import Predictions
+from calibrant.predictions import Prediction, Predictions, summed
 
 FLOOR = 1e-16
 """Probabilities below this count as this, so that one nearly impossible class does not dominate a linear map."""
@@ -57,7 +58,7 @@ def nll_by_image(calibrator: Calibrator, pixels: Pixels) -> Float[Tensor, " n"]:
 
 def mean_nll(calibrator: Calibrator, pixels: Pixels) -> float:
     """Return the mean negative log-likelihood of the pixels through a calibrator, in nats."""
-    return float(nll_by_image(calibrator, pixels).sum()) / len(pixels)
+    return float(serial_sum(nll_by_image(calibrator, pixels))) / len(pixels)
 
 
 def mean_nll_of_images(calibrators: Sequence[Calibrator], predictions: Predictions) -> list[float]:
@@ -65,14 +66,18 @@ def mean_nll_of_images(calibrators: Sequence[Calibrator], predictions: Predictio
 
     The images are read once, and each calibrator sees them whole.
     """
-    sums, count = [0.0] * len(calibrators), 0
-    for prediction in predictions:
-        labels = prediction.labels.flatten(1).long()
-        labelled = labels != IGNORE
-        count += int(labelled.sum())
-        for number, calibrator in enumerate(calibrators):
-            z = calibrated(prediction, calibrator).flatten(1)
-            for of_annotator, counted in zip(labels, labelled, strict=True):
-                loss = nll(z, of_annotator.clamp_min(0))
-                sums[number] += float(loss[counted].sum(dtype=torch.float64))
-    return [total / count if count else math.nan for total in sums]
+    sums = summed(_count_and_losses, predictions, calibrators)
+    count = 0.0 if sums is None else float(sums[0])
+    return [math.nan] * len(calibrators) if sums is None or count == 0 else (sums[1:] / count).tolist()
+
+
+def _count_and_losses(prediction: Prediction, calibrators: Sequence[Calibrator]) -> Float[Tensor, " n"]:
+    """How many labelled pixels an image has, and the sum of their negative log-likelihood through each calibrator."""
+    labels = prediction.labels.flatten(1).long()
+    labelled = labels != IGNORE
+    sums = [float(labelled.sum())]
+    for calibrator in calibrators:
+        z = calibrated(prediction, calibrator).flatten(1)
+        losses = [nll(z, each.clamp_min(0))[counted] for each, counted in zip(labels, labelled, strict=True)]
+        sums.append(sum(float(serial_sum(loss)) for loss in losses))
+    return torch.tensor(sums, dtype=torch.float64)

@@ -9,15 +9,15 @@ It is ours because pixels may be streamed, one image in memory at a time: each e
 and scipy's trust-exact asks for value, gradient and Hessian apart, which is up to three.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from calibrant._input.checks import check_labelled
-from calibrant._shapes import IGNORE, Float, Int, Tensor
-from calibrant.calibrators.calibrator import BLOCK
-from calibrant.calibrators.pixels import Pixels, bounded, fittable
+from calibrant._shapes import Float, Int, Tensor
+from calibrant.calibrators._passes import Blocks
+from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError
 from calibrant.predictions import Predictions
 
@@ -49,39 +49,28 @@ class Taylor:
 
 
 Term = Callable[[Float[Tensor, "c p"], Int[Tensor, " p"], Float[Tensor, " q"]], Taylor]
-"""From logits, labels and float64 parameters to the sums over these pixels."""
+"""From logits, labels and float64 parameters to the sums over these pixels. A function of a module: it is pickled."""
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Labelled pixels in cache-sized blocks, class axis first, as often as asked; void pixels are left out."""
+class _Counted:
+    """The sums of a term over some pixels.
 
-    source: Pixels | Predictions
+    :param counts: how many pixels of each class they are.
+    :param sums: over these pixels.
+    """
 
-    def __iter__(self) -> Iterator[tuple[Float[Tensor, "c p"], Int[Tensor, " p"]]]:
-        """Read the blocks, one image in memory at a time."""
-        if isinstance(self.source, Pixels):
-            yield from self._cut(self.source.logits, self.source.labels)
-            return
-        num_classes = 0
-        for prediction in self.source:
-            num_classes = num_classes or prediction.num_classes
-            logits = fittable(prediction, num_classes).logits.flatten(1)
-            for labels in prediction.labels.flatten(1):
-                yield from self._cut(logits, labels)
+    counts: Int[Tensor, " c"]
+    sums: Taylor
 
-    def _cut(
-        self, logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"]
-    ) -> Iterator[tuple[Float[Tensor, "c p"], Int[Tensor, " p"]]]:
-        width = max(1, BLOCK // logits.shape[0])
-        for start in range(0, labels.shape[0], width):
-            block, here = logits[:, start : start + width], labels[start : start + width].long()
-            labelled = here != IGNORE
-            if not bool(labelled.all()):
-                kept = labelled.nonzero().squeeze(1)
-                block, here = block.index_select(1, kept), here[kept]
-            if len(here):
-                yield bounded(block.float()), here
+    def __add__(self, other: "_Counted") -> "_Counted":
+        return _Counted(self.counts + other.counts, self.sums + other.sums)
+
+
+def _counted(
+    logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"], term: Term, point: Float[Tensor, " q"]
+) -> _Counted:
+    return _Counted(torch.bincount(labels, minlength=len(logits)), term(logits, labels, point.to(logits.device)))
 
 
 @dataclass(frozen=True)
@@ -91,12 +80,14 @@ class Minimum:
     :param value: the mean of the term there, over the pixels (without the ridge).
     :param evaluations: passes over the pixels that it took.
     :param converged: false if the steps ran out.
+    :param counts: labelled pixels of each class.
     """
 
     point: Float[Tensor, " q"]
     value: float
     evaluations: int
     converged: bool
+    counts: Int[Tensor, " c"]
 
 
 def minimise(
@@ -124,9 +115,12 @@ def minimise(
     centre = start if centre is None else centre.double().cpu()
     low, high = bounds if bounds is not None else (-torch.inf, torch.inf)
 
+    counts = torch.zeros(0, dtype=torch.int64)
+
     def look(point: Tensor) -> tuple[float, Taylor]:
         """The mean of the term, and the Taylor expansion with the ridge."""
-        mean = _mean(term, blocks, point)
+        nonlocal counts
+        mean, counts = _mean(term, blocks, point)
         away = point - centre
         ridged = Taylor(0.5 * ridge * (away @ away), ridge * away, ridge * torch.eye(len(point), dtype=torch.float64))
         return float(mean.value), mean + ridged
@@ -143,10 +137,10 @@ def minimise(
         target = (point + _newton_step(here)).clamp(low, high)
         promise = -float(here.gradient @ (target - point)) / 2
         if promise <= tolerance * abs(plain) + 1e-9:
-            return Minimum(target, max(0.0, plain - max(0.0, promise)), evaluations, True)
+            return Minimum(target, max(0.0, plain - max(0.0, promise)), evaluations, True, counts)
         for _ in range(HALVINGS):
             if evaluations >= max_evaluations:
-                return Minimum(point, plain, evaluations, False)
+                return Minimum(point, plain, evaluations, False, counts)
             plain_there, there = look(target)
             evaluations += 1
             # The slack is the noise of float32: below it nothing can be gained.
@@ -154,9 +148,9 @@ def minimise(
                 break
             target, promise = (point + target) / 2, promise / 2
         else:
-            return Minimum(point, plain, evaluations, there.is_finite)
+            return Minimum(point, plain, evaluations, there.is_finite, counts)
         point, plain, here = target, plain_there, there
-    return Minimum(point, plain, evaluations, False)
+    return Minimum(point, plain, evaluations, False, counts)
 
 
 def fit(
@@ -194,14 +188,14 @@ def _sample(source: Predictions | Pixels, seed: int) -> Pixels:
     return Pixels.draw(source, per_image=per_image, most=250_000, seed=seed)
 
 
-def _mean(term: Term, blocks: Blocks, point: Float[Tensor, " q"]) -> Taylor:
-    total, count = None, 0
-    for logits, labels in blocks:
-        part = term(logits, labels, point.to(logits.device))
-        total, count = part if total is None else total + part, count + len(labels)
+def _mean(term: Term, blocks: Blocks, point: Float[Tensor, " q"]) -> tuple[Taylor, Int[Tensor, " c"]]:
+    """The mean of a term over all pixels, and how many pixels of each class there are."""
+    total = blocks.summed(_counted, term, point)
+    count = 0 if total is None else int(total.counts.sum())
     check_labelled(count)
     assert total is not None
-    return Taylor(total.value.cpu() / count, total.gradient.cpu() / count, total.hessian.cpu() / count)
+    mean = Taylor(*(part.cpu() / count for part in (total.sums.value, total.sums.gradient, total.sums.hessian)))
+    return mean, total.counts.cpu()
 
 
 def _newton_step(here: Taylor) -> Float[Tensor, " q"]:

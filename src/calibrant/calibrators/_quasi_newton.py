@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import minimize
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators._newton import Blocks
+from calibrant.calibrators._passes import Blocks
 from calibrant.errors import FitError
 
 MEMORY = 12
@@ -155,13 +155,25 @@ def minimise(
     return Found(point, float(found.fun), found.nfev, found.status != 1)
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """Value and gradient of a term over some pixels, and how many they are."""
+
+    count: int
+    value: float
+    gradient: Tensor
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        return _Sums(self.count + other.count, self.value + other.value, self.gradient + other.gradient)
+
+
+def _sums(logits: Float[Tensor, "c p"], labels: Int[Tensor, " p"], slope: Slope, point: Tensor) -> _Sums:
+    return _Sums(len(labels), *slope(logits, labels, point))
+
+
 def _mean(slope: Slope, penalty: Penalty, blocks: Blocks, point: Tensor) -> tuple[float, Tensor]:
-    total, gradient, count = 0.0, torch.zeros_like(point), 0
-    for logits, labels in blocks:
-        value, part = slope(logits, labels, point)
-        total, count = total + value, count + len(labels)
-        gradient += part
-    if count == 0:
+    total = blocks.summed(_sums, slope, point)
+    if total is None:
         raise FitError("expected labelled pixels to fit on; all pixels are unlabelled. Check ignore_index.")
     extra, bend = penalty(point)
-    return total / count + extra, gradient / count + bend
+    return total.value / total.count + extra, total.gradient / total.count + bend

@@ -9,8 +9,8 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._likelihood import FLOOR, floored_log_softmax
-from calibrant.calibrators._newton import Blocks
 from calibrant.calibrators._notes import stopped_short
+from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes, sample
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks

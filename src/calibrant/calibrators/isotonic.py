@@ -14,7 +14,7 @@ from scipy.optimize import isotonic_regression
 from calibrant._input.checks import check_classes_as_fitted
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant._statistics.left_out import folds
-from calibrant.calibrators._newton import Blocks
+from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._projections import (
     EXCLUDED,
     MAX_CONFIDENCE,
@@ -26,7 +26,7 @@ from calibrant.calibrators._strength import best_temperature, num_classes, sampl
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
-from calibrant.predictions import Predictions, Subset
+from calibrant.predictions import Prediction, Predictions, Subset, mapped_in_shards
 
 BINS = 512
 """Bins of the log-odds of the confidence, between those of 1 / num_classes and MAX_LOG_ODDS."""
@@ -201,31 +201,33 @@ def _some(source: Predictions | Pixels) -> Predictions | Pixels:
 def _counts(source: Predictions | Pixels, temperature: float, seed: int) -> Counts:
     """Pixels and right pixels, (fold, which, class, bin)."""
     c = num_classes(source)
+    numbers = torch.unique(source.image) if isinstance(source, Pixels) else range(len(source))
+    fold_of = {number: fold for fold, part in enumerate(folds(len(numbers), FOLDS, seed=seed)) for number in part}
+    if isinstance(source, Pixels):
+        images = (source.where(source.image == number) for number in numbers)
+        counts = _counts_by_fold(images, 0, fold_of, c, temperature)
+    else:
+        counts = np.zeros((FOLDS, 2, c * BINS), np.int64)
+        for part in mapped_in_shards(_counts_by_fold, source, fold_of, c, temperature):
+            counts += part
+    return counts.reshape(FOLDS, 2, c, BINS).astype(np.float64)
+
+
+def _counts_by_fold(
+    images: Iterator[Prediction | Pixels], first: int, fold_of: Mapping[int, int], c: int, temperature: float
+) -> Int[np.ndarray, "f 2 cells"]:
+    """Pixels and right pixels of some images, by the fold that leaves an image out. Integers add in any order."""
     low = _lowest_log_odds(c)
-    counts = torch.zeros(FOLDS, 2, c * BINS, dtype=torch.int64)
-    for part, fold in _images_and_folds(source, seed):
-        for z, labels in Blocks(part):
+    counts = np.zeros((FOLDS, 2, c * BINS), np.int64)
+    for number, image in enumerate(images, first):
+        for z, labels in Blocks(image if isinstance(image, Pixels) else [image]):
             winners, _, rest = _winners_and_others(z[None], temperature)
             winner = first_true(winners)[0, 0]
             bins = ((-rest[0, 0] - low) * ((BINS - 1) / (MAX_LOG_ODDS - low))).round_().clamp_(0, BINS - 1).long()
             cells = winner * BINS + bins
-            counts[fold, 0] += torch.bincount(cells, minlength=c * BINS).cpu()
-            counts[fold, 1] += torch.bincount(cells[winner == labels], minlength=c * BINS).cpu()
-    return counts.view(FOLDS, 2, c, BINS).double().numpy()
-
-
-def _images_and_folds(source: Predictions | Pixels, seed: int) -> Iterator[tuple[Predictions | Pixels, int]]:
-    """Each image by itself, and the number of the fold that leaves it out."""
-    images = _images(source)
-    num_images = len(torch.unique(source.image)) if isinstance(source, Pixels) else len(source)
-    fold_of = {number: fold for fold, part in enumerate(folds(num_images, FOLDS, seed=seed)) for number in part}
-    return ((image, fold_of[number]) for number, image in enumerate(images))
-
-
-def _images(source: Predictions | Pixels) -> Iterator[Predictions | Pixels]:
-    if isinstance(source, Pixels):
-        return (source.where(source.image == number) for number in torch.unique(source.image))
-    return ([prediction] for prediction in source)
+            counts[fold_of[number], 0] += torch.bincount(cells, minlength=c * BINS).cpu().numpy()
+            counts[fold_of[number], 1] += torch.bincount(cells[winner == labels], minlength=c * BINS).cpu().numpy()
+    return counts
 
 
 def _rising(counts: Counts, toward: Accuracies, prior: float) -> Accuracies:

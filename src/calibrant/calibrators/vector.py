@@ -122,7 +122,9 @@ class VectorScaling(Calibrator):
         if strength is None or safe:
             chosen = choose(
                 STRENGTHS if strength is None else (max(RIDGE, strength),),
-                lambda pixels, temperature, ridge, at: _fit(pixels, _scaling(temperature, c), ridge, at, seed).point,
+                lambda pixels, temperature, ridge, at: (
+                    _fit(pixels, _scaling(temperature, c), ridge, at, seed, tolerance=1e-4).point
+                ),  # a rough one, to choose by
                 lambda point: cls(point[:c], point[c:], keep_labels=keep_labels),
                 source,
                 seed=seed,
@@ -132,11 +134,10 @@ class VectorScaling(Calibrator):
                 return cls(centre[:c], centre[c:], keep_labels=True, notes=(note,))
             start, strength, notes = chosen.start, chosen.strength, (str(chosen),)
         strength = max(RIDGE, strength or 0.0)
-        present = torch.zeros(c, dtype=torch.bool)
-        found = _fit(source, centre, strength, start, seed, present)
+        found = _fit(source, centre, strength, start, seed)
         point = found.point
         notes += stopped_short("vector scaling", found.evaluations, found.converged)
-        notes += _absent(present) if strength < 1e-6 else ()
+        notes += _absent(found.counts > 0) if strength < 1e-6 else ()
         return cls(point[:c], point[c:], keep_labels=keep_labels, notes=notes)
 
     @classmethod
@@ -170,19 +171,20 @@ def _fit(
     strength: float,
     start: Float[Tensor, " q"] | None,
     seed: int,
-    present: Bool[Tensor, " c"] | None = None,
+    *,
+    tolerance: float = 1e-7,
 ) -> _newton.Minimum:
-    """The minimum, from where another fit ended or, by way of a sample, from the centre; to choose by, a rough one."""
-
-    def term(logits: Tensor, labels: Tensor, point: Tensor) -> Taylor:
-        if present is not None:
-            present[labels.cpu()] = True
-        return _negative_log_likelihood(logits, labels, point)
-
+    """The minimum, from where another fit ended or, by way of a sample, from the centre."""
     if start is None:
-        return _newton.fit(term, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
-    tolerance = 1e-4 if present is None else 1e-7
-    return _newton.minimise(term, _newton.Blocks(source), start, ridge=strength, centre=centre, tolerance=tolerance)
+        return _newton.fit(_negative_log_likelihood, centre, source, pixels_per_image=None, seed=seed, ridge=strength)
+    return _newton.minimise(
+        _negative_log_likelihood,
+        _newton.Blocks(source),
+        start,
+        ridge=strength,
+        centre=centre,
+        tolerance=tolerance,
+    )
 
 
 def _absent(present: Bool[Tensor, " c"]) -> tuple[str, ...]:

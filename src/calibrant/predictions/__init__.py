@@ -12,15 +12,18 @@ Conventions
 from calibrant._shapes import IGNORE
 from calibrant.predictions.arrays import from_arrays, from_probabilities, from_sigmoid, prediction_from
 from calibrant.predictions.prediction import Example, Prediction, StridedPrediction, resized, with_logits
+from calibrant.predictions.sharded import Executor, Sharded, mapped_in_shards, part_of, spread, summed
 from calibrant.predictions.sources import Examples, Mapped, Predictions, Subset, keys_of, known_keys, split
 
 __all__ = [
     "IGNORE",
     "Example",
     "Examples",
+    "Executor",
     "Mapped",
     "Prediction",
     "Predictions",
+    "Sharded",
     "StridedPrediction",
     "Subset",
     "from_arrays",
@@ -28,8 +31,12 @@ __all__ = [
     "from_sigmoid",
     "keys_of",
     "known_keys",
+    "mapped_in_shards",
+    "part_of",
     "prediction_from",
     "resized",
     "split",
+    "spread",
+    "summed",
     "with_logits",
 ]

@@ -19,7 +19,7 @@ from torch import nn
 
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import _quasi_newton
-from calibrant.calibrators._newton import Blocks
+from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._projections import EXCLUDED, nearest_with_confidence
 from calibrant.calibrators.pixels import Pixels
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from calibrant._shapes import IGNORE, Bool, Float, Tensor
-from calibrant.predictions import Predictions
+from calibrant.calibrators._passes import serial_sum
+from calibrant.predictions import Prediction, Predictions, summed
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,9 @@ class SelectorQuality:
         :param selector: the selector to be judged.
         :param predictions: labelled predictions it was not trained on.
         """
-        pixels = flagged = mistakes = hits = num_classes = 0
-        confidence = 0.0
-        for prediction in predictions:
-            num_classes = prediction.num_classes
-            z = prediction.logits.float()
-            flags = select(selector, prediction.logits, prediction.image).flatten()
-            top = (1 / (z - z.amax(0)).exp().sum(0)).flatten()
-            winner = z.argmax(0).flatten()
-            for labels in prediction.labels.flatten(1):
-                valid = labels != IGNORE
-                wrong = valid & (winner != labels)
-                pixels += int(valid.sum())
-                flagged += int((flags & valid).sum())
-                mistakes += int(wrong.sum())
-                hits += int((flags & wrong).sum())
-                confidence += float(top[flags & valid].sum(dtype=torch.float64))
+        found = summed(_counted, predictions, selector)
+        pixels, flagged, mistakes, hits, confidence = [0.0] * 5 if found is None else found.tolist()
+        num_classes = predictions[0].num_classes if len(predictions) else 0
         return cls(
             precision=hits / flagged if flagged else None,
             recall=hits / mistakes if mistakes else None,
@@ -62,7 +50,7 @@ class SelectorQuality:
             flagged_accuracy=1 - hits / flagged if flagged else None,
             flagged_confidence=confidence / flagged if flagged else None,
             num_classes=num_classes,
-            num_pixels=pixels,
+            num_pixels=int(pixels),
         )
 
     @property
@@ -140,3 +128,19 @@ def select(
     """Return the suspected mistakes of one image."""
     with torch.no_grad():
         return selector(logits[None], None if image is None else image[None])[0]
+
+
+def _counted(prediction: Prediction, selector: Selector) -> Float[Tensor, "5"]:
+    """Of one image: labelled pixels, flagged ones, mistakes, both, and the sum of the confidence of flagged ones."""
+    z = prediction.logits.float()
+    flags = select(selector, prediction.logits, prediction.image).flatten()
+    top = (1 / (z - z.amax(0)).exp().sum(0)).flatten()
+    winner = z.argmax(0).flatten()
+    total = torch.zeros(5, dtype=torch.float64)
+    for labels in prediction.labels.flatten(1):
+        valid = labels != IGNORE
+        wrong = valid & (winner != labels)
+        counts = (valid, flags & valid, wrong, flags & wrong)
+        sums = [*(float(each.sum()) for each in counts), float(serial_sum(top[flags & valid]))]
+        total += torch.tensor(sums, dtype=torch.float64)
+    return total

@@ -63,6 +63,23 @@ def test_any_number_of_threads_gives_the_same_bits(kind):
         torch.set_num_threads(threads)
 
 
+def test_the_sum_of_very_many_rows_has_the_same_bits_on_any_number_of_threads():
+    values = torch.randn(2**18 + 5, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = cm.LikelihoodSums(*[values] * len(list(LikelihoodSums.of(*batch()).columns())))
+    threads, plain = torch.get_num_threads(), set()
+    try:
+        torch.set_num_threads(1)
+        alone = rows.pooled()
+        for count in (1, 2, 3, 4):
+            torch.set_num_threads(count)
+            plain.add(float(values.sum()))
+            assert same(rows.pooled(), alone)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(plain) > 1  # torch's own sum has not
+    assert torch.allclose(next(alone.columns()), values.sum(0), rtol=1e-9)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_order_in_memory_gives_the_same_bits(kind):
     logits, labels = batch()

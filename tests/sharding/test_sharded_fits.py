@@ -59,7 +59,7 @@ def test_the_share_of_an_image_is_that_of_the_whole():
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_streamed_fits_are_the_same_on_any_number_of_threads(name):
-    large = toy_predictions(num_images=2, num_classes=2, size=(300, 300), spread=4.0)
+    large = toy_predictions(num_images=2, num_classes=2, size=(200, 200), spread=4.0)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -130,7 +130,7 @@ def test_what_a_worker_raises_names_the_image():
 
 
 def test_nothing_to_fit_on_is_a_sentence():
-    nothing = [awkward(2)[1]] * 2
+    nothing = [awkward(3)[1]] * 2
     with pytest.raises(FitError, match="unlabelled"):
         TemperatureScaling.fit(Sharded(nothing, Machines(), size=1), pixels_per_image=None)
     with pytest.raises(InputError, match="one image a shard"):

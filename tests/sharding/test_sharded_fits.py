@@ -36,7 +36,7 @@ def test_streamed_fits_are_the_same_however_images_are_spread(name):
     whole = STREAMED[name](images)
     for size in (1, 7, 64):
         machines = Machines(seed=size)
-        assert same(STREAMED[name](Sharded(images, machines, size=size)), whole)
+        assert same(STREAMED[name](Sharded(images, machines, shard_size=size)), whole)
         assert machines.num_tasks >= len(images) / size
 
 
@@ -46,14 +46,14 @@ def test_fits_on_drawn_pixels_are_the_same_however_images_are_spread(name):
     images = awkward(30)
     fit = partial(parse_method(QUICK[name]).fit, pixels_per_image=20)
     machines = Machines()
-    assert same(fit(Sharded(images, machines, size=7)), fit(images))
+    assert same(fit(Sharded(images, machines, shard_size=7)), fit(images))
     assert machines.num_tasks >= 5
 
 
 def test_the_share_of_an_image_is_that_of_the_whole():
     images = awkward(20)
     whole = Pixels.draw(images, most=200)
-    spread = Pixels.draw(Sharded(images, Machines(), size=3), most=200)
+    spread = Pixels.draw(Sharded(images, Machines(), shard_size=3), most=200)
     assert all(torch.equal(getattr(whole, name), getattr(spread, name)) for name in ("logits", "labels", "image"))
 
 
@@ -94,31 +94,31 @@ def test_sums_are_those_of_groups_in_order():
     whole = summed(float, values)
     assert whole != sum(reversed(values))  # the order does matter
     for size in (1, 5, 63, 64, 65, 1000):
-        assert summed(float, Sharded(values, Machines(seed=size), size=size)) == whole
+        assert summed(float, Sharded(values, Machines(seed=size), shard_size=size)) == whole
 
 
 def test_a_source_seen_through_functions_and_in_part_is_spread_too():
     machines = Machines()
-    source = Subset(Mapped(Sharded(awkward(8), machines, size=2), _itself), (5, 2, 7))
+    source = Subset(Mapped(Sharded(awkward(8), machines, shard_size=2), _itself), (5, 2, 7))
     assert list(mapped_in_shards(_keys, source)) == [(0, ["im 005", "Street"]), (2, ["street"])]
     assert machines.num_tasks == 2
 
 
 def test_what_is_sent_does_not_hold_the_whole_source():
     images, machines = awkward(60), Machines()
-    Pixels.draw(Sharded(images, machines, size=2))
+    Pixels.draw(Sharded(images, machines, shard_size=2))
     assert machines.largest < 20_000
 
 
 def test_no_more_is_in_flight_than_the_window():
     machines = Machines(window=3)
-    for _ in mapped_in_shards(_keys, Sharded(awkward(20), machines, size=1)):
+    for _ in mapped_in_shards(_keys, Sharded(awkward(20), machines, shard_size=1)):
         assert len(machines.waiting) <= 3
 
 
 def test_progress_is_told_by_shards_in_order():
     told = []
-    list(mapped_in_shards(_keys, Sharded(awkward(5), Machines(), size=2, advance=told.append)))
+    list(mapped_in_shards(_keys, Sharded(awkward(5), Machines(), shard_size=2, advance=told.append)))
     assert told == [2, 2, 1]
 
 
@@ -126,15 +126,15 @@ def test_what_a_worker_raises_names_the_image():
     images = awkward(6)
     images[4].logits[0, 0, 0] = float("nan")
     with pytest.raises(LogitsError, match="image 'im 004'"):
-        Pixels.draw(Sharded(images, Machines(), size=2))
+        Pixels.draw(Sharded(images, Machines(), shard_size=2))
 
 
 def test_nothing_to_fit_on_is_a_sentence():
     nothing = [awkward(3)[1]] * 2
     with pytest.raises(FitError, match="unlabelled"):
-        TemperatureScaling.fit(Sharded(nothing, Machines(), size=1), pixels_per_image=None)
+        TemperatureScaling.fit(Sharded(nothing, Machines(), shard_size=1), pixels_per_image=None)
     with pytest.raises(InputError, match="one image a shard"):
-        Sharded(nothing, Machines(), size=0)
+        Sharded(nothing, Machines(), shard_size=0)
 
 
 def _itself(prediction):

@@ -34,7 +34,11 @@ class Executor(Protocol):
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Any:
-        """Run a function, and return a future with ``result`` and ``cancel``."""
+        """Run a function, and return a future with ``result`` and ``cancel``.
+
+        :param fn: the function to run.
+        :param args: what the function is called with.
+        """
         ...
 
 
@@ -47,7 +51,7 @@ class Sharded:
 
     :param source: predictions, or examples.
     :param executor: has ``submit(function, *arguments)``, which returns a future.
-    :param size: images in a shard; None for 1 up to 64, the more the more images there are.
+    :param shard_size: images in a shard; None for 1 up to 64, the more the more images there are.
     :param advance: called with the number of images of each shard that is finished, in their order.
 
     >>> from concurrent.futures import ThreadPoolExecutor
@@ -57,19 +61,19 @@ class Sharded:
     >>> def names(images, first):
     ...     return [(first + i, each.key) for i, each in enumerate(images)]
     >>> with ThreadPoolExecutor() as executor:
-    ...     list(mapped_in_shards(names, Sharded(predictions, executor, size=2)))
+    ...     list(mapped_in_shards(names, Sharded(predictions, executor, shard_size=2)))
     [[(0, 'a'), (1, 'b')], [(2, 'c')]]
     """
 
     source: Any
     executor: Executor
     _: KW_ONLY
-    size: int | None = None
+    shard_size: int | None = None
     advance: Callable[[int], object] | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise InputError(f"expected one image a shard or more; got {self.size}. 64 is usual.")
+        if self.shard_size is not None and self.shard_size < 1:
+            raise InputError(f"expected one image a shard or more; got {self.shard_size}. 64 is usual.")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -97,15 +101,15 @@ class Sharded:
     def shards(self) -> list[range]:
         """The numbers of the images of each shard."""
         count = len(self)
-        size = self.size or min(GROUP, -(-count // MOST_SHARDS)) or 1
+        size = self.shard_size or min(GROUP, -(-count // MOST_SHARDS)) or 1
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     def mapped(self, function: Callable[..., R], arguments: Sequence[Any]) -> Iterator[R]:
         """Yield ``function(images, first, *arguments)`` of each shard, in order, some of them ahead.
 
-        :param function: of a module, so that it can be pickled; gets an iterator over the shard's images, and the
-            number of the first.
-        :param arguments: what else it gets.
+        :param function: a function of a module, so that it can be pickled; it gets an iterator over the shard's images
+            and the number of the first of them.
+        :param arguments: what else the function gets.
         """
         share = getattr(self.executor, "share", None)
         shared = tuple(arguments) if share is None else tuple(map(share, arguments))
@@ -142,6 +146,8 @@ def _in_order(executor: Executor, tasks: Iterator[tuple[Any, tuple[Any, ...]]]) 
 def spread(source: Any) -> Sharded | None:
     """Return a source as one in shards, if it is one, or is seen through functions or in part; else None.
 
+    :param source: any source of images.
+
     >>> spread([]) is None
     True
     """
@@ -164,7 +170,7 @@ def part_of(source: Any, numbers: Sequence[int]) -> Any:
     A source with ``part(numbers)`` says itself what that is.
 
     :param source: predictions, or examples.
-    :param numbers: of the images, in the order in which they are to be read.
+    :param numbers: the numbers of the wanted images, in the order in which they are to be read.
 
     >>> part_of(list("abc"), [2, 0])
     ['c', 'a']

@@ -6,19 +6,14 @@ side.
 """
 
 from calibrant.evaluation.comparison import Comparison, compare
-from calibrant.evaluation.counting import (
-    Count,
-    CountHypotheses,
-    draw_hypotheses,
-    tally,
-    tally_all,
-    tally_hypotheses,
-)
+from calibrant.evaluation.counting import Count, tally, tally_all
+from calibrant.evaluation.hypotheses import CountHypotheses, Draws, draw_hypotheses, tally_hypotheses
 
 __all__ = [
     "Comparison",
     "Count",
     "CountHypotheses",
+    "Draws",
     "compare",
     "draw_hypotheses",
     "tally",

@@ -85,6 +85,11 @@ class Sharded:
         """The class names of the source; empty if it has none."""
         return tuple(getattr(self.source, "class_names", None) or ())
 
+    @property
+    def strided(self) -> Callable[[int], Any]:
+        """Read one image, by number, at the network's own stride, here; only there if the source has it."""
+        return self.source.strided
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.source)

@@ -157,6 +157,12 @@ class Subset:
         """The class names of the source; empty if it has none."""
         return class_names_of(self.predictions)
 
+    @property
+    def strided(self) -> Callable[[int], Any]:
+        """Read one image, by number, at the network's own stride; only there if the source has it."""
+        read = getattr(self.predictions, "strided")  # noqa: B009 the protocol lacks it
+        return lambda index: read(self.numbers[index])
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.numbers)

@@ -13,11 +13,12 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
+from calibrant.data.store._in_shards import check_key, put_in_shards, reader_of
 from calibrant.data.store._manifest import (
     FORMAT,
     MANIFEST,
@@ -32,7 +33,7 @@ from calibrant.data.store._manifest import (
 )
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
-from calibrant.predictions import StridedPrediction, known_keys
+from calibrant.predictions import Sharded, StridedPrediction, known_keys, spread
 
 ELSEWHERE = "Write to another folder, or pass overwrite=True (command line: --overwrite)."
 
@@ -50,13 +51,29 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
         for item in predictions:
             writer.put(StridedPrediction.of(item))
             del item  # or it would be held while the source makes the next one
+    elif sharded := spread(predictions):
+        _write_in_shards(writer, sharded, keys)
     else:
-        # A source that can hand out logits at the network's own stride is asked for those.
-        read = getattr(predictions, "strided", None) or getattr(predictions, "__getitem__")  # noqa: B009
+        read = reader_of(predictions)
         for i, key in enumerate(keys):
             if not writer.skip(key):
                 writer.put(StridedPrediction.of(read(i)), expected=key)
     writer.finish()
+
+
+def _write_in_shards(writer: "_Writer", sharded: Sharded, keys: Sequence[str]) -> None:
+    """Write the images that are missing by way of an executor."""
+    missing = [i for i, key in enumerate(keys) if not writer.skip(key)]
+    names = [keys[i] for i in missing]
+    files = [writer.place_for(key) for key in names]
+    if sharded.advance is not None and len(missing) < len(keys):
+        sharded.advance(len(keys) - len(missing))
+    try:
+        for entry in put_in_shards(sharded, missing, names, files, writer.place, writer.settings):
+            writer.add(entry)
+    except OSError as error:
+        raise writer.could_not("an image", error) from error
+    writer.entries = {key: writer.entries[key] for key in keys}
 
 
 @dataclass(frozen=True)
@@ -216,25 +233,32 @@ class _Writer:
         key, place = item.key, self.place
         if key in self.entries:
             raise StoreError(_twice(place, key))
-        if expected not in (None, key):
-            raise StoreError(
-                f"{place.url}: expected image {expected!r}, as the source's keys say; got {key!r}. "
-                "A source's keys must name its images in order."
-            )
-        if self.finished and key not in self.whole:
-            raise StoreError(f"{place.url}: holds a finished store without image {key!r}. {ELSEWHERE}")
+        if expected is not None:
+            check_key(place, expected, key)
         old = self.whole.get(key)
-        content, entry = encode(item.checked(), old.file if old else self._file(key), self.settings)
+        content, entry = encode(item.checked(), old.file if old else self.place_for(key), self.settings)
         self._check_classes(entry)
         if old is None:
             self._write(entry.file, content, f"image {key!r}")
-            self.taken.add(entry.file.casefold())
         elif old.sha256 != entry.sha256 or old.upsampling != entry.upsampling:
             raise StoreError(
                 f"{place.name(old.file)}: expected image {key!r} with the same numbers as before; they differ, so "
                 f"these are other predictions under the same name. {ELSEWHERE}"
             )
         self.entries[key] = entry
+
+    def place_for(self, key: str) -> str:
+        """Return the file of an image that is not there yet, which no other image gets from now on."""
+        if self.finished:
+            raise StoreError(f"{self.place.url}: holds a finished store without image {key!r}. {ELSEWHERE}")
+        file = self._file(key)
+        self.taken.add(file.casefold())
+        return file
+
+    def add(self, entry: Entry) -> None:
+        """Take note of an image that was written elsewhere."""
+        self._check_classes(entry)
+        self.entries[entry.key] = entry
 
     def finish(self) -> None:
         """Write the manifest, or see that a finished store holds exactly these images."""
@@ -284,12 +308,16 @@ class _Writer:
         try:
             self.place.write(file, content)
         except OSError as error:
-            there, total = len(self.whole.keys() | self.entries.keys()), self.total
-            raise StoreError(
-                f"{self.place.url}: could not write {what} ({error.strerror or error}); {there} of "
-                f"{'an unknown number of' if total is None else total} images are whole. Make room or "
-                "check the file permissions, then run the same command again: it resumes."
-            ) from error
+            raise self.could_not(what, error) from error
+
+    def could_not(self, what: str, error: OSError) -> StoreError:
+        """Return the sentence for what could not be written."""
+        there, total = len(self.whole.keys() | self.entries.keys()), self.total
+        return StoreError(
+            f"{self.place.url}: could not write {what} ({error.strerror or error}); {there} of "
+            f"{'an unknown number of' if total is None else total} images are whole. Make room or "
+            "check the file permissions, then run the same command again: it resumes."
+        )
 
 
 def _digest(place: Place) -> str:

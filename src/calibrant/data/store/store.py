@@ -8,6 +8,7 @@ pickled, and an interrupted write is resumed file by file.
 Only one program may write to a store at a time, which a lock sees to on a disk; any number may read.
 """
 
+import copy
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, P
 from calibrant.data.store._place import Place
 from calibrant.data.store._writing import write
 from calibrant.errors import ShapeError, StoreError
-from calibrant.predictions import Prediction, StridedPrediction
+from calibrant.predictions import Executor, Prediction, Sharded, StridedPrediction
 
 __all__ = ["Provenance", "StoredPredictions", "write_store"]
 
@@ -35,6 +36,7 @@ def write_store(
     with_images: bool = True,
     made_from: Origin | None = None,
     overwrite: bool = False,
+    executor: Executor | None = None,
 ) -> "StoredPredictions":
     """Write predictions, one image at a time, and return them as stored.
 
@@ -54,6 +56,8 @@ def write_store(
         from something else, or that does not say from what, is refused. None says nothing: then keys, dtype and
         provenance alone tell whether a store that is there is the one asked for.
     :param overwrite: write anew, and replace a store that is there.
+    :param executor: whose workers read and write the images, in shards; the files are the same to the byte. The
+        predictions are pickled, and the address must lead to the same place from all workers. None writes here.
     :raises StoreError: other files, settings or images are there; the disk is full; two images have one key; another
         process is writing there.
     :raises ShapeError, LogitsError, LabelError: an image cannot be used.
@@ -70,8 +74,9 @@ def write_store(
     if overwrite and isinstance(predictions, StoredPredictions) and place.is_same_as(Place(predictions.url)):
         raise StoreError(f"{place.url}: expected another folder than the one read from, which overwriting would empty.")
     settings = Settings(dtype, with_images, provenance or Provenance(), made_from)
+    source = predictions if executor is None else Sharded(predictions, executor)
     with place.only_writer():
-        write(predictions, place, settings, overwrite=overwrite)
+        write(source, place, settings, overwrite=overwrite)
     return StoredPredictions(url)
 
 
@@ -213,6 +218,20 @@ class StoredPredictions:
         with opened(self._place, entry, self._manifest.settings) as read:
             image = decode_image(read("image", cut)) if "image" in entry.tensors else None
             return Prediction(entry.key, read("logits", cut), decode_labels(read("labels", cut), entry), image)
+
+    def part(self, numbers: Sequence[int]) -> "StoredPredictions":
+        """Return some of the images, without the rest of the manifest: what is sent to who reads them.
+
+        :param numbers: the numbers of the wanted images, in the order in which they are to be read.
+
+        >>> import torch
+        >>> made = [Prediction(key, torch.randn(3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long)) for key in "abc"]
+        >>> write_store(made, "memory://doctest/part").part([2, 0]).keys
+        ('c', 'a')
+        """
+        some = copy.copy(self)
+        some._manifest = replace(self._manifest, entries=tuple(self._entry(i) for i in numbers))
+        return some
 
     def verify(self) -> None:
         """Read every file and compare its content with the checksum in the manifest.

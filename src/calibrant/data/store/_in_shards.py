@@ -1,0 +1,76 @@
+"""Writing the image files of a store by way of an executor: the part that its workers do."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from calibrant.data.store._image_file import encode
+from calibrant.data.store._manifest import Entry, Settings
+from calibrant.data.store._place import Place
+from calibrant.errors import StoreError
+from calibrant.predictions import Sharded, StridedPrediction, Subset, mapped_in_shards, part_of
+
+
+def put_in_shards(
+    sharded: Sharded,
+    numbers: Sequence[int],
+    keys: Sequence[str],
+    files: Sequence[str],
+    place: Place,
+    settings: Settings,
+) -> Iterator[Entry]:
+    """Have images written, and yield what the manifest will say of each, in their order.
+
+    :param sharded: the source, with the executor.
+    :param numbers: which of its images.
+    :param keys: their names.
+    :param files: where each goes.
+    """
+    work = replace(sharded, source=_Named(Subset(sharded.source, numbers), keys, files))
+    for entries in mapped_in_shards(_put_each, work, place, settings):
+        yield from entries
+
+
+def reader_of(source: Any) -> Callable[[int], Any]:
+    """Return what reads an image: a source that can hand out logits at the network's own stride is asked for those."""
+    return getattr(source, "strided", None) or source.__getitem__
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Predictions with the keys that they must have, and the files that they go to."""
+
+    source: Any
+    keys: Sequence[str]
+    files: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, i: int) -> tuple[str, str, Any]:
+        return self.keys[i], self.files[i], reader_of(self.source)(i)
+
+    def part(self, numbers: Sequence[int]) -> "_Named":
+        keys, files = ([names[i] for i in numbers] for names in (self.keys, self.files))
+        return _Named(part_of(self.source, numbers), keys, files)
+
+
+def _put_each(images: Iterable[tuple[str, str, Any]], first: int, place: Place, settings: Settings) -> list[Entry]:
+    """Write images, and return what the manifest will say of them."""
+    entries = []
+    for key, file, item in images:
+        strided = StridedPrediction.of(item)
+        check_key(place, key, strided.key)
+        content, entry = encode(strided.checked(), file, settings)
+        place.write(file, content)
+        entries.append(entry)
+    return entries
+
+
+def check_key(place: Place, expected: str, key: str) -> None:
+    """Raise unless an image has the key that its source says."""
+    if key != expected:
+        raise StoreError(
+            f"{place.url}: expected image {expected!r}, as the source's keys say; got {key!r}. "
+            "A source's keys must name its images in order."
+        )

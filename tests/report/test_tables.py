@@ -68,7 +68,7 @@ def test_json_holds_every_figure_with_its_interval_and_is_json(three):
         for score, each in row.items():
             assert written["values"][method][score] == {"value": each.value, "low": each.low, "high": each.high}
             change = comparison.differences[method][score]
-            assert written["differences_to_first"][method][score]["low"] == change.low
+            assert written["differences_to_baseline"][method][score]["low"] == change.low
     assert written["scores"]["ece_images"]["best"] == comparison.best["ece_images"]
     assert written["scores"]["miou"]["better"] == "higher"
     assert written["scores"]["gap"]["better"] is None

@@ -18,7 +18,8 @@ def compare(
         str,
         typer.Option(
             help="Names with commas between, all, or published; with options, selective:base=vector-kept,num_epochs=5; "
-            "fits of your own, module:function, with --trust. A wrong name is answered with the right ones."
+            "fits of your own, module:function, with --trust. The model as it is is always compared. A wrong name is "
+            "answered with the right ones."
         ),
     ] = "all",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
@@ -54,7 +55,7 @@ def compare(
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._study import check_free
     from calibrant.data import StoredPredictions
-    from calibrant.methods import parse_methods
+    from calibrant.methods import METHODS, parse_methods
     from calibrant.report import shift_table
 
     urls = test or []
@@ -68,7 +69,8 @@ def compare(
         num_cases=num_cases,
     )
     tested = [StoredPredictions(url) for url in urls]
-    stored, chosen = StoredPredictions(store), parse_methods(methods, trust_code=trust)
+    plain = METHODS["uncalibrated"]
+    stored, chosen = StoredPredictions(store), {plain.title: plain} | parse_methods(methods, trust_code=trust)
     for place in (output, json, tallies):
         check_outside(place, store, *urls)
     options = {"num-seeds": num_seeds, "fraction": fraction, "pixels-per-image": pixels_per_image, "num-bins": num_bins}

@@ -38,14 +38,14 @@ def measure(
 
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import aside, bars, console, is_standard_output, with_progress
-    from calibrant.cli._study import Study, check_free
+    from calibrant.cli._study import AS_IT_IS, Study, check_free
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import tally_all
     from calibrant.metrics import Measurement
 
     stored = StoredPredictions(store)
     names = _names(calibrator or ())
-    through = {"uncalibrated": None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
+    through = {AS_IT_IS: None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
     for place in (output, json):
         check_outside(place, store, *names.values())
     made_from = {"store": stored.digest, **options_of({"num-bins": num_bins, "boundary-width": boundary_width})}

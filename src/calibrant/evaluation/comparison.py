@@ -6,22 +6,25 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from calibrant._check import check_choice
 from calibrant.errors import InputError
 from calibrant.metrics import SCORES, Interval, Resampled, Resamples, Score, Tally, resampled_scores
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of several methods on the same images; the first method is what the others are compared with.
+    """The figures of several methods on the same images, one of which, the baseline, the others are compared with.
 
-    :param values: by method and score, with intervals over images.
-    :param differences: by method and score, less the first method's value, on the same images each time.
+    :param values: by method and score, with intervals over images; the baseline first.
+    :param differences: by method and score, less the baseline's value, on the same images each time.
     :param best: by score, the best method, if every paired difference to it excludes zero; None otherwise.
     :param leaders: by score that has a better side, the method with the best value, by chance or not.
     :param behind: by method and score that has a better side, less the leader's value.
     :param ranks: by method and score that has a better side, 1 for the best value; methods that tie share their ranks.
         The interval holds the ranks in 95 % of the resamples.
     :param scores: the scores by name: what tables, files and pages say of them.
+    :param baseline: the method that the others are compared with, the first of ``values``; empty for that one.
+    :param as_it_is: whether the baseline is the model as it is; if not, reports call it by its name.
     """
 
     values: dict[str, dict[str, Interval]]
@@ -31,11 +34,28 @@ class Comparison:
     behind: dict[str, dict[str, Interval]] = field(default_factory=dict)
     ranks: dict[str, dict[str, Interval]] = field(default_factory=dict)
     scores: Mapping[str, Score] = field(kw_only=True)
+    baseline: str = field(default="", kw_only=True)
+    as_it_is: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Name the baseline, which must be the first method.
+
+        :raises InputError: there is no method, or another one is first.
+        """
+        first = next(iter(self.values), "")
+        object.__setattr__(self, "baseline", self.baseline or first)
+        if not self.values or self.baseline != first:
+            raise InputError(f"expected the baseline {self.baseline!r} as the first method; got {first!r}. Reorder.")
 
     @property
     def methods(self) -> list[str]:
-        """The names of the methods, the first being what the others are compared with."""
+        """The names of the methods, the baseline first."""
         return list(self.values)
+
+    @property
+    def baseline_in_words(self) -> str:
+        """What sentences call the baseline: the model as it is, or its name."""
+        return "the model as it is" if self.as_it_is else self.baseline
 
     def null_of(self, method: str, score: str) -> Interval | None:
         """Return what a perfectly calibrated predictor with a method's confidences would score; None if not known.
@@ -53,6 +73,8 @@ def compare(
     generator: torch.Generator,
     scores: Mapping[str, Score] | None = None,
     num_resamples: int = 1000,
+    baseline: str | None = None,
+    as_it_is: bool = True,
 ) -> Comparison:
     """Compare methods by their scores, in pairs on the same images.
 
@@ -62,8 +84,10 @@ def compare(
     :param scores: by name, of these tallies; by default ``calibrant.metrics.SCORES``, of a ``Measurement``. A null that
         is a function becomes a score of its own, named after its score.
     :param num_resamples: how many times images are drawn.
-    :raises InputError: there is nothing to compare, the methods were not counted on the same images, or a score's null
-        is no score.
+    :param baseline: the method that the others are compared with; None for the first.
+    :param as_it_is: whether the baseline is the model as it is; if not, reports call it by its name.
+    :raises InputError: there is nothing to compare, the methods were not counted on the same images, the baseline is
+        none of them, or a score's null is no score.
 
     >>> from calibrant.metrics import CalibrationBins, confidence_gap
     >>> labels = torch.zeros(9, 4, 4, dtype=torch.long)
@@ -76,6 +100,9 @@ def compare(
     """
     if not tallies or not all(tallies.values()):
         raise InputError("expected at least one method with one tally or more; got none. Count some images first.")
+    if baseline is not None:
+        check_choice(baseline, tallies, "method to compare with")
+        tallies = {baseline: tallies[baseline]} | dict(tallies)
     first = next(iter(tallies.values()))
     for method, repetitions in tallies.items():
         if [tally.keys for tally in repetitions] != [tally.keys for tally in first]:
@@ -85,7 +112,7 @@ def compare(
     scores = _with_nulls(SCORES if scores is None else scores)
     resamples = Resamples.draw(first, generator=generator, num_resamples=num_resamples)
     drawn = {method: _over_repetitions(scores, repetitions, resamples) for method, repetitions in tallies.items()}
-    return _comparison(scores, drawn)
+    return replace(_comparison(scores, drawn), as_it_is=as_it_is)
 
 
 def _with_nulls(scores: Mapping[str, Score]) -> dict[str, Score]:

@@ -100,7 +100,7 @@ def columns(comparison: Comparison, scores: Iterable[str] | None = None) -> list
 
 
 def changes(comparison: Comparison, scores: Iterable[str] | None = None, *, to_best: bool = False) -> list[Column]:
-    """Return the paired differences to the first method, one column a score, with a verdict in each cell.
+    """Return the paired differences to the baseline, one column a score, with a verdict in each cell.
 
     :param comparison: the differences.
     :param scores: names of scores compared; by default the main ones.

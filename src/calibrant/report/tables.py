@@ -64,9 +64,10 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     """
     return {
         "level": 0.95,
+        "baseline": comparison.baseline,
         "scores": {name: _described_in_json(comparison, name) for name in comparison.scores},
         "values": _numbers(comparison.values),
-        "differences_to_first": _numbers(comparison.differences),
+        "differences_to_baseline": _numbers(comparison.differences),
         "differences_to_best": _numbers(comparison.behind),
         "ranks": _numbers(comparison.ranks),
     }

@@ -33,6 +33,7 @@ SHOWN = {
     "confidence_mistaken": ("confidence when wrong, %", "confidence when wrong", False),
     "confidence_correct": ("confidence when right, %", "confidence when right", False),
     "entropy": ("entropy", "entropy", False),
+    "near_ties": ("nearly tied, %", "share of nearly tied pixels", False),
     "miou": ("mean IoU, % ↑", "mean IoU", True),
     "dice": ("mean Dice, % ↑", "mean Dice", False),
     "accuracy": ("pixel accuracy, % ↑", "pixel accuracy", False),

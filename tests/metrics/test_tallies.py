@@ -40,8 +40,8 @@ def test_every_part_of_a_measurement_is_the_tally_it_would_be_alone():
     assert close(found.mistaken, CalibrationBins.of(logits, labels, num_bins=10, where=wrong))
     assert close(found.correct, CalibrationBins.of(logits, labels, num_bins=10, where=~wrong))
     for k in range(4):
-        of_class = CalibrationBins(*(column[:, k] for column in found.by_class.columns()))
-        assert close(of_class, CalibrationBins.of(logits, labels, num_bins=10, where=labels == k))
+        of_class = CalibrationBins(*(column[:, k] for column in found.by_prediction.columns()))
+        assert close(of_class, CalibrationBins.of(logits, labels, num_bins=10, where=logits.argmax(1) == k))
     assert 0 < int(found.interior.count.sum()) < int(found.bins.count.sum())
 
 

@@ -218,8 +218,8 @@ def test_measurement_by_region_correctness_and_class(case):
     expect(found.mistaken, lambda p, edge: not p.correct)
     expect(found.correct, lambda p, edge: p.correct)
     for k in range(logits.shape[1]):
-        of_class = CalibrationBins(*(column[:, k] for column in found.by_class.columns()))
-        expect(of_class, lambda p, edge, k=k: p.label == k)
+        of_class = CalibrationBins(*(column[:, k] for column in found.by_prediction.columns()))
+        expect(of_class, lambda p, edge, k=k: p.prediction == k)
 
 
 def test_where_restricts_every_tally(case):

@@ -4,10 +4,13 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+import torch
 from measured_scenes import NAMES, compared, small_case
 
 from calibrant.errors import InputError
+from calibrant.metrics import Measurement
 from calibrant.report import render_page, write_page
+from calibrant.report.classes import class_rows
 from calibrant.report.columns import BEST
 from calibrant.report.palette import DARK, DARK_LINES, LIGHT, LIGHT_LINES, TEXT, contrast
 
@@ -176,6 +179,7 @@ def test_a_single_method_and_no_facts_make_a_page():
 def test_absent_classes_have_dashes_and_rows_go_from_large_to_small(page):
     rows = [page.text[i] for i, _ in page.all("tr") if "never seen" in page.text[i]]
     assert len(rows) == 1
+    # Neither overlap nor what holds where it is predicted is known of a class that is never seen.
     assert rows[0].count("–") == 6
     names = [page.text[i] for i, attrs in page.all("th") if attrs["scope"] == "row" and page.text[i] in NAMES]
     assert names[-1] == "never seen"
@@ -244,3 +248,19 @@ def test_many_classes_fold_away(three, plain, monkeypatch):
         rows = [i for i, attrs in each.all("th") if attrs["scope"] == "row" and each.text[i].startswith("class ")]
         assert len(rows) == 4
         assert sum("details" in each.inside[i] for i in rows) == inside
+
+
+def test_a_perfectly_calibrated_predictor_reads_as_calibrated_class_by_class():
+    """Labels drawn from the predictor's own probabilities: grouped by label, every rare class looked too sure."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 1.5 * torch.randn(20, 4, 40, 40, generator=generator) + torch.tensor([3.0, 1.0, 0.0, -1.0])[:, None, None]
+    drawn = torch.multinomial(logits.softmax(1).movedim(1, -1).flatten(0, -2), 1, generator=generator)
+    found = {"uncalibrated": [Measurement.of(logits, drawn.view(20, 40, 40))]}
+    for row in class_rows(found, ["uncalibrated"], NAMES):
+        assert abs(float(row.probability[0]) - float(row.share.text)) < 0.5  # in percent
+        assert float(row.own_error[0].text) < 0.7
+        assert abs(float(row.gap[0].replace("−", "-"))) < 2.5
+        assert float(row.error[0].text) < 5
+    worse = {"uncalibrated": [Measurement.of(3 * logits, drawn.view(20, 40, 40))]}
+    for row in class_rows(worse, ["uncalibrated"], NAMES):
+        assert float(row.gap[0].replace("−", "-")) > 5

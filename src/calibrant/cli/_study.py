@@ -16,9 +16,12 @@ from calibrant.cli._console import PlainConsole, aside, console, write_json
 from calibrant.errors import DataError, StoreError
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import Measurement, load_measurement, save_measurement
-from calibrant.report import Case, as_json, terminal_table, write_page
+from calibrant.report import Case, as_json, near_ties_in_words, terminal_table, write_page
 
 SUFFIX = ".measurement"
+
+AS_IT_IS = "uncalibrated"
+"""The title of the model as it is, with which all methods are compared."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ class Study:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Every figure with its interval over images."""
-        return compare(self.measurements, generator=torch.Generator().manual_seed(0))
+        """Every figure with its interval over images; the model as it is is the baseline, if it was measured."""
+        known = AS_IT_IS in self.measurements
+        generator = torch.Generator().manual_seed(0)
+        return compare(self.measurements, generator=generator, baseline=AS_IT_IS if known else None, as_it_is=known)
 
     def show(self, where: PlainConsole = console) -> None:
         """Print the table, and what the fits had to say on the error stream.
@@ -64,6 +69,8 @@ class Study:
         :param where: what the table is printed on.
         """
         where.print(terminal_table(self.comparison))
+        for line in near_ties_in_words(self.comparison):
+            where.print(line, highlight=False)
         for note in self.notes:
             aside.print(f"note: {note}", highlight=False)
 

@@ -17,8 +17,9 @@ What is counted
 What is scored
     calibration:
     :func:`expected_calibration_error`, :func:`expected_error_if_calibrated` (what chance leaves of it),
-    :func:`maximum_calibration_error`, :func:`adaptive_calibration_error`, :func:`classwise_calibration_error`,
-    :func:`confidence_gap`, :func:`mean_confidence`, :func:`reliability_curve` (a :class:`ReliabilityCurve`).
+    :func:`maximum_calibration_error`, :func:`adaptive_calibration_error`, :func:`classwise_calibration_error` (and
+    :func:`calibration_error_of_classes`), :func:`confidence_gap`, :func:`mean_confidence`, :func:`reliability_curve` (a
+    :class:`ReliabilityCurve`).
     likelihood:
     :func:`negative_log_likelihood`, :func:`brier_score`, :func:`top_label_brier_score`, :func:`mean_entropy`,
     :func:`brier_decomposition` (a :class:`BrierDecomposition`).
@@ -58,6 +59,7 @@ from calibrant.metrics.calibration import (
     ClasswiseBins,
     ReliabilityCurve,
     brier_decomposition,
+    calibration_error_of_classes,
     classwise_calibration_error,
     confidence_gap,
     expected_calibration_error,
@@ -152,6 +154,7 @@ __all__ = [
     "boundary",
     "brier_decomposition",
     "brier_score",
+    "calibration_error_of_classes",
     "classwise_calibration_error",
     "confidence_gap",
     "dice",

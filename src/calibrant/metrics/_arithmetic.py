@@ -95,6 +95,17 @@ def first_zero(below: Float[Array, "c p"], scratch: Scratch) -> Int[Array, " p"]
     return num_classes - ranked.max(0).astype(np.intp)
 
 
+def near_ties(below: Float[Array, "c p"], margin: float, scratch: Scratch) -> Bool[Array, " p"]:
+    """Return where the next logit lies within a margin below the largest, and is not equal to it.
+
+    >>> near_ties(np.array([[0.0, -2.0, 0.0], [-1e-6, 0.0, 0.0]]), 0.01, Scratch())
+    array([ True, False, False])
+    """
+    near = np.greater(below, -margin, out=scratch.array("near", below.shape, bool))
+    near &= np.less(below, 0, out=scratch.array("less", below.shape, bool))
+    return near.any(0)
+
+
 def likelihood_of(
     below: Float[Array, "c p"], weights: Float[Array, "c p"], total: Float[Array, " p"], label: Int[Array, "a p"]
 ) -> dict[str, Array]:

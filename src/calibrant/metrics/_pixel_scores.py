@@ -27,8 +27,10 @@ from calibrant.metrics._arithmetic import (
     count_classwise,
     first_zero,
     likelihood_of,
+    near_ties,
 )
 from calibrant.metrics.tally import Tally
+from calibrant.predictions import MARGIN
 
 T = TypeVar("T", bound=Tally)
 
@@ -61,6 +63,7 @@ class PixelScores:
     :param prediction: the class with the largest logit, the first of them where they tie.
     :param total: the sum over the classes of exp(logit - largest logit), at least 1.
     :param where: whether the mask holds the pixel.
+    :param near_tie: whether the next logit lies within ``MARGIN`` below the largest; comes with the likelihood.
     :param classwise: counts of every class's own probability, see ``ClasswiseBins``.
     """
 
@@ -68,6 +71,7 @@ class PixelScores:
     prediction: Int[Array, " p"]
     total: Float[Array, " p"]
     where: Bool[Array, " p"] | None = None
+    near_tie: Bool[Array, " p"] | None = None
     nll: Float[Array, " p"] | None = None
     brier: Float[Array, " p"] | None = None
     entropy: Float[Array, " p"] | None = None
@@ -169,7 +173,7 @@ def count_images(
     :param count: from the scores of some pixels of an image to a tally of one row.
     :param images: as ``each_image`` yields them.
     :param keep_outside: whether an image's mask only marks pixels; otherwise it restricts them.
-    :param likelihood: whether ``count`` reads ``nll``, ``brier`` and ``entropy``.
+    :param likelihood: whether ``count`` reads ``nll``, ``brier``, ``entropy`` and ``near_tie``.
     :param classwise_bins: the bins of every class's own probability, if ``count`` reads ``classwise``.
     :raises LabelError: a label of a counted pixel is no class.
     :raises LogitsError: a logit is NaN or infinite (in float32), be its pixel labelled or not.
@@ -226,6 +230,7 @@ def _score_pixels(
         weights = np.exp(below, out=scratch.array("weights", below.shape) if likelihood else below)
         block["total"] = weights.sum(0)
         if likelihood:
+            block["near_tie"] = near_ties(below, MARGIN, scratch)
             block |= likelihood_of(below, weights, block["total"], index[:, at])
         if classwise_bins:
             probs = np.divide(weights, block["total"], out=weights)

@@ -84,7 +84,9 @@ class CalibrationBins(Tally):
 
     def summed(self) -> "CalibrationBins":
         """Return the counts of all groups together."""
-        return replace(self.mapped(lambda column: column.sum(1)), keys=self.keys, left_out=self.left_out)
+        return replace(
+            self.mapped(lambda column: column.sum(1, dtype=column.dtype)), keys=self.keys, left_out=self.left_out
+        )
 
     def minus(self, other: "CalibrationBins") -> "CalibrationBins":
         """Return the counts of this tally that are not in another.
@@ -281,6 +283,16 @@ def classwise_calibration_error(bins: ClasswiseBins) -> Float[Tensor, " n"]:
 
     :param bins: one row an image, or one of all pixels.
     """
-    pixels = bins.count.sum(-1)
-    error = (bins.positive - bins.probability).abs().sum(-1) / pixels
-    return error.mean(-1)
+    return calibration_error_of_classes(bins).mean(-1)
+
+
+def calibration_error_of_classes(bins: ClasswiseBins) -> Float[Tensor, "n c"]:
+    """Return the calibration error of each class's own probability, over all labelled pixels.
+
+    :param bins: one row an image, or one of all pixels.
+
+    >>> logits, labels = torch.zeros(1, 2, 4), torch.tensor([[0, 0, 0, 1]])  # says .5, and finds .75
+    >>> calibration_error_of_classes(ClasswiseBins.of(logits, labels))
+    tensor([[0.2500, 0.2500]], dtype=torch.float64)
+    """
+    return (bins.positive - bins.probability).abs().sum(-1) / bins.count.sum(-1)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.metrics._arithmetic import check_num_bins
 from calibrant.metrics._pixel_scores import Image, PixelScores, count_images, each_image
@@ -18,24 +20,30 @@ from calibrant.metrics.tally import Tally
 class Measurement(Tally):
     """All counts that ``metrics`` has, from one pass over the logits.
 
-    :param by_class: top-label bins, grouped by the pixel's label.
+    :param bins: top-label bins of all labelled pixels.
+    :param by_prediction: top-label bins, grouped by the class predicted; without a pixel if a file of version 1 or 2,
+        which did not count them, was read.
     :param mistaken: top-label bins of the wrong pixels.
     :param boundary: top-label bins of the pixels near a change of label.
     :param classwise: every class's own probability in bins.
     :param likelihood: sums of likelihood, Brier score and entropy.
     :param classes: pixels of each class: predicted, labelled, and both.
     :param ranks: top-label confidence in fine bins.
+    :param near_ties: pixels whose two largest logits are nearer than ``MARGIN``, and not equal; NaN if such a file was
+        read.
     :param keys: names of the rows, if they are known.
     :param left_out: names of images that have no row because nothing in them is labelled.
     """
 
-    by_class: CalibrationBins
+    bins: CalibrationBins
+    by_prediction: CalibrationBins
     mistaken: CalibrationBins
     boundary: CalibrationBins
     classwise: ClasswiseBins
     likelihood: LikelihoodSums
     classes: ClassCounts
     ranks: ConfidenceRanks
+    near_ties: Float[Tensor, " n"]
 
     @classmethod
     def of(
@@ -64,26 +72,24 @@ class Measurement(Tally):
     @classmethod
     def _of_pixels(cls, pixels: PixelScores, *, num_bins: int, num_classes: int) -> "Measurement":
         assert pixels.where is not None, "the boundary is marked by the mask"
-        # One histogram over (class, boundary, wrong) gives every restricted tally by adding up its cells.
-        group = pixels.label * 4 + pixels.where * 2 + ~pixels.correct
+        assert pixels.near_tie is not None, "it comes with the likelihood"
+        # One histogram over (class predicted, boundary, wrong) gives every tally by adding up its cells.
+        group = pixels.prediction * 4 + pixels.where * 2 + ~pixels.correct
         cells = CalibrationBins.of_pixels(pixels, num_bins=num_bins, group=group, num_groups=4 * num_classes)
-        by_class = cells.mapped(lambda column: column.unflatten(1, (num_classes, 4)).sum(2, dtype=column.dtype))
+        by_prediction = cells.mapped(lambda column: column.unflatten(1, (num_classes, 4)).sum(2, dtype=column.dtype))
         mistaken = cells.mapped(lambda column: column[:, 1::2].sum(1, dtype=column.dtype))
         near = cells.mapped(lambda column: column.unflatten(1, (-1, 2, 2))[:, :, 1].sum((1, 2), dtype=column.dtype))
         return cls(
-            by_class,
+            by_prediction.summed(),
+            by_prediction,
             mistaken,
             near,
             ClasswiseBins.of_pixels(pixels),
             LikelihoodSums.of_pixels(pixels),
             ClassCounts.of_pixels(pixels, num_classes=num_classes),
             ConfidenceRanks.of_pixels(pixels),
+            torch.tensor([float(pixels.near_tie.sum())], dtype=torch.float64),
         )
-
-    @property
-    def bins(self) -> CalibrationBins:
-        """Top-label bins of all labelled pixels."""
-        return self.by_class.summed()
 
     @property
     def interior(self) -> CalibrationBins:

@@ -195,6 +195,16 @@ SCORES: dict[str, Score] = {
         note="Mean entropy of the probabilities, in nats.",
         main=False,
     ),
+    "near_ties": Score(
+        "nearly tied",
+        lambda m: m.near_ties / m.bins.count.sum(-1),
+        pooled=True,
+        unit=PERCENT,
+        phrase="share of nearly tied pixels",
+        note="Share of pixels whose two largest probabilities differ by less than 0.8 %, so that labels may change in "
+        "float16; many of them where a calibrator is held to the model's labels and would choose others.",
+        main=False,
+    ),
     "miou": Score(
         "mean IoU",
         lambda m: mean_iou(m.classes),

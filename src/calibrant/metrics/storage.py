@@ -21,7 +21,7 @@ from calibrant.metrics.tally import Tally
 
 FORMAT = "calibrant measurement"
 """What a file says that it holds."""
-VERSION = 2
+VERSION = 3
 """Of the files that are written; a change that an older reader would get wrong raises it."""
 
 
@@ -79,10 +79,23 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
                 f"{path}: expected the content with the digest that it names; it has changed since it was written. "
                 "Copy it again, or measure again."
             )
+        if about["version"] < 3:
+            columns = _since_version_3(columns)
         measurement = _built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"]))
         return measurement, dict(about["facts"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{path}: expected a whole measurement; {error!r}. Measure again.") from error
+
+
+def _since_version_3(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The columns of an older file, which counted by the class labelled, and no nearly tied pixels."""
+    names = [name for name in columns if name.startswith("by_class.")]
+    new = {name: column for name, column in columns.items() if name not in names}
+    for name in names:
+        column = name.removeprefix("by_class.")
+        new[f"bins.{column}"] = columns[name].sum(1, dtype=columns[name].dtype)
+        new[f"by_prediction.{column}"] = torch.zeros_like(columns[name])
+    return new | {"near_ties": torch.full((len(new["bins.count"]),), torch.nan, dtype=torch.float64)}
 
 
 def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -11,12 +11,14 @@ Conventions
 
 from calibrant._shapes import IGNORE
 from calibrant.predictions.arrays import from_arrays, from_probabilities, from_sigmoid, prediction_from
+from calibrant.predictions.margin import MARGIN, nearly_tied, with_margin
 from calibrant.predictions.prediction import Example, Prediction, StridedPrediction, resized, with_logits
 from calibrant.predictions.sharded import Executor, Sharded, mapped_in_shards, part_of, spread, summed
 from calibrant.predictions.sources import Examples, Mapped, Predictions, Subset, keys_of, known_keys, split
 
 __all__ = [
     "IGNORE",
+    "MARGIN",
     "Example",
     "Examples",
     "Executor",
@@ -33,10 +35,12 @@ __all__ = [
     "known_keys",
     "mapped_in_shards",
     "part_of",
+    "nearly_tied",
     "prediction_from",
     "resized",
     "split",
     "spread",
     "summed",
     "with_logits",
+    "with_margin",
 ]

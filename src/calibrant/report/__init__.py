@@ -9,12 +9,14 @@ from calibrant.report.cases import Case, case_of, worst_images
 from calibrant.report.page import render_page, write_page
 from calibrant.report.shift import mean_ranks, shift_table
 from calibrant.report.tables import as_json, terminal_table
+from calibrant.report.words import near_ties_in_words
 
 __all__ = [
     "Case",
     "as_json",
     "case_of",
     "mean_ranks",
+    "near_ties_in_words",
     "render_page",
     "shift_table",
     "terminal_table",

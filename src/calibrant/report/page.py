@@ -50,7 +50,7 @@ def write_page(
     """Write the report of a comparison, and return its path. The file appears whole or not at all.
 
     :param path: where the file goes; its folder must be there.
-    :param comparison: the scores of all methods; the first is the model as it is.
+    :param comparison: the scores of all methods.
     :param measurements: what reliability diagrams, risk–coverage curves and the table of classes are drawn from: of
         every method in the comparison, one a repetition. Without them (for counts of your own) the page has no such
         parts.
@@ -92,7 +92,7 @@ def render_page(
 ) -> str:
     """Return the page as text.
 
-    :param comparison: the scores of all methods; the first is the model as it is.
+    :param comparison: the scores of all methods.
     :param measurements: what reliability diagrams, risk–coverage curves and the table of classes are drawn from: of
         every method in the comparison, one a repetition. Without them (for counts of your own) the page has no such
         parts.

@@ -15,6 +15,9 @@ from calibrant.report.curves import pooled_bins
 _DECIDING = ("ece", "ece_images")
 """Names of the scores that decide, if compared; image-wise ECE also depends on how much images differ in difficulty."""
 
+NEAR_TIES, MANY_TIES = "near_ties", 0.01
+"""The score that counts pixels whose two largest probabilities are nearly tied, and the share that is worth a word."""
+
 _OF_LABELS = ("miou", "accuracy", "dice")
 """Names of the scores of the label map alone."""
 
@@ -44,20 +47,22 @@ def headline(
 ) -> Headline:
     """Return what a stranger should know first: how far the model's word can be taken, and what to do.
 
-    :param comparison: of all methods; the first is the model as it is.
+    :param comparison: of all methods.
     :param measurements: of every method, one a repetition; empty if there are none.
     :param scores: names of those shown first; by default the main ones.
     """
     base, *others = comparison.methods
     score = deciding_score(comparison, scores)
-    sentences = [f"As it is ({base}): {_keeps_its_word(measurements[base])}"] if base in measurements else []
+    name = f"As it is ({base})" if comparison.as_it_is else f"With {base}"
+    sentences = [f"{name}: {_keeps_its_word(measurements[base])}"] if base in measurements else []
     if not others:
-        return Headline("No calibrator was compared: this is how the model stands.", tuple(sentences), None)
+        stands = "the model stands" if comparison.as_it_is else f"{base} stands; the model as it is was not measured"
+        return Headline(f"No calibrator was compared: this is how {stands}.", tuple(sentences), None)
     shown, advice = _verdict(comparison, score)
     if shown in measurements:
         sentences.append(f"With {shown}: {_keeps_its_word(measurements[shown])}")
     sentences += _changes_beside(comparison, score, shown, scores)
-    sentences += _label_changes(comparison, shown)
+    sentences += _label_changes(comparison, shown) + near_ties_in_words(comparison, [shown])
     sentences += _null(comparison, base, scores)
     return Headline(advice, tuple(sentences), shown)
 
@@ -74,9 +79,34 @@ def deciding_score(comparison: Comparison, scores: Sequence[str] | None = None) 
     return (candidates or shown)[0]
 
 
+def near_ties_in_words(comparison: Comparison, methods: Sequence[str] | None = None) -> list[str]:
+    """Return how many labels hang on a tiny difference, a sentence for each method where they are many.
+
+    :param comparison: what was compared; without the score that counts them there is nothing to say.
+    :param methods: those that are looked at; by default all.
+    """
+    sentences = []
+    for method in comparison.methods if methods is None else methods:
+        share = comparison.values[method].get(NEAR_TIES)
+        if share is None or not share.value >= MANY_TIES:
+            continue
+        words = (
+            f"With {method} the two largest probabilities are nearly tied in {percent(share.value, 1)} of the pixels"
+        )
+        if method == comparison.baseline and comparison.as_it_is:
+            sentences.append(f"{words}: their labels may change in a smaller number type.")
+        else:
+            sentences.append(
+                f"{words}: as a rule it is held to the model's label there, and would choose another. A calibrator "
+                "that may change labels can do better there."
+            )
+    return sentences
+
+
 def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
     """Return the method to show, and the sentence."""
     base, *others = comparison.methods
+    plain, called = comparison.baseline_in_words, "as it is" if comparison.as_it_is else f"of {comparison.baseline}"
     score = comparison.scores[name]
     title = score.in_sentence
     (column,) = columns(comparison, [name])
@@ -89,31 +119,31 @@ def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
     best = comparison.best.get(name)
     if best == base:
         return ranked[0], (
-            f"Leave the model as it is: every calibrator compared made its {title} worse "
-            f"({value[base]} as it is, {value[ranked[0]]} with {ranked[0]}, the nearest)."
+            f"{f'Leave {plain}: every' if comparison.as_it_is else f'Take {plain}: every other'} calibrator compared "
+            f"made its {title} worse ({value[base]} {called}, {value[ranked[0]]} with {ranked[0]}, the nearest)."
         )
-    worse = f" Worse than the model as it is: {_listed(worsened)}." if worsened else ""
+    worse = f" Worse than {plain}: {_listed(worsened)}." if worsened else ""
     if not improved:
         return ranked[0], (
-            f"No calibrator was shown to be better than the model as it is: by {title}, none differs from it for the "
-            f"better by more than chance.{worse}"
+            f"No calibrator was shown to be better than {plain}: by {title}, none differs from it for the better by "
+            f"more than chance.{worse}"
         )
     first = improved[0]
     if best == first:
-        rest = "the model as it is" if len(others) == 1 else "the model as it is and than every other one compared"
+        rest = plain if len(others) == 1 else f"{plain} and than every other one compared"
         return first, (
-            f"Take {first}: its {title} of {value[first]} is better than that of {rest} ({value[base]} as it is), "
+            f"Take {first}: its {title} of {value[first]} is better than that of {rest} ({value[base]} {called}), "
             f"by more than chance.{worse}"
         )
     if len(improved) == 1:
         return first, (
-            f"Take {first}: it is the only one shown to be better than the model as it is ({title} {value[first]} "
+            f"Take {first}: it is the only one shown to be better than {plain} ({title} {value[first]} "
             f"against {value[base]}); against the other calibrators its lead is not beyond chance everywhere.{worse}"
         )
     return first, (
-        f"Calibrate: {_listed(improved)} are each better in {title} than the model as it is, by more than chance. "
+        f"Calibrate: {_listed(improved)} are each better in {title} than {plain}, by more than chance. "
         f"On these images no calibrator is significantly the best; the best measured is {first} "
-        f"({value[first]} against {value[base]} as it is).{worse}"
+        f"({value[first]} against {value[base]} {called}).{worse}"
     )
 
 
@@ -151,9 +181,9 @@ def _changes_beside(comparison: Comparison, score: str, shown: str, scores: Sequ
     sentences = []
     if changed["better"]:
         also = "also better" if mended else "better"
-        sentences.append(f"Against the model as it is, {shown} is {also} by {_listed(changed['better'])}.")
+        sentences.append(f"Against {comparison.baseline_in_words}, {shown} is {also} by {_listed(changed['better'])}.")
     if changed["worse"]:
-        price = "At a price: " if mended else "Against the model as it is, "
+        price = "At a price: " if mended else f"Against {comparison.baseline_in_words}, "
         sentences.append(f"{price}{shown} is worse by {_listed(changed['worse'])}.")
     return sentences
 
@@ -181,8 +211,9 @@ def _null(comparison: Comparison, base: str, scores: Sequence[str] | None) -> li
     (column,) = columns(comparison, [name])
     score = comparison.scores[name]
     note = f", {score.null_note}" if score.null_note else ""
+    whose = "the model" if comparison.as_it_is else base
     return [
-        "For scale: a perfectly calibrated predictor with the model's confidences would score "
+        f"For scale: a perfectly calibrated predictor with {whose}'s confidences would score "
         f"{column.with_unit(column.cells[base].chance)} in {score.in_sentence} on these images{note}."
     ]
 

@@ -26,6 +26,7 @@ from calibrant.calibrators import (
 from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
 from calibrant.errors import StoreError
 from calibrant.networks import TemperatureTree
+from calibrant.predictions import with_margin
 
 QUALITY = SelectorQuality(None, 0.25, 0.5, 0.75, 0.8, 3, 100)
 RNG = torch.Generator().manual_seed(4)
@@ -180,8 +181,9 @@ def test_onnx_gives_the_same(name, behind, tmp_path):
     with torch.no_grad():
         raw = given if model is None else model(given)
         logits = calibrator(raw)
-    torch.testing.assert_close(probs, logits.softmax(1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(probs, with_margin(logits).softmax(1), rtol=0, atol=1e-5)
     assert torch.equal(labels, logits.argmax(1))
+    assert torch.equal(labels, probs.half().argmax(1))
     assert [p.name for p in tmp_path.iterdir()] == ["file.onnx"]
 
 
@@ -191,7 +193,8 @@ def test_onnx_in_three_dimensions(tmp_path):
     export_onnx(CALIBRATORS["selective over vector"], tmp_path / "solid.onnx", num_classes=3, spatial_dims=3)
     z = 3 * torch.randn(1, 3, 5, 6, 7, generator=torch.Generator().manual_seed(1))
     probs, labels = run(tmp_path / "solid.onnx", z)
-    torch.testing.assert_close(probs, CALIBRATORS["selective over vector"](z).softmax(1), rtol=0, atol=1e-5)
+    expected = with_margin(CALIBRATORS["selective over vector"](z)).softmax(1)
+    torch.testing.assert_close(probs, expected, rtol=0, atol=1e-5)
     assert np.array_equal(labels, z.argmax(1))
 
 

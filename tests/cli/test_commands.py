@@ -169,3 +169,54 @@ def _probabilities(folder, tmp_path):
         np.save(made / "logits" / file.name, np.exp(z - z.max(0)) / np.exp(z - z.max(0)).sum(0))
     (made / "labels").symlink_to(folder / "labels")
     return made
+
+
+def test_the_model_as_it_is_is_what_methods_are_compared_with(calibrant, store, tmp_path):
+    """Whichever methods are named, and in whichever order, the model itself has the first row."""
+    report, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    for named in ("temperature,vector", "temperature,uncalibrated,vector"):
+        given = ["--methods", named, "--num-seeds", 1, "--num-cases", 1, "-o", report, "--json", figures]
+        code, out, _ = calibrant("compare", store, *given, "--tallies", tmp_path / named)
+        assert code == 0
+        assert out.index("uncalibrated") < out.index("temperature")
+        found = json.loads(figures.read_text())
+        assert found["baseline"] == "uncalibrated" == next(iter(found["values"]))
+        assert found["differences_to_baseline"]["uncalibrated"]["nll"]["value"] == 0
+        assert found["differences_to_baseline"]["temperature scaling"]["nll"]["high"] < 0
+        text = report.read_text()
+        assert "As it is (uncalibrated)" in text
+        assert "As it is (temperature" not in text
+
+
+def test_a_report_without_the_model_itself_does_not_call_a_method_the_model(calibrant, store, tmp_path):
+    given = ["--methods", "temperature,vector", "--num-seeds", 1, "--num-cases", 0, "-o", tmp_path / "all.html"]
+    assert calibrant("compare", store, *given, "--tallies", tmp_path / "tallies")[0] == 0
+    files = sorted((tmp_path / "tallies/all").glob("0[12]-*.measurement"))
+    assert len(files) == 2
+    assert calibrant("report", *files, "-o", tmp_path / "two.html")[0] == 0
+    text = (tmp_path / "two.html").read_text()
+    assert "With temperature scaling: " in text
+    assert "As it is" not in text
+    assert "the model as it is" not in text
+
+
+def test_labels_survive_float16_and_the_share_of_near_ties_is_printed(calibrant, store, tmp_path):
+    """Held to the model's labels where it would choose others, a calibrator left them a step of float32 ahead."""
+    import torch
+
+    from calibrant.calibrators import VectorScaling, save
+    from calibrant.data import StoredPredictions
+
+    held = VectorScaling(torch.ones(4), torch.tensor([9.0, 0.0, 0.0, 0.0]), keep_labels=True)
+    save(held, tmp_path / "held")
+    code, out, _ = calibrant("apply", tmp_path / "held", store, "-o", tmp_path / "out", "--dtype", "float16")
+    assert code == 0
+    assert "nearly tied: in " in out
+    for before, after in zip(StoredPredictions(store), StoredPredictions(tmp_path / "out"), strict=True):
+        labels = before.logits.argmax(0)
+        assert torch.equal(after.logits.argmax(0), labels)
+        assert torch.equal(after.logits.float().softmax(0).half().argmax(0), labels)
+        assert not torch.equal(held(before.logits[None])[0].half().argmax(0), labels)
+    code, out, _ = calibrant("measure", store, "--calibrator", tmp_path / "held")
+    assert code == 0
+    assert "With held the two largest probabilities are nearly tied in" in out

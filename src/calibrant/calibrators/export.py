@@ -14,19 +14,21 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant._storage.files import replacing
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.errors import StoreError
+from calibrant.predictions import MARGIN, with_margin
 
 
 class _Probabilities(nn.Module):
     """From what the file takes to what it gives."""
 
-    def __init__(self, calibrator: Calibrator, model: nn.Module | None) -> None:
+    def __init__(self, calibrator: Calibrator, model: nn.Module | None, margin: float) -> None:
         super().__init__()
-        self.calibrator, self.model = calibrator, model
+        self.calibrator, self.model, self.margin = calibrator, model, margin
 
     def forward(self, given: Float[Tensor, "n k *s"]) -> tuple[Float[Tensor, "n c *s"], Int[Tensor, "n *s"]]:
         logits = self.calibrator(given) if self.model is None else self.calibrator(self.model(given), given)
+        apart = with_margin(logits, self.margin)  # the largest is 0
         # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
-        weight = (logits - logits.amax(1, keepdim=True)).exp()
+        weight = apart.exp()
         return weight / weight.sum(1, keepdim=True), logits.argmax(1)
 
 
@@ -38,11 +40,12 @@ def export_onnx(
     model: nn.Module | None = None,
     example: Tensor | None = None,
     spatial_dims: int = 2,
+    margin: float = MARGIN,
 ) -> None:
     """Write a calibrator, alone or behind a model, as one ONNX file (opset 20) with any batch size and spatial size.
 
-    Outputs are ``probabilities`` (n, c, *s) and ``labels`` (n, *s). The labels are the argmax of the calibrated
-    logits, not of the probabilities, which may be equal where logits are not (at a temperature of 1e10, say).
+    Outputs are ``probabilities`` (n, c, *s) and ``labels`` (n, *s), which are the argmax of the calibrated logits and,
+    because of the margin, of the probabilities, in float16 too.
 
     :param calibrator: the calibrator to be exported.
     :param path: the file to be written.
@@ -50,6 +53,8 @@ def export_onnx(
     :param model: from images to logits; the file then takes ``image``, and ``logits`` otherwise.
     :param example: an input to trace with, (n, k, *s); by default of 2 x c (or 3) x 32 x 48.
     :param spatial_dims: 2 for images, 3 for volumes.
+    :param margin: how far below the largest logit every smaller one is brought at least, in nats; see
+        :func:`calibrant.predictions.with_margin`. With 0 the argmax of the probabilities may be another label.
     :raises PackageError: the extra ``onnx`` is not installed.
     :raises StoreError: the file cannot be written.
     """
@@ -58,7 +63,7 @@ def export_onnx(
     channels = num_classes if model is None else 3
     space = (32, 48) if spatial_dims == 2 else (8, 16, 24)
     example = torch.zeros(2, channels, *space) if example is None else example
-    wrapped = _Probabilities(calibrator, model).eval()
+    wrapped = _Probabilities(calibrator, model, margin).eval()
     dynamic = {0: torch.export.Dim.DYNAMIC} | {2 + axis: torch.export.Dim.DYNAMIC for axis in range(spatial_dims)}
     try:
         with torch.no_grad(), _quiet():

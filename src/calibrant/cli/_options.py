@@ -59,6 +59,16 @@ def fraction(help: str, *, positive: bool = False) -> Any:
     return typer.Option(help=help, callback=_checked(lambda value: 0 <= value < 1, "a number from 0 to below 1"))
 
 
+def number(help: str, *, least: float, most: float) -> Any:
+    """Return the option of a number.
+
+    :param help: what it says.
+    :param least: the smallest that can be.
+    :param most: the largest.
+    """
+    return typer.Option(help=help, callback=_checked(lambda value: least <= value <= most, f"{least:g} to {most:g}"))
+
+
 def numbers(help: str, kind: type, *, least: float, most: float) -> Any:
     """Return the option of numbers with commas (or x) between, which stays text: :func:`numbers_in` reads it.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, described, open_calibrator
 
@@ -14,7 +15,16 @@ def apply(
     calibrator: Annotated[Path, typer.Argument(help="A calibrator, as calibrant fit made it.")],
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the calibrated store goes.")],
-    dtype: Annotated[str, typer.Option(help="float32 keeps every label; float16 is half the size.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, or float16, which is half the size.")] = "float32",
+    margin: Annotated[
+        float | None,
+        _options.number(
+            "How far the largest logit lies above the next at least, in nats, so that no later rounding changes a "
+            "label; 2**-7 if not said, which float16 keeps.",
+            least=0,
+            most=10,
+        ),
+    ] = None,
     kinds: Kinds = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -24,17 +34,23 @@ def apply(
     """
     from calibrant.calibrators import calibrated
     from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._kept_apart import KeptApart
     from calibrant.data import StoredPredictions, write_store
-    from calibrant.predictions import Mapped, with_logits
+    from calibrant.predictions import MARGIN, Mapped, with_logits
 
+    least = MARGIN if margin is None else margin
     check_outside(output, store, calibrator)
     loaded, stored = open_calibrator(calibrator, kinds), StoredPredictions(store)
     provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {described(loaded)}")
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), "--dtype": dtype}
+    made_from["--margin"] = str(least)
     with bars() as progress:
         watched = with_progress(stored, progress, "calibrating")
-        source = Mapped(watched, lambda prediction: with_logits(prediction, calibrated(prediction, loaded)))
+        ties = KeptApart(least)
+        source = Mapped(watched, lambda prediction: with_logits(prediction, ties(calibrated(prediction, loaded))))
         written = write_store(
             source, output, provenance=provenance, dtype=dtype, made_from=made_from, overwrite=overwrite
         )
+    for line in ties.in_words():
+        console.print(line, highlight=False)
     console.print(f"{len(written)} images → {output}", highlight=False)

@@ -19,7 +19,7 @@ from calibrant.calibrators import (
     save,
 )
 from calibrant.errors import FitError, ShapeError
-from calibrant.predictions import Predictions
+from calibrant.predictions import Predictions, with_margin
 from calibrant.testing.toys import tied_logits, toy_predictions
 
 MASKED_TOLERANCE = 0.01
@@ -161,9 +161,10 @@ def _check_onnx(calibrator: Calibrator, num_classes: int) -> None:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     probs, labels = map(torch.from_numpy, session.run(None, {"logits": given.numpy()}))
     out = _apply(calibrator, given, None)
-    off = float((probs - out.softmax(1)).abs().max())
+    off = float((probs - with_margin(out).softmax(1)).abs().max())
     assert off < 1e-4, f"the probabilities of the ONNX file are off by {off:.2g}"
     assert torch.equal(labels, out.argmax(1)), "the labels of the ONNX file are others"
+    assert torch.equal(labels, probs.half().argmax(1)), "the largest probabilities of the ONNX file are others"
 
 
 def _check_ties(calibrator: Calibrator, num_classes: int) -> None:

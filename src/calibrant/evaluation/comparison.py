@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from calibrant._check import check_choice
+from calibrant._input.checks import check_choice
 from calibrant.errors import InputError
 from calibrant.metrics import SCORES, Interval, Resampled, Resamples, Score, Tally, resampled_scores
 

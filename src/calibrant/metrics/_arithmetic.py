@@ -103,7 +103,7 @@ def near_ties(below: Float[Array, "c p"], margin: float, scratch: Scratch) -> Bo
     """
     near = np.greater(below, -margin, out=scratch.array("near", below.shape, bool))
     near &= np.less(below, 0, out=scratch.array("less", below.shape, bool))
-    return near.any(0)
+    return np.logical_or.reduce(near, axis=0)
 
 
 def likelihood_of(

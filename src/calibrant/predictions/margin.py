@@ -10,7 +10,7 @@ from calibrant._shapes import Bool, Float, Tensor
 from calibrant.errors import InputError
 
 MARGIN = 2.0**-7
-"""How far the largest logit of a pixel must lie above the next to be told from it in float16.
+"""How far the largest logit of a pixel must lie above the next to be distinguished from it in float16.
 
 Numbers of float16 between 4 and 8 lie 2**-8 apart, so log-probabilities down to -8 that differ by more stay apart when
 they are rounded; probabilities, which then differ by 0.8 %, do so by a factor of eight.

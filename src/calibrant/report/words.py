@@ -16,7 +16,7 @@ _DECIDING = ("ece", "ece_images")
 """Names of the scores that decide, if compared; image-wise ECE also depends on how much images differ in difficulty."""
 
 NEAR_TIES, MANY_TIES = "near_ties", 0.01
-"""The score that counts pixels whose two largest probabilities are nearly tied, and the share from which on a report mentions them."""
+"""The score that counts nearly tied pixels, and the share from which on a report mentions them."""
 
 _OF_LABELS = ("miou", "accuracy", "dice")
 """Names of the scores of the label map alone."""

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 
 import pytest
 import torch
@@ -70,27 +69,26 @@ def test_a_save_that_is_killed_leaves_the_old_or_the_new(tmp_path, monkeypatch, 
     assert len([file for file in (tmp_path / "there").iterdir() if not file.name.startswith(".")]) == 2
 
 
-def aged(path):
-    path.write_bytes(b"half")
-    os.utime(path, (time.time() - 7200,) * 2)
-
-
-@pytest.mark.parametrize("sort", ["calibrator", "checkpoint", "store"])
-def test_what_a_kill_has_left_is_removed_when_it_is_old(tmp_path, sort):
+@pytest.mark.parametrize("sort", ["calibrator", "checkpoint", "store", "measurements", "report"])
+def test_what_a_kill_has_left_is_removed_by_the_next_write(tmp_path, sort):
     items = [Prediction("a", torch.randn(3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long))]
+    study = Study({"one": [Measurement.of(items[0].logits[None], items[0].labels[None])]}, (), {})
     writers = {
         "calibrator": lambda: save(VECTOR, tmp_path),
         "checkpoint": lambda: write_checkpoint(tmp_path, {"steps": 1}, {"seed": 0}),
         "store": lambda: write_store(items, tmp_path, overwrite=True),
+        "measurements": lambda: study.save(tmp_path, {}),
+        "report": lambda: study.write_page(tmp_path / "report.html"),
     }
     writers[sort]()
-    aged(tmp_path / ".calibrant-0123456789abcdef.json")
+    (tmp_path / ".calibrant-0123456789abcdef.json").write_bytes(b"half")
+    (tmp_path / ".mine.tmp").write_text("mine")
     (tmp_path / "mine.txt").write_text("mine")
-    if sort != "store":
-        (tmp_path / ".calibrant-fedcba9876543210.json").write_bytes(b"of another process that writes now")
-    writers[sort]()
-    left = [file.name for file in tmp_path.iterdir() if file.name.startswith(".")]
-    assert left == ([] if sort == "store" else [".calibrant-fedcba9876543210.json"])
+    with files.replacing(tmp_path / "other.json") as temporary:  # of another process that writes now
+        writers[sort]()
+        left = {file.name for file in tmp_path.iterdir() if file.name.startswith(".")}
+        assert left == {temporary.name} | (set() if sort == "store" else {".mine.tmp"})
+        temporary.write_text("{}")
     assert (tmp_path / "mine.txt").exists()
 
 

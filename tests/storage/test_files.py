@@ -1,7 +1,10 @@
 """A file is written whole or not at all."""
 
+import errno
+import fcntl
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,44 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_a_leftover_that_can_be_
     assert len(list(tmp_path.iterdir())) == 2
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path):
+    with replacing(tmp_path / "table.txt") as temporary:
+        remove_leftovers(tmp_path)
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "table.txt").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("missing", ["locks of the file system", "locks of the system"])
+def test_without_locks_a_leftover_is_told_by_its_age(tmp_path, monkeypatch, missing):
+    if missing == "locks of the system":
+        monkeypatch.setattr("calibrant._storage.files.fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
+    for name, age in {".calibrant-old.txt": 7200, ".calibrant-new.txt": 60}.items():
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with replacing(tmp_path / "table.txt") as temporary:
+        temporary.write_bytes(b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".calibrant-new.txt", "table.txt"]
+
+
+def test_a_temporary_file_that_another_removed_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
+    real, calls = fcntl.flock, []
+
+    def late(handle, how):
+        calls.append(handle)
+        if len(calls) == 1:
+            (found,) = tmp_path.glob(".calibrant-*")
+            found.unlink()
+        real(handle, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with replacing(tmp_path / "table.txt") as temporary:
+        temporary.write_bytes(b"new")
+    assert len(calls) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["table.txt"]
 
 
 def test_a_link_in_the_way_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):

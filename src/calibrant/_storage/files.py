@@ -18,22 +18,26 @@ except ImportError:  # Windows has none; there nobody is kept from writing besid
     fcntl = None
 
 _PREFIX = ".calibrant-"
+_LONG = 3600
+"""Seconds after which a temporary file counts as left behind where there are no locks."""
 
 _WRITE_FAILED = re.compile(r"\(os error (?P<number>\d+)\)|enforce fail at inline_container|file write failed")
 """What safetensors and torch say, in errors of their own, where the disk is full."""
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
+def replacing(path: str | os.PathLike[str], *, sweep: bool = True) -> Generator[Path]:
     """Yield the path of an empty temporary file; what was written to it is found under ``path`` afterwards.
 
     The temporary file lies in the same folder, which is made if missing, and ends like ``path``, for writers that tell
     the format from it. Its name cannot be guessed, and it is made new, so that no link is followed. When the block
     ends, the content is brought to the disk and the file renamed in one step: at no time, not even after a power
     cut, does ``path`` hold half of it. It may be read by all and written by its owner, less what the umask forbids.
-    When the block raises, the temporary file is removed and ``path`` is as it was.
+    When the block raises, the temporary file is removed and ``path`` is as it was. When the process is killed, the
+    next write into the folder removes it.
 
     :param path: the file to write; one that is there is replaced.
+    :param sweep: remove what killed writes have left in the folder first; False for many files in one folder.
     :raises OSError: the folder cannot be made or written to, or the disk is full.
 
     >>> import tempfile
@@ -45,40 +49,77 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{path.suffix}")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            unnamed = error.filename is None or str(error.filename) == str(temporary)
-            if error.errno is not None and unnamed:  # without a number the message is all there is
-                error.filename = os.fspath(path)  # the name that the user knows
+    if sweep:
+        remove_leftovers(path.parent)
+    with _temporary_beside(path) as temporary:
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                unnamed = error.filename is None or str(error.filename) == str(temporary)
+                if error.errno is not None and unnamed:  # without a number the message is all there is
+                    error.filename = os.fspath(path)  # the name that the user knows
+                raise
+            if isinstance(error, Exception) and (found := _WRITE_FAILED.search(str(error))):
+                number = int(found["number"] or errno.ENOSPC)
+                raise OSError(number, os.strerror(number), os.fspath(path)) from error
             raise
-        if isinstance(error, Exception) and (found := _WRITE_FAILED.search(str(error))):
-            number = int(found["number"] or errno.ENOSPC)
-            raise OSError(number, os.strerror(number), os.fspath(path)) from error
-        raise
-    _fsync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def remove_leftovers(folder: str | os.PathLike[str], *, older_than: float = 0) -> None:
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Generator[Path]:
+    """Make an empty file of an unknown name beside another, and hold its lock, which tells that it is written."""
+    while True:
+        temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{path.suffix}")
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        if fcntl is None:  # Windows renames no open file
+            os.close(handle)
+            yield temporary
+            return
+        try:
+            if _lock(handle) is not False and temporary.exists():
+                yield temporary
+                return
+        finally:
+            os.close(handle)  # else one who removes leftovers was quicker than the lock
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove the temporary files of writes into a folder that were killed; what cannot be removed stays.
 
+    A file that is being written is locked by its writer, however that ends. Where the system or the file system has no
+    locks, a file counts as left behind when it has not been changed for an hour.
+
     :param folder: nothing happens if there is none.
-    :param older_than: how many seconds ago they must have been changed last; 0 where nobody else may be writing.
     """
-    latest = time.time() - older_than
-    for pattern in (f"{_PREFIX}*", ".*.tmp"):  # the second as version 0.1.0 named them
-        for path in Path(folder).glob(pattern):
-            with contextlib.suppress(OSError):
-                if not older_than or path.stat().st_mtime < latest:
-                    path.unlink(missing_ok=True)
+    for path in Path(folder).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            free = None
+            if fcntl is not None:  # Windows removes no open file
+                handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+                stack.callback(os.close, handle)
+                free = _lock(handle)
+            if free or (free is None and time.time() - path.stat().st_mtime > _LONG):
+                path.unlink(missing_ok=True)
+
+
+def _lock(handle: int) -> bool | None:
+    """Take the lock of an open file or folder; False if somebody else holds it, None if there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
 
 
 @contextlib.contextmanager
@@ -105,12 +146,8 @@ def only_writer(folder: str | os.PathLike[str]) -> Generator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(errno.EAGAIN, "another process is writing there", os.fspath(folder)) from error
-        except OSError:  # a file system without locks
-            pass
+        if _lock(handle) is False:
+            raise BlockingIOError(errno.EAGAIN, "another process is writing there", os.fspath(folder))
         yield
     finally:
         os.close(handle)
@@ -163,7 +200,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Bring a renaming to the disk. Windows opens no folder, and some file systems cannot do it for folders."""
     try:
         handle = os.open(folder, os.O_RDONLY)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrant._input.checks import check_version
-from calibrant._storage.files import only_writer, parse_json, read_file, remove_leftovers, replacing
+from calibrant._storage.files import only_writer, parse_json, read_file, replacing
 from calibrant._storage.origin import Origin, canonical, checked, digest_of_bytes
 from calibrant.errors import StoreError
 
@@ -53,7 +53,6 @@ def write_saved(folder: Path, what: str, saved: Saved) -> None:
     name = _file_of_tensors(what, record["tensors"])
     try:
         with only_writer(folder):
-            remove_leftovers(folder, older_than=3600)
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(saved.data)
             with replacing(folder / f"{what}.json") as temporary:

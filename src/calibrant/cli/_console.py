@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from calibrant._input.visible import visible
-from calibrant._storage.files import remove_leftovers, replacing
+from calibrant._storage.files import replacing
 from calibrant.predictions import Mapped
 
 
@@ -141,6 +141,5 @@ def write_json(value: Any, path: Path) -> None:
         with path.open("w", encoding="utf-8") as file:
             file.write(text)
     else:
-        remove_leftovers(path.resolve().parent, older_than=3600)
         with replacing(path.resolve()) as temporary:
             temporary.write_text(text, encoding="utf-8")

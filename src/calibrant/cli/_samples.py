@@ -2,17 +2,16 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrant._storage.files import only_writer, parse_json, read_file, replacing
+from calibrant._storage.files import parse_json, read_file, replacing
 from calibrant._storage.origin import ANEW, Origin, canonical, check_same, checked, digest_of_bytes
+from calibrant.cli._file_set import alone_in, check_settled, replacing_together
 from calibrant.errors import DataError, StoreError
 
 RECORD = "samples.json"
-_NEW = ".calibrant-samples"
 _FORMAT, _VERSION = "calibrant samples", 1
 
 
@@ -25,29 +24,15 @@ def replacing_samples(folder: Path, made_from: Origin, *, overwrite: bool) -> Ge
     :param overwrite: replace those of another command.
     :raises StoreError: files of another command, or of nobody knows which, are there; another process is writing.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(only_writer(folder))
-        except BlockingIOError as error:
-            raise StoreError(
-                f"{folder}: expected to be the only one who writes here; another process is writing. Wait until it "
-                "has ended, or write to another folder."
-            ) from error
+    with alone_in(folder):
         old = _old_files(folder, made_from, overwrite=overwrite)
-        new = folder / _NEW
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        stack.callback(shutil.rmtree, new, ignore_errors=True)
-        yield new
-        digests = {file.name: digest_of_bytes(file.read_bytes()) for file in sorted(new.iterdir())}
-        (folder / RECORD).unlink(missing_ok=True)  # from here to the end it is unknown what the files are from
-        for name in digests:
-            (new / name).replace(folder / name)
-        for name in old - set(digests):
-            (folder / name).unlink(missing_ok=True)
-        record = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": digests}
-        with replacing(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1) + "\n")
+        with replacing_together(folder, old) as new:
+            yield new
+            digests = {file.name: digest_of_bytes(file.read_bytes()) for file in sorted(new.iterdir())}
+            record = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": digests}
+            text = json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1)
+            with replacing(new / RECORD) as temporary:
+                temporary.write_text(text + "\n")
 
 
 def verify_samples(folder: Path) -> int:
@@ -92,6 +77,7 @@ def _read(folder: Path) -> Mapping[str, Any]:
 
     :raises DataError: it is missing, damaged or of a newer version.
     """
+    check_settled(folder)
     path = folder / RECORD
     try:
         found = parse_json(read_file(path))

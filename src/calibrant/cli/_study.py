@@ -1,6 +1,5 @@
 """What was measured of one or several methods: shown, saved, loaded and drawn. Four commands share it."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,10 +9,10 @@ from typing import Any
 import torch
 
 from calibrant import __version__
-from calibrant._storage.files import only_writer, remove_leftovers, replacing
 from calibrant._storage.origin import Origin, check_same, checked, differences
 from calibrant.cli._console import PlainConsole, aside, console, write_json
-from calibrant.errors import DataError, StoreError
+from calibrant.cli._file_set import alone_in, check_settled, replacing_together, settle
+from calibrant.errors import DataError
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import Measurement, load_measurement, save_measurement
 from calibrant.report import Case, as_json, near_ties_in_words, terminal_table, write_page
@@ -107,35 +106,26 @@ class Study:
         :param overwrite: replace files of another command.
         :raises StoreError: files of another command are there, or another process is writing there.
         """
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(only_writer(folder))
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"{folder}: expected to be the only one who writes here; another process is writing. Wait until "
-                    "it has ended, or write to another folder."
-                ) from error
+        with alone_in(folder):
             check_free(folder, made_from, overwrite=overwrite)
-            remove_leftovers(folder, older_than=3600)
-            old = set(folder.glob(f"*{SUFFIX}"))
-            for order, (method, repetitions) in enumerate(self.measurements.items()):
-                for number, measurement in enumerate(repetitions):
-                    facts = {
-                        "method": method,
-                        "order": order,
-                        "repetition": number,
-                        "class_names": list(self.class_names),
-                        "facts": dict(self.facts),
-                        "notes": list(self.notes),
-                        "made_from": dict(made_from),
-                        "count": sum(map(len, self.measurements.values())),
-                    }
-                    path = folder / f"{order:02d}-{number:02d}{SUFFIX}"
-                    temporary = stack.enter_context(replacing(path))
-                    save_measurement(measurement, temporary, facts=facts)
-                    old.discard(path)
-        for path in old:
-            path.unlink(missing_ok=True)
+            old = [file.name for file in folder.glob(f"*{SUFFIX}")]
+            with replacing_together(folder, old) as new:
+                self._save_into(new, made_from)
+
+    def _save_into(self, folder: Path, made_from: Origin) -> None:
+        for order, (method, repetitions) in enumerate(self.measurements.items()):
+            for number, measurement in enumerate(repetitions):
+                facts = {
+                    "method": method,
+                    "order": order,
+                    "repetition": number,
+                    "class_names": list(self.class_names),
+                    "facts": dict(self.facts),
+                    "notes": list(self.notes),
+                    "made_from": dict(made_from),
+                    "count": sum(map(len, self.measurements.values())),
+                }
+                save_measurement(measurement, folder / f"{order:02d}-{number:02d}{SUFFIX}", facts=facts)
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> "Study":
@@ -168,7 +158,10 @@ def check_free(folder: Path | None, made_from: Origin, *, overwrite: bool) -> No
     :param overwrite: they are to be replaced: nothing is raised.
     :raises StoreError: naming what differs.
     """
-    for file in () if folder is None or overwrite else sorted(folder.glob(f"*{SUFFIX}")):
+    if folder is None or overwrite:
+        return
+    settle(folder)
+    for file in sorted(folder.glob(f"*{SUFFIX}")):
         check_same(file, checked(load_measurement(file)[1].get("made_from")), made_from, "measurement")
 
 
@@ -177,6 +170,7 @@ def _check_one_command(folder: Path) -> None:
 
     :raises DataError: some are missing, or of another command, which would be shown as if they were of this one.
     """
+    check_settled(folder)
     files = sorted(folder.glob(f"*{SUFFIX}"))
     found = [_read(file)[1] for file in files]
     for file, facts in zip(files, found, strict=True):

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from calibrant._input.checks import check_version
 from calibrant._shapes import Tensor
@@ -45,7 +45,7 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
     content = {"about": json.dumps(about)}  # one key only: safetensors writes several in any order
     try:
         with replacing(path) as temporary:
-            save_file(tensors, temporary, content)
+            temporary.write_bytes(save(tensors, content))  # save_file leaves a file of its own when it is killed
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: expected to write a measurement; {error}. Make room, or choose another.") from error
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from calibrant._storage.files import remove_leftovers, replacing
+from calibrant._storage.files import replacing
 from calibrant.errors import StoreError
 
 NAME = "checkpoint.pt"
@@ -51,7 +51,6 @@ def write_checkpoint(folder: Path, state: dict[str, Any], identity: Mapping[str,
     :param identity: what training this is; everything that must be the same for going on with it, by name.
     :raises StoreError: it cannot be written.
     """
-    remove_leftovers(folder, older_than=3600)
     try:
         with replacing(folder / NAME) as temporary, temporary.open("wb") as file:
             torch.save({**state, "identity": _as_words(identity)}, file)

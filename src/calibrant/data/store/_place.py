@@ -121,7 +121,7 @@ class Place:
         :raises OSError: the disk is full, or may not be written to; nothing is left behind.
         """
         if self.is_local:
-            with replacing(self.local_path(file)) as temporary:
+            with replacing(self.local_path(file), sweep=False) as temporary:
                 temporary.write_bytes(content)
         else:
             self._fs.makedirs(self._root, exist_ok=True)
@@ -133,9 +133,12 @@ class Place:
             self._fs.rm_file(self._path(file))
 
     def sweep(self) -> None:
-        """Remove the temporary files of a write that was killed."""
+        """Remove the temporary files of a write that was killed; only who alone writes here may do so."""
         if self.is_local:
             remove_leftovers(self._root)
+            for path in Path(self._root).glob(".*.tmp"):  # as version 0.1.0 named them
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def _path(self, file: str) -> str:
         return f"{self._root.rstrip('/')}/{file}"

@@ -130,14 +130,16 @@ class _Writer:
                 f"{place.url}: expected an empty or new folder, or a store to go on with; got a folder with other "
                 f"files, such as {min(files)}. Write to another folder."
             )
-        if files:
-            place.sweep()
+        place.sweep()
         begun = self._begun(files, overwrite)
         if MANIFEST in files:
             self.replaced = _digest(place)
             if begun is not None and begun.replaced != self.replaced:
                 self._end(begun, files)
+                is_this = self._is_ours(begun) and self.settings.made_from is not None
                 begun, files = None, place.sizes()
+                if is_this:  # the same command, killed when all was there but for the removal of what was replaced
+                    return self._finished(files)
             if not overwrite and (begun is None or not self._is_ours(begun)):
                 return self._finished(files)
         if begun is None:

@@ -1,7 +1,6 @@
 """The calibration network F of calibrated adversarial refinement (Kassapis et al., ICCV 2021), behind a black box."""
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -20,20 +19,18 @@ from calibrant.networks import CalibrationHead
 from calibrant.predictions import Mapped, Predictions
 from calibrant.training import (
     Augmentation,
+    Batch,
     Batches,
     Devices,
+    NetworkTraining,
     SingleDevice,
     Standardise,
     Watch,
     annotator_cross_entropy,
     chosen_annotator,
-    move_average,
     network_input,
     reproducible,
-    restore_states,
     seeded,
-    set_rate,
-    states_of,
     train,
 )
 
@@ -189,13 +186,26 @@ class CalibrationNetwork(Calibrator):
         dims = first.logits.ndim - 1
         with reproducible(seed, "weights"):
             network = make(channels, first.num_classes, **({} if dims == 2 else {"dims": dims}))
-        training = _NetworkTraining(
+        devices = SingleDevice() if devices is None else devices
+        rank = devices.global_rank
+        placed = None if standardise is None else standardise.to(devices.device)
+
+        def annotators(labels: Tensor, number: int) -> Tensor:
+            if not recipe.one_annotator:
+                return labels
+            return chosen_annotator(labels, seeded(seed, "annotator", number, rank))[:, None]
+
+        def see(logits: Tensor, image: Tensor | None) -> Tensor:
+            return _seen(logits, image, model_output, placed)
+
+        training = NetworkTraining(
             network,
+            recipe.optimiser(network.parameters()),
             Batches(predictions, recipe.batch_size, recipe.augmentation, seed),
-            lambda logits, image: _seen(logits, image, model_output, standardise),
-            recipe,
-            seed=seed,
-            devices=SingleDevice() if devices is None else devices,
+            partial(_loss, see=see, annotators=annotators),
+            learning_rate=recipe.rate,
+            devices=devices,
+            average=recipe.average,
         )
         train(
             training,
@@ -214,56 +224,22 @@ class CalibrationNetwork(Calibrator):
             watch=watch,
             devices=devices,
         )
+        standardise = None if placed is None else placed.cpu()
         return cls(training.average.cpu(), model_output=model_output, standardise=standardise)
 
 
-class _NetworkTraining:
-    """F, its optimiser and its steps."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        batches: Batches,
-        see: Callable[[Tensor, Tensor | None], Tensor],
-        recipe: CalibrationRecipe,
-        *,
-        seed: int,
-        devices: Devices,
-    ) -> None:
-        self.plain, self.batches, self.see, self.recipe = network, batches, see, recipe
-        self.seed, self.devices = seed, devices
-        self.network, self.optimiser = devices.setup(network.train(), recipe.optimiser(network.parameters()))
-        self.average = deepcopy(network).eval().requires_grad_(False)
-        self._parts = {"network": self.plain, "average": self.average, "optimiser": self.optimiser}
-
-    def step(self, number: int) -> Mapping[str, Tensor]:
-        """Take one step."""
-        rank, device = self.devices.global_rank, self.devices.device
-        batch = self.batches.draw(number, part=rank, parts=self.devices.world_size)
-        assert batch.logits is not None
-        seen, labels = self.see(batch.logits, batch.image).to(device), batch.labels.to(device)
-        if self.recipe.one_annotator:
-            labels = chosen_annotator(labels, seeded(self.seed, "annotator", number, rank))[:, None]
-        set_rate(self.optimiser, self.recipe.rate(number))
-        with self.devices.autocast():
-            loss = annotator_cross_entropy(self.network(seen).float(), labels)
-        self.optimiser.zero_grad()
-        self.devices.backward(loss)
-        self.optimiser.step()
-        move_average(self.average, self.plain, keep=self.recipe.average, step=number)
-        return {"cross-entropy": loss.detach()}
-
-    def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Return nothing: what fails shows in the loss."""
-        return ()
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that the next step needs."""
-        return states_of(self._parts)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take a state back."""
-        restore_states(self._parts, state)
+def _loss(
+    network: nn.Module,
+    batch: Batch,
+    number: int,
+    *,
+    see: Callable[[Tensor, Tensor | None], Tensor],
+    annotators: Callable[[Tensor, int], Tensor],
+) -> Mapping[str, Tensor]:
+    """Return the cross-entropy of F with annotators."""
+    assert batch.logits is not None
+    logits = network(see(batch.logits, batch.image)).float()
+    return {"cross-entropy": annotator_cross_entropy(logits, annotators(batch.labels, number))}
 
 
 def _seen(

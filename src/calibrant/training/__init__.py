@@ -9,7 +9,8 @@ from calibrant.training.black_box import train_segmenter
 from calibrant.training.checkpoint import restore_states, states_of
 from calibrant.training.devices import Devices, SingleDevice, open_fabric
 from calibrant.training.loop import Trainee, Watch, train
-from calibrant.training.rates import set_rate
+from calibrant.training.network import NetworkTraining
+from calibrant.training.rates import one_cycle, set_rate
 from calibrant.training.standardise import Standardise, network_input
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Devices",
+    "NetworkTraining",
     "SingleDevice",
     "Standardise",
     "Trainee",
@@ -25,6 +27,7 @@ __all__ = [
     "chosen_annotator",
     "move_average",
     "network_input",
+    "one_cycle",
     "open_fabric",
     "reproducible",
     "restore_states",

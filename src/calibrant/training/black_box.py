@@ -1,7 +1,7 @@
 """Training a segmenter by plain cross-entropy: a black box to practise on."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -11,11 +11,11 @@ from calibrant._statistics.generators import seeded
 from calibrant.predictions import Examples, resized
 from calibrant.training.annotators import annotator_cross_entropy, chosen_annotator
 from calibrant.training.augment import Augmentation
-from calibrant.training.batches import Batches
-from calibrant.training.checkpoint import restore_states, states_of
+from calibrant.training.batches import Batch, Batches
 from calibrant.training.devices import SingleDevice
 from calibrant.training.loop import Watch, train
-from calibrant.training.rates import cosine, set_rate
+from calibrant.training.network import NetworkTraining
+from calibrant.training.rates import cosine
 
 
 def train_segmenter(
@@ -56,55 +56,23 @@ def train_segmenter(
     >>> bool((network(examples[0].image[None]).argmax(1) == 0).all())
     True
     """
-    trainee = _Segmentation(
+    devices = SingleDevice(next(network.parameters()).device)
+    training = NetworkTraining(
         network,
+        torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=weight_decay),
         Batches(examples, batch_size, Augmentation.of_scenes(crop=crop), seed),
-        num_steps=num_steps,
-        learning_rate=learning_rate,
-        optimiser=torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=weight_decay),
+        partial(_one_annotator_loss, seed=seed),
+        learning_rate=lambda number: learning_rate * cosine(number, num_steps),
+        devices=devices,
     )
-    train(trainee, num_steps=num_steps, seed=seed, identity={}, look_every=10, watch=watch, devices=trainee.devices)
+    train(training, num_steps=num_steps, seed=seed, identity={}, look_every=10, watch=watch, devices=devices)
     return network.eval()
 
 
-class _Segmentation:
-    """A segmenter, its optimiser and its steps."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        batches: Batches,
-        *,
-        num_steps: int,
-        learning_rate: float,
-        optimiser: torch.optim.Optimizer,
-    ) -> None:
-        self.network, self.optimiser, self.batches = network.train(), optimiser, batches
-        self.num_steps, self.learning_rate = num_steps, learning_rate
-        self.devices = SingleDevice(next(network.parameters()).device)
-
-    def step(self, number: int) -> Mapping[str, Tensor]:
-        """Take one step."""
-        batch = self.batches.draw(number).to(self.devices.device)
-        assert batch.image is not None
-        layout = torch.channels_last if batch.image.ndim == 4 else torch.channels_last_3d
-        labels = chosen_annotator(batch.labels, seeded(self.batches.seed, "annotator", number))[:, None]
-        logits = self.network(batch.image.contiguous(memory_format=layout))
-        loss = annotator_cross_entropy(resized(logits, tuple(labels.shape[2:])), labels)
-        set_rate(self.optimiser, self.learning_rate * cosine(number, self.num_steps))
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return {"cross-entropy": loss.detach()}
-
-    def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Return nothing: trouble shows in the loss."""
-        return ()
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that the next step needs."""
-        return states_of({"network": self.network, "optimiser": self.optimiser})
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take a state back."""
-        restore_states({"network": self.network, "optimiser": self.optimiser}, state)
+def _one_annotator_loss(network: nn.Module, batch: Batch, number: int, *, seed: int) -> Mapping[str, Tensor]:
+    """Return the cross-entropy with one annotator, drawn for each image and step."""
+    assert batch.image is not None
+    layout = torch.channels_last if batch.image.ndim == 4 else torch.channels_last_3d
+    labels = chosen_annotator(batch.labels, seeded(seed, "annotator", number))[:, None]
+    logits = network(batch.image.contiguous(memory_format=layout))
+    return {"cross-entropy": annotator_cross_entropy(resized(logits, tuple(labels.shape[2:])), labels)}

@@ -14,7 +14,7 @@ GLOSSARY = Path(__file__).parent.parent / "docs" / "glossary.md"
 ALLOWED = Path(__file__).with_name("argument_names_allowed.txt")
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (.+) \|$", re.MULTILINE)
 FORMULA = {"x", "y"}  # input and output of the regression task, as in its equations
-OF_TORCH = {"calibrant.calibrators.CalibrationNetwork.train", "calibrant.samplers.RefinementSampler.train"}
+OF_TORCH = {"calibrant.calibrators.CalibrationNetwork.train", "calibrant.samplers.NetworkSampler.train"}
 
 
 def banned() -> dict[tuple[str, str], str]:

@@ -118,9 +118,9 @@ def test_composed_methods_are_named_and_fitted(calibrant, store, tmp_path):
     assert "isotonic scaling" in written[0]
 
 
-@pytest.mark.parametrize("method", ["copula", "refinement"])
+@pytest.mark.parametrize("method", ["copula", "refinement", "energy"])
 def test_a_sampler_is_made_and_drawn_from(calibrant, store, temperature, tmp_path, method):
-    options = ["--steps", 2] if method == "refinement" else []
+    options = [] if method == "copula" else ["--steps", 2]
     car = tmp_path / "car"
     code, out, err = calibrant(
         "refine", store, "--method", method, "--calibrator", temperature, "--num-samples", 2, *options, "-o", car

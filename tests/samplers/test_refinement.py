@@ -71,11 +71,10 @@ def test_it_stands_behind_any_calibrator_and_leaves_it_alone():
 
 
 def test_samples_come_in_blocks_without_a_change(monkeypatch):
-    sampler = RefinementSampler(RefinementUNet.small(3, 2), None)
-    sampler.network.in_channels = 3
+    sampler = RefinementSampler(RefinementUNet.small(3, 3), None)
     prediction = Prediction("a", torch.randn(3, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long))
     whole = drawn(sampler, prediction, 7)
-    monkeypatch.setattr("calibrant.samplers.refinement._NUMBERS", 32 * 256 * 2)
+    monkeypatch.setattr("calibrant.samplers.network_sampler._NUMBERS", 32 * 256 * 2)
     assert torch.equal(drawn(sampler, prediction, 7), whole)
 
 

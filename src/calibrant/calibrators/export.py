@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -58,23 +59,47 @@ def export_onnx(
     :raises PackageError: the extra ``onnx`` is not installed.
     :raises StoreError: the file cannot be written.
     """
-    for package in ("onnx", "onnxscript"):
-        needs(package, "torch's ONNX exporter uses")
     channels = num_classes if model is None else 3
     space = (32, 48) if spatial_dims == 2 else (8, 16, 24)
     example = torch.zeros(2, channels, *space) if example is None else example
-    wrapped = _Probabilities(calibrator, model, margin).eval()
-    dynamic = {0: torch.export.Dim.DYNAMIC} | {2 + axis: torch.export.Dim.DYNAMIC for axis in range(spatial_dims)}
+    name = "logits" if model is None else "image"
+    write_onnx(_Probabilities(calibrator, model, margin), {name: example}, path, outputs=("probabilities", "labels"))
+
+
+def write_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    outputs: Sequence[str],
+    channels: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Write a module as one ONNX file (opset 20), whole or not at all.
+
+    :param module: takes the inputs in order, and returns a tensor, or several, in the order of their names.
+    :param inputs: examples by the names that the file gives them.
+    :param path: the file to be written.
+    :param outputs: the names of what it returns.
+    :param channels: by input, the axis that keeps the size it has, if it is another than 1; all others may have any.
+    :raises PackageError: the extra ``onnx`` is not installed.
+    :raises StoreError: the file cannot be written.
+    """
+    for package in ("onnx", "onnxscript"):
+        needs(package, "torch's ONNX exporter uses")
+    free = torch.export.Dim.DYNAMIC
+    dynamic = tuple(
+        {axis: free for axis in range(each.ndim) if axis != channels.get(name, 1)} for name, each in inputs.items()
+    )
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                wrapped,
-                (example,),
+                module.eval(),
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=20,
-                input_names=["logits" if model is None else "image"],
-                output_names=["probabilities", "labels"],
-                dynamic_shapes=(dynamic,),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=dynamic,
                 verbose=False,
             )
         assert program is not None  # dynamo=True returns one

@@ -13,35 +13,46 @@ from calibrant.cli._own import Kinds, open_calibrator
 def refine(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels, best of several annotators.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the sampler goes, and its checkpoints.")],
-    method: Annotated[str, typer.Option(help="refinement trains networks; copula keeps the probabilities.")] = (
-        "refinement"
-    ),
+    method: Annotated[
+        str,
+        typer.Option(
+            help="energy trains a network by the energy score; refinement two, against each other; copula keeps the "
+            "probabilities."
+        ),
+    ] = "refinement",
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
     classes: Annotated[
         str,
         _options.numbers(
-            "copula: numbers of the classes whose overlap counts, with commas; all if not said.",
+            "energy, copula: numbers of the classes whose overlap counts, with commas; all if not said.",
             int,
             least=0,
             most=_options.MAX_WHOLE,
         ),
     ] = "",
-    steps: Annotated[int | None, _options.count("refinement: steps of training.")] = None,
+    steps: Annotated[int | None, _options.count("Steps of training, where a network is trained.")] = None,
     num_samples: Annotated[int | None, _options.count("Samples an image while fitting.", least=2, most=100_000)] = None,
-    crop: Annotated[int | None, _options.count("refinement: train on windows of so many pixels.", most=100_000)] = None,
+    crop: Annotated[int | None, _options.count("Train on windows of so many pixels.", most=100_000)] = None,
     any_orientation: Annotated[
         bool,
         typer.Option(
             "--any-orientation",
-            help="refinement: also train on quarter turns of the images, as suits scans, which have no upright.",
+            help="Also train on quarter turns of the images, as suits scans, which have no upright.",
         ),
     ] = False,
+    inputs: Annotated[
+        str,
+        typer.Option(help="energy: what the network is given: both (image and probabilities), image, probabilities."),
+    ] = "",
+    draws: Annotated[
+        str, _options.one_of(("independent", "spread"), "energy: how maps of one image are drawn together.")
+    ] = "independent",
     published: Annotated[bool, typer.Option(help="refinement: the paper's sizes and rates, for a GPU.")] = False,
-    device: Annotated[str, _options.device("refinement: cpu, or cuda.")] = "cpu",
+    device: Annotated[str, _options.device("Where networks are trained: cpu, or cuda.")] = "cpu",
     precision: Annotated[
         str,
         _options.one_of(
-            _options.PRECISIONS, "refinement: such as bf16-mixed; other than 32-true needs calibrant[train]."
+            _options.PRECISIONS, "Of a training: such as bf16-mixed; other than 32-true needs calibrant[train]."
         ),
     ] = "32-true",
     seed: Annotated[int, _options.seed("The seed of everything drawn.")] = 0,
@@ -49,19 +60,22 @@ def refine(
     overwrite: Overwrite = False,
 ) -> None:
     """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
-    from dataclasses import replace
-
     from calibrant._input.checks import check_choice
     from calibrant._storage.origin import check_same, options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
-    from calibrant.networks import Discriminator, RefinementUNet
-    from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, save_sampler
-    from calibrant.samplers.storage import STORAGE
-    from calibrant.training import Augmentation, SingleDevice, open_fabric
+    from calibrant.errors import InputError
+    from calibrant.samplers import CopulaSampler, save_sampler
+    from calibrant.samplers.storage import LEARNT, STORAGE
     from calibrant.training.checkpoint import remove_checkpoint
 
-    check_choice(method, ("refinement", "copula"), "way to make a sampler")
+    check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
+    if method != "refinement" and published:
+        raise InputError(f"expected --published with --method refinement alone; got it with {method}. Leave it out.")
+    if method not in LEARNT and (inputs or draws != "independent"):
+        raise InputError(
+            f"expected --inputs and --draws with --method {' or '.join(LEARNT)}; got them with {method}. Leave them."
+        )
     _options.check_device(device)
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
@@ -69,6 +83,7 @@ def refine(
     options = {"method": method, "classes": classes, "steps": steps, "num-samples": num_samples, "crop": crop}
     options |= {"any-orientation": any_orientation, "published": published, "device": device.partition(":")[0]}
     options |= {"precision": precision, "seed": seed}
+    options |= {"inputs": inputs, "draws": draws} if method in LEARNT else {}
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), **options_of(options)}
     if STORAGE.holds(output) and not overwrite:
         check_same(output, STORAGE.made_from(output), made_from, "sampler")
@@ -78,35 +93,25 @@ def refine(
     if overwrite:
         done = STORAGE.holds(output) and _made_from(output) == made_from
         remove_checkpoint(output, {} if done else made_from)
+    chosen = tuple(_options.numbers_in(classes, int)) or None
     with bars() as progress:
+        training: dict[str, Any] = {"seed": seed, "checkpoint_path": output, "made_from": made_from}
         if method == "copula":
-            chosen = list(_options.numbers_in(classes, int)) or None
             watched = with_progress(stored, progress, "copula")
             sampler = CopulaSampler.fit(watched, front, classes=chosen, num_samples=num_samples or 24, seed=seed)
         else:
-            channels, num_classes, dims = _sizes(stored[0])
-            window = None if crop is None else (crop,) * dims
-            augmentation = (
-                Augmentation.of_scans(crop=window) if any_orientation else Augmentation.of_scenes(crop=window)
-            )
-            recipe = replace(RefinementRecipe() if published else RefinementRecipe.small(), augmentation=augmentation)
-            recipe = replace(recipe, num_steps=steps or recipe.num_steps, num_samples=num_samples or recipe.num_samples)
-            plain = precision == "32-true"
+            dims = stored[0].logits.ndim - 1
+            changes = {"augmentation": _augmentation(crop, dims, any_orientation=any_orientation), "num_steps": steps}
+            training["devices"] = _devices(device, precision)
+            if method in LEARNT:
+                fit, recipe = _learnt(LEARNT[method], inputs, draws, chosen, num_samples, changes)
+            else:
+                fit, recipe = _refinement(stored[0], num_samples, changes, published=published)
             task = progress.add_task("training", total=recipe.num_steps)
-            sampler = RefinementSampler.fit(
-                stored,
-                front,
-                recipe=recipe,
-                network=RefinementUNet(channels, num_classes, dims=dims) if published else None,
-                discriminator=Discriminator(channels, dims=dims) if published else None,
-                seed=seed,
-                checkpoint_path=output,
-                made_from=made_from,
-                devices=SingleDevice(device) if plain else open_fabric(accelerator=device, precision=precision),
-                watch=lambda done, figures: progress.update(task, completed=done),
-            )
+            training["watch"] = lambda done, figures: progress.update(task, completed=done)
+            sampler = fit(stored, front, recipe=recipe, **training)
     save_sampler(sampler, output, made_from=made_from)
-    console.print(f"{sampler if method == 'copula' else 'RefinementSampler'} → {output}", highlight=False)
+    console.print(f"{sampler if method == 'copula' else type(sampler).__name__} → {output}", highlight=False)
 
 
 def _made_from(output: Path) -> Any:
@@ -118,6 +123,61 @@ def _made_from(output: Path) -> Any:
         return STORAGE.made_from(output)
     except StoreError:
         return None
+
+
+def _augmentation(crop: int | None, dims: int, *, any_orientation: bool) -> Any:
+    """What is drawn anew each time an image is used."""
+    from calibrant.training import Augmentation
+
+    window = None if crop is None else (crop,) * dims
+    return Augmentation.of_scans(crop=window) if any_orientation else Augmentation.of_scenes(crop=window)
+
+
+def _devices(device: str, precision: str) -> Any:
+    """Where a training runs."""
+    from calibrant.training import SingleDevice, open_fabric
+
+    return SingleDevice(device) if precision == "32-true" else open_fabric(accelerator=device, precision=precision)
+
+
+def _learnt(
+    kind: Any,
+    inputs: str,
+    draws: str,
+    classes: tuple[int, ...] | None,
+    num_samples: int | None,
+    changes: dict[str, Any],
+) -> tuple[Any, Any]:
+    """The fit of a sampler with one network, and its recipe."""
+    from dataclasses import fields, replace
+    from functools import partial
+
+    from calibrant.samplers import SamplerRecipe
+
+    loss = kind.loss()
+    asked = {"classes": classes, "num_samples": num_samples}
+    known = {field.name for field in fields(loss)}
+    loss = replace(loss, **{name: value for name, value in asked.items() if value is not None and name in known})
+    recipe = replace(SamplerRecipe(), **{name: value for name, value in changes.items() if value is not None})
+    return partial(kind.fit, inputs=inputs or None, draws=draws, loss=loss), recipe
+
+
+def _refinement(first: Any, num_samples: int | None, changes: dict[str, Any], *, published: bool) -> tuple[Any, Any]:
+    """The fit of the refinement sampler, and its recipe."""
+    from dataclasses import replace
+    from functools import partial
+
+    from calibrant.networks import Discriminator, RefinementUNet
+    from calibrant.samplers import RefinementRecipe, RefinementSampler
+
+    changes = {name: value for name, value in {**changes, "num_samples": num_samples}.items() if value is not None}
+    recipe = replace(RefinementRecipe() if published else RefinementRecipe.small(), **changes)
+    channels, num_classes, dims = _sizes(first)
+    networks: dict[str, Any] = {}
+    if published:
+        networks["network"] = RefinementUNet(channels, num_classes, dims=dims)
+        networks["discriminator"] = Discriminator(channels, dims=dims)
+    return partial(RefinementSampler.fit, **networks), recipe
 
 
 def _sizes(first: Any) -> tuple[int, int, int]:

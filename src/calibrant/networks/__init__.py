@@ -1,5 +1,6 @@
 """One file per architecture, each a plain module."""
 
+from calibrant.networks.basis_unet import Basis, BasisUNet
 from calibrant.networks.calibration_head import CalibrationHead
 from calibrant.networks.discriminator import Discriminator
 from calibrant.networks.knet import KNet, KNetSize
@@ -10,6 +11,8 @@ from calibrant.networks.temperature_tree import TemperatureTree
 from calibrant.networks.unet import SmallUNet
 
 __all__ = [
+    "Basis",
+    "BasisUNet",
     "CalibrationHead",
     "Discriminator",
     "KNet",

@@ -115,6 +115,13 @@ class RefinementUNet(nn.Module):
         """
         return self.decode(self.encode(condition), noise, condition.shape[2:])
 
+    def latent_size(self, space: Sequence[int]) -> int:
+        """Return how many numbers a noise vector has, whatever the size of the image.
+
+        :param space: the size of the image, in pixels.
+        """
+        return self.noise_size
+
     def encode(self, condition: Float[Tensor, "n k *s"]) -> list[Float[Tensor, "n ..."]]:
         """Return the features of each level down: what all samples share.
 

@@ -1,17 +1,25 @@
 """Logits → hypotheses: label maps drawn from a law whose pixels belong together."""
 
 from calibrant.samplers.copula import CopulaSampler
-from calibrant.samplers.recipe import RefinementRecipe
+from calibrant.samplers.energy_score import EnergyScoreLoss, EnergyScoreSampler
+from calibrant.samplers.learnt_sampler import LearntSampler
+from calibrant.samplers.network_sampler import NetworkSampler
+from calibrant.samplers.recipe import RefinementRecipe, SamplerRecipe
 from calibrant.samplers.refinement import RefinementSampler
 from calibrant.samplers.sampler import IndependentSampler, Sampler, entropy_map
 from calibrant.samplers.storage import load_sampler, save_sampler
 
 __all__ = [
     "CopulaSampler",
+    "EnergyScoreLoss",
+    "EnergyScoreSampler",
     "IndependentSampler",
+    "LearntSampler",
+    "NetworkSampler",
     "RefinementRecipe",
     "RefinementSampler",
     "Sampler",
+    "SamplerRecipe",
     "entropy_map",
     "load_sampler",
     "save_sampler",

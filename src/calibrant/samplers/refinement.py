@@ -1,29 +1,22 @@
 """Calibrated adversarial refinement behind any black box and any calibrator (Kassapis et al., ICCV 2021)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from calibrant._shapes import Float, Int, Tensor
-from calibrant._storage.origin import digest_of_bytes
-from calibrant.calibrators import Calibrator, calibrated
-from calibrant.errors import FitError, InputError, ShapeError
+from calibrant.calibrators import Calibrator
+from calibrant.errors import FitError, InputError
 from calibrant.networks import Discriminator, RefinementUNet
-from calibrant.predictions import Mapped, Prediction, Predictions, keys_of, with_logits
-from calibrant.samplers._fields import largest
+from calibrant.predictions import Mapped, Predictions
+from calibrant.samplers.learnt_sampler import AsInput, training_identity
+from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.recipe import RefinementRecipe
-from calibrant.samplers.sampler import Sampler, check_request, gaussian
 from calibrant.samplers.training import RefinementTraining
-from calibrant.training import Batches, Devices, Standardise, Watch, network_input, reproducible, train
-
-_NUMBERS = 2**22
-"""Numbers of one block of samples at full resolution: 16 MB of float32, which a processor's cache holds."""
+from calibrant.training import Batches, Devices, Standardise, Watch, reproducible, train
 
 
-class RefinementSampler(Sampler):
+class RefinementSampler(NetworkSampler):
     """Draw label maps by a network G that refines probabilities, and the image if it was trained with one.
 
     The encoder of G runs once an image, its decoder once a sample. Marginals are as near to the probabilities as
@@ -37,48 +30,8 @@ class RefinementSampler(Sampler):
     def __init__(
         self, network: RefinementUNet, standardise: Standardise | None = None, *, notes: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(notes=notes)
-        self.network, self.standardise = network, standardise
-        self.requires_grad_(False)
-        self.train(False)
-
-    def train(self, mode: bool = True) -> "RefinementSampler":
-        """Stay in evaluation mode: what differs between samples is their noise alone.
-
-        :param mode: has no effect.
-        """
-        return super().train(False)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        logits: Float[Tensor, "n c *s"],
-        image: Float[Tensor, "n k *s"] | None = None,
-        *,
-        num_samples: int,
-        generator: torch.Generator,
-    ) -> Int[Tensor, "m n *s"]:
-        """Return label maps, each from a noise vector of its own.
-
-        :param logits: scores of each pixel, calibrated already if they are to be.
-        :param image: the images; needed if the sampler was trained with images.
-        :param num_samples: how many label maps to draw of each image, m.
-        :param generator: where all random numbers come from; the same state gives the same maps.
-        :raises ShapeError: classes or channels are not those of the training, or the image is missing.
-        """
-        check_request(logits, num_samples)
-        condition = network_input(image, self.standardise, logits.float().softmax(1))
-        if condition.shape[1] != self.network.in_channels:
-            raise ShapeError(
-                f"expected {self.network.num_classes} classes and an image as in training, {self.network.in_channels} "
-                f"channels in all; got {logits.shape[1]} classes, {condition.shape[1]} channels. "
-                "Pass the model and the images that it was trained behind."
-            )
-        noise = gaussian((num_samples, len(logits), self.network.noise_size), generator, logits.device)
-        levels = self.network.encode(condition)
-        block = max(1, _NUMBERS // (32 * logits[:, 0].numel()))
-        maps = [largest(self.network.decode(levels, part, logits.shape[2:])) for part in noise.split(block)]
-        return torch.cat(maps)
+        inputs = "probabilities" if standardise is None else "both"
+        super().__init__(network, standardise, inputs=inputs, notes=notes)
 
     def arguments(self) -> dict[str, Any]:
         """Return network and standardisation."""
@@ -141,7 +94,7 @@ class RefinementSampler(Sampler):
                 f"expected a network of {channels} channels (classes and image) and {first.num_classes} classes; got "
                 f"{network.in_channels} and {network.num_classes}. RefinementUNet({channels}, {first.num_classes})."
             )
-        seen = Mapped(predictions, _AsInput(calibrator, standardise))
+        seen = Mapped(predictions, AsInput(calibrator, standardise))
         batches = Batches(seen, recipe.batch_size, recipe.augmentation, seed)
         training = RefinementTraining(network, discriminator, batches, recipe, seed=seed, devices=devices)
         train(
@@ -150,11 +103,7 @@ class RefinementSampler(Sampler):
             seed=seed,
             identity={
                 "training": "refinement network",
-                **{field.name: getattr(recipe, field.name) for field in fields(recipe)},
-                **{f"network {name}": value for name, value in network.arguments().items()},
-                "num_images": len(predictions),
-                "names of images": digest_of_bytes(*(key.encode() for key in keys_of(predictions))),
-                "seed": seed,
+                **training_identity(network, recipe, predictions, seed),
                 **(made_from or {}),
             },
             checkpoint_path=checkpoint_path,
@@ -162,17 +111,3 @@ class RefinementSampler(Sampler):
             devices=devices,
         )
         return cls(training.average.cpu(), standardise)
-
-
-@dataclass(frozen=True)
-class _AsInput:
-    """Turns a prediction into what the networks see: calibrated without gradients, its image standardised."""
-
-    calibrator: Calibrator | None
-    standardise: Standardise | None
-
-    def __call__(self, prediction: Prediction) -> Prediction:
-        image = None
-        if self.standardise is not None and prediction.image is not None:
-            image = self.standardise(prediction.image[None])[0]
-        return replace(with_logits(prediction, calibrated(prediction, self.calibrator)), image=image)

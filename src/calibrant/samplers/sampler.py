@@ -7,12 +7,14 @@ Conventions
 * Everything drawn comes from ``generator``; the same state gives the same maps. Images of a batch are drawn
   independently of each other.
 * ``keeps_marginals`` promises that a class is drawn in a pixel exactly as often as ``softmax(logits)`` says.
+* ``draws`` says whether the maps of one call are independent of each other. Scores that are unbiased for independent
+  maps only (:func:`~calibrant.metrics.generalised_energy_distance` without the diagonal) are biased for others.
 * Training mode changes nothing: what a network drops out in training it keeps here.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,13 +26,15 @@ from calibrant.errors import InputError, ShapeError
 class Sampler(nn.Module, ABC):
     """A fitted source of label maps.
 
-    A subclass says by ``keeps_marginals`` whether it draws classes as often as the logits say, pixel by pixel, and by
+    A subclass, or an instance, says by ``keeps_marginals`` whether it draws classes as often as the logits say, pixel
+    by pixel; by ``draws`` how the maps of one call depend on each other, "independent" if they do not; and by
     :meth:`arguments` what its constructor needs, which is all that is stored.
 
     :param notes: what a fit had to say.
     """
 
-    keeps_marginals: ClassVar[bool] = False
+    keeps_marginals: bool = False
+    draws: str = "independent"
 
     def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -131,3 +135,32 @@ def gaussian(
 ) -> Float[Tensor, "..."]:
     """Return standard normal numbers, drawn where the generator lives and moved to ``device``."""
     return torch.randn(*shape, generator=generator, device=generator.device).to(device)
+
+
+def latents_of(
+    shape: tuple[int, int, int], generator: torch.Generator, device: torch.device, *, draws: str
+) -> Float[Tensor, "m n d"]:
+    """Return standard normal vectors, one a sample and image.
+
+    :param shape: samples, images, and numbers of a vector.
+    :param generator: where all random numbers come from.
+    :param device: where the vectors go.
+    :param draws: "independent", or "spread": of each image the points of a scrambled Sobol sequence (Owen, 1998),
+        through the inverse of the normal distribution, in random order. Each vector alone is standard normal; together
+        they leave less to chance.
+    """
+    if draws == "independent":
+        return gaussian(shape, generator, device)
+    num_samples, num_images, size = shape
+    if size > torch.quasirandom.SobolEngine.MAXDIM:
+        raise InputError(
+            f"expected a latent of {torch.quasirandom.SobolEngine.MAXDIM} numbers or fewer for spread draws; got "
+            f"{size}. Draw independently: draws='independent'."
+        )
+    sets = []
+    for seed in torch.randint(2**31, (num_images,), generator=generator, device=generator.device).tolist():
+        points = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed).draw(num_samples, dtype=torch.float64)
+        sets.append(torch.special.ndtri(points.clamp(1e-7, 1 - 1e-7)).float())
+    order = torch.rand(num_images, num_samples, generator=generator, device=generator.device).argsort(1).cpu()
+    latents = torch.stack(sets).gather(1, order[..., None].expand(-1, -1, size))
+    return latents.movedim(1, 0).to(device)

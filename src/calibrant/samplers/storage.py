@@ -6,19 +6,30 @@ from collections.abc import Mapping
 from calibrant._storage.fitted import Storage
 from calibrant.networks import RefinementUNet
 from calibrant.samplers.copula import CopulaSampler
+from calibrant.samplers.energy_score import EnergyScoreSampler
+from calibrant.samplers.learnt_sampler import LearntSampler
 from calibrant.samplers.refinement import RefinementSampler
 from calibrant.samplers.sampler import IndependentSampler, Sampler
 from calibrant.training import Standardise
+
+LEARNT: dict[str, type[LearntSampler]] = {
+    "energy": EnergyScoreSampler,
+}
+"""Samplers with one network, by the name that files and the command line know them by. A new one is one more line."""
 
 KINDS: dict[str, type] = {
     "independent": IndependentSampler,
     "copula": CopulaSampler,
     "refinement": RefinementSampler,
     "standardised images": Standardise,
+    **LEARNT,
 }
-"""What can be stored. A new sampler is one more line."""
+"""What can be stored."""
 
-NETWORKS: dict[str, type] = {"refinement U-Net": RefinementUNet}
+NETWORKS: dict[str, type] = {
+    "refinement U-Net": RefinementUNet,
+    **{f"network of {name}": sampler.network_class for name, sampler in LEARNT.items()},
+}
 """Parts whose weights are stored with what their constructors need."""
 
 STORAGE = Storage("sampler", Sampler, KINDS, NETWORKS, "calibrant refine", mappings=frozenset({"cells"}))

@@ -1,0 +1,189 @@
+"""A U-Net that runs once an image, from which each label map is one matrix product: a mean and a basis of maps."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import nn
+
+from calibrant._shapes import Float, Tensor
+from calibrant.errors import InputError
+from calibrant.networks._layers import layer
+from calibrant.predictions import resized
+
+
+class Basis(NamedTuple):
+    """What all samples of an image share.
+
+    :param mean: the part of the logits that does not vary, one map a class (one in all for two classes).
+    :param maps: what samples vary along.
+    :param pooled: the deepest features, their mean over space.
+    """
+
+    mean: Float[Tensor, "n p *s"]
+    maps: Float[Tensor, "n K *s"]
+    pooled: Float[Tensor, "n f"]
+
+
+class BasisUNet(nn.Module):
+    """Logits of label maps, one for each latent vector: ``n k *s`` and ``m n d`` to ``m n c *s``.
+
+    .. math:: \\ell_c = 2\\,\\bigl(\\mu_c + K^{-1/2} \\textstyle\\sum_k a_{ck}(z, h)\\,b_k + a_{c0}(z, h)\\bigr)
+
+    The maps mu_c and b_k come from one pass of the U-Net; the coefficients a from a network of two hidden layers that
+    sees the latent z and h, the mean over space of the deepest features. Each class has coefficients of its own, so the
+    K maps serve as a basis for all classes. With two classes the second's logit varies and the first's is 0.
+
+    A level is two convolutions, each with batch normalisation and SiLU; the first convolution of a level down has
+    stride 2, a level up interpolates linearly. Batch statistics never mix samples of one image, for the U-Net sees
+    no latent.
+
+    :param in_channels: channels of the input: those of the image and one a class, concatenated, or one of the two.
+    :param num_classes: how many classes there are.
+    :param width: channels at full resolution; doubled at each halving.
+    :param depth: how many times the image is halved.
+    :param num_maps: K, how many maps samples vary along.
+    :param latent_size: d, numbers of a latent.
+    :param hidden: channels of each hidden layer of the network of coefficients.
+    :param dropout: the share of whole channels of the deepest features left out at random in training.
+    :param dims: 2 for ``h w``, 3 for ``d h w``.
+    :raises InputError: a number below 1, or other dimensions.
+
+    >>> network = BasisUNet(3, 2, width=4, depth=2).eval()
+    >>> network(torch.zeros(2, 3, 21, 30), torch.zeros(5, 2, 8)).shape
+    torch.Size([5, 2, 2, 21, 30])
+    """
+
+    definition: ClassVar[Mapping[str, float]] = {"gain": 2.0}
+    """The factor of all logits, with which the first samples are neither hard nor all alike."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        width: int = 16,
+        depth: int = 3,
+        num_maps: int = 24,
+        latent_size: int = 8,
+        hidden: int = 128,
+        dropout: float = 0.2,
+        dims: int = 2,
+    ) -> None:
+        super().__init__()
+        if min(depth, num_maps, latent_size) < 1:
+            raise InputError(
+                "expected 1 halving or more, 1 map or more, and latents of 1 number or more; got "
+                f"depth={depth}, num_maps={num_maps}, latent_size={latent_size}."
+            )
+        self._arguments = {
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "width": width,
+            "depth": depth,
+            "num_maps": num_maps,
+            "latent_size": latent_size,
+            "hidden": hidden,
+            "dropout": dropout,
+            "dims": dims,
+        }
+        self.in_channels, self.num_classes, self.num_maps = in_channels, num_classes, num_maps
+        self._latent_size = latent_size
+        self.planes = 1 if num_classes == 2 else num_classes
+        conv = layer("conv", dims)
+
+        def block(before: int, after: int, stride: int = 1) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for channels, step in ((before, stride), (after, 1)):
+                layers += [conv(channels, after, 3, step, 1, bias=False), layer("norm", dims)(after), nn.SiLU()]
+            return nn.Sequential(*layers)
+
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.down = nn.ModuleList([block(in_channels, width), *(block(a, b, 2) for a, b in pairwise(widths))])
+        self.drop = (nn.Dropout2d, nn.Dropout3d)[dims - 2](dropout)
+        targets = [num_maps, *widths[1:-1]]  # the last level up ends in as many channels as there are maps
+        before = [*widths[1:-1], widths[-1]]
+        self.up = nn.ModuleList(
+            block(below + skip, after) for below, skip, after in zip(before, widths[:-1], targets, strict=True)
+        )
+        self.maps = conv(targets[0], self.planes + num_maps, 1)
+        outputs = self.planes * (num_maps + 1)
+        self.coefficients_of = nn.Sequential(
+            nn.Linear(latent_size + widths[-1], hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, outputs),
+        )
+
+    @classmethod
+    def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "BasisUNet":
+        """Return one of the sizes that two cores train in half an hour: the defaults.
+
+        :param in_channels: channels of the input.
+        :param num_classes: how many classes there are.
+        :param sizes: other arguments of the constructor.
+        """
+        return cls(in_channels, num_classes, **sizes)
+
+    def latent_size(self, space: Sequence[int]) -> int:
+        """Return how many numbers a latent has, whatever the size of the image.
+
+        :param space: the size of the image, in pixels.
+        """
+        return self._latent_size
+
+    def forward(self, seen: Float[Tensor, "n k *s"], latents: Float[Tensor, "m n d"]) -> Float[Tensor, "m n c *s"]:
+        """Return logits.
+
+        :param seen: the image, or probabilities, or both, concatenated.
+        :param latents: one standard normal vector for each sample and image.
+        """
+        return self.decode(self.encode(seen), latents, seen.shape[2:])
+
+    def encode(self, seen: Float[Tensor, "n k *s"]) -> Basis:
+        """Return what all samples of an image share; this alone runs the U-Net.
+
+        :param seen: the image, or probabilities, or both, concatenated.
+        """
+        skips, x = [], seen
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        x = self.drop(skips.pop())
+        pooled = x.flatten(2).mean(2)
+        for block in reversed(self.up):
+            skip = skips.pop()
+            x = block(torch.cat([resized(x, tuple(skip.shape[2:])), skip], 1))
+        mean, maps = self.maps(x).split([self.planes, self.num_maps], 1)
+        return Basis(mean, maps, pooled)
+
+    def coefficients(
+        self, pooled: Float[Tensor, "n f"], latents: Float[Tensor, "m n d"]
+    ) -> Float[Tensor, "m n p coefficients"]:
+        """Return the coefficients of each sample: for each class those of the maps, then a constant.
+
+        :param pooled: the deepest features, their mean over space.
+        :param latents: one standard normal vector for each sample and image.
+        """
+        given = torch.cat([latents, pooled.expand(latents.shape[0], *pooled.shape)], -1)
+        return self.coefficients_of(given).unflatten(-1, (self.planes, self.num_maps + 1))
+
+    def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n c *s"]:
+        """Return the logits of one sample for each latent: one matrix product an image.
+
+        :param basis: what :meth:`encode` returned.
+        :param latents: one standard normal vector for each sample and image.
+        :param space: the size of the label maps, in pixels.
+        """
+        given = self.coefficients(basis.pooled, latents).movedim(0, 1)  # n m p coefficients
+        factors = given[..., :-1].flatten(1, 2) * self.num_maps**-0.5
+        varying = (factors @ basis.maps.flatten(2)).unflatten(1, given.shape[1:3])
+        logits = self.definition["gain"] * (basis.mean.flatten(2)[:, None] + varying + given[..., -1:])
+        logits = logits.movedim(0, 1).unflatten(-1, tuple(space))
+        return torch.cat([torch.zeros_like(logits), logits], 2) if self.planes < self.num_classes else logits
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs to make this network again."""
+        return dict(self._arguments)

@@ -1,0 +1,216 @@
+"""What samplers with a network share: what it sees, latents, windows."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+
+from calibrant._input.checks import check_choice
+from calibrant._shapes import Float, Int, Tensor
+from calibrant.errors import InputError, ShapeError
+from calibrant.models.windows import window_starts
+from calibrant.samplers._fields import largest
+from calibrant.samplers.sampler import Sampler, check_request, latents_of
+from calibrant.training import Standardise, network_input
+
+INPUTS = ("both", "image", "probabilities")
+"""What a network can be given: the image, the probabilities of the model and its calibrator, or both."""
+
+OVERLAP = 1 / 3
+"""The share of a window that the next one repeats, at least; usual for images."""
+
+_NUMBERS = 2**22
+"""Numbers of one block of samples at full resolution: 16 MB of float32, which a processor's cache holds."""
+
+_KEPT = 2**27
+"""Pixels, times channels of the input, up to which what the network says of all windows is kept: a few GB at most."""
+
+
+class SampleNetwork(Protocol):
+    """What a network of a sampler has besides its weights."""
+
+    in_channels: int
+    num_classes: int
+
+    def latent_size(self, space: Sequence[int]) -> int:
+        """Return how many standard normal numbers a sample of an image takes.
+
+        :param space: the size of the image, in pixels.
+        """
+        ...
+
+    def encode(self, seen: Float[Tensor, "n k *s"]) -> Any:
+        """Return what all samples of an image share.
+
+        :param seen: what the network is given.
+        """
+        ...
+
+    def decode(self, shared: Any, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n c *s"]:
+        """Return the logits of one sample for each latent.
+
+        :param shared: what :meth:`encode` returned.
+        :param latents: one standard normal vector for each sample and image.
+        :param space: the size of the label maps, in pixels.
+        """
+        ...
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the constructor needs to make this network again."""
+        ...
+
+
+class NetworkSampler(Sampler):
+    """Draws label maps by a network, encoded once an image, decoded once a latent: in a pixel the largest logit wins.
+
+    :param network: a :class:`SampleNetwork`; on its moving average after a fit.
+    :param standardise: makes images as the network knows them; None for one that sees probabilities alone.
+    :param inputs: "both", "image" or "probabilities": what the network is given.
+    :param window: images larger than this are decoded in windows that overlap by a third, with one latent over all of
+        them and the mean of their logits; None takes every image whole.
+    :param draws: "independent", or "spread": latents of a set that fill space more evenly than chance.
+    :param notes: what the fit had to say.
+    :raises InputError: a network that sees images without their standardisation, or the other way round.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        standardise: Standardise | None = None,
+        *,
+        inputs: str = "both",
+        window: Sequence[int] | None = None,
+        draws: str = "independent",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(notes=notes)
+        check_choice(inputs, INPUTS, "input of a sampler's network")
+        check_choice(draws, ("independent", "spread"), "way to draw")
+        if (standardise is None) != (inputs == "probabilities"):
+            raise InputError(
+                f"expected a standardisation of images if the network sees them; got inputs={inputs!r} and "
+                f"{'none' if standardise is None else 'one'}. Standardise.of(predictions) makes it."
+            )
+        self.network, self.standardise, self.inputs = network, standardise, inputs
+        self.window = None if window is None else tuple(window)
+        self.draws = draws
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: what differs between samples is their latent alone.
+
+        :param mode: has no effect.
+        """
+        return super().train(False)
+
+    def sample(
+        self,
+        logits: Float[Tensor, "n c *s"],
+        image: Float[Tensor, "n k *s"] | None = None,
+        *,
+        num_samples: int,
+        generator: torch.Generator,
+    ) -> Int[Tensor, "m n *s"]:
+        """Return label maps, each from a latent of its own.
+
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; needed if the sampler was trained with images.
+        :param num_samples: how many label maps to draw of each image, m.
+        :param generator: where all random numbers come from; the same state gives the same maps.
+        :raises ShapeError: classes or channels are not those of the training, or the image is missing.
+        """
+        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator)
+        return torch.cat([largest(scores) for scores in blocks])
+
+    @torch.no_grad()
+    def scores(
+        self,
+        logits: Float[Tensor, "n c *s"],
+        image: Float[Tensor, "n k *s"] | None = None,
+        *,
+        num_samples: int,
+        generator: torch.Generator,
+    ) -> Iterator[Float[Tensor, "m n c *s"]]:
+        """Yield the logits of samples, some at a time.
+
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; needed if the sampler was trained with images.
+        :param num_samples: how many samples of each image, m.
+        :param generator: where all random numbers come from; the same state gives the same samples.
+        """
+        check_request(logits, num_samples)
+        seen = network_input(image, self.standardise, *self._maps(logits))
+        if seen.shape[1] != self.network.in_channels or logits.shape[1] != self.network.num_classes:
+            raise ShapeError(
+                f"expected {self.network.num_classes} classes and an image as in training, {self.network.in_channels} "
+                f"channels in all; got {logits.shape[1]} classes, {seen.shape[1]} channels. "
+                "Pass the model and the images that it was trained behind."
+            )
+        space = logits.shape[2:]
+        windows = _Windows.over(space, self.window)
+        shape = (num_samples, len(logits), self.network.latent_size(windows.size))
+        latents = latents_of(shape, generator, logits.device, draws=self.draws)
+        shared = [self.network.encode(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
+        block = max(1, _NUMBERS // (32 * logits[:, 0].numel()))
+        for part in latents.split(block):
+            if len(windows.all) == 1 and shared is not None:
+                yield self.network.decode(shared[0], part, space)
+                continue
+            total = logits.new_zeros(len(part), *logits.shape, dtype=torch.float32)
+            for number, window in enumerate(windows.all):
+                kept = self.network.encode(seen[window]) if shared is None else shared[number]
+                total[window] += self.network.decode(kept, part, windows.size)
+            yield total / windows.count
+
+    def mean_logits(
+        self,
+        logits: Float[Tensor, "n c *s"],
+        image: Float[Tensor, "n k *s"] | None = None,
+        *,
+        num_samples: int = 100,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n c *s"]:
+        """Return the logarithm of the mean over samples of their probabilities, the softmax of their scores.
+
+        :param logits: scores of each pixel, calibrated already if they are to be.
+        :param image: the images; needed if the sampler was trained with images.
+        :param num_samples: how many samples the mean is over.
+        :param generator: where all random numbers come from.
+        """
+        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator)
+        total = sum(scores.softmax(2).sum(0) for scores in blocks)
+        assert isinstance(total, Tensor)
+        return (total / num_samples).clamp_min(1e-12).log()
+
+    def _maps(self, logits: Float[Tensor, "n c *s"]) -> list[Float[Tensor, "n c *s"]]:
+        return [] if self.inputs == "image" else [logits.float().softmax(1)]
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Where windows lie: an index each, their size, and how many cover each pixel."""
+
+    all: list[tuple[Any, ...]]
+    size: tuple[int, ...]
+    count: Tensor
+
+    @classmethod
+    def over(cls, space: Sequence[int], window: tuple[int, ...] | None) -> "_Windows":
+        if window is not None and len(window) != len(space):
+            raise ShapeError(
+                f"expected images over {len(window)} axes of space, as in training; got {tuple(space)}. "
+                "Pass images of the kind that the sampler was trained on."
+            )
+        size = tuple(space) if window is None else tuple(map(min, zip(space, window, strict=True)))
+        starts = (window_starts(side, length, overlap=OVERLAP) for side, length in zip(space, size, strict=True))
+        corners = itertools.product(*starts)
+        found = [
+            (..., *(slice(at, at + length) for at, length in zip(corner, size, strict=True))) for corner in corners
+        ]
+        count = torch.zeros(tuple(space))
+        for each in found:
+            count[each] += 1
+        return cls(found, size, count)

@@ -1,0 +1,290 @@
+"""The energy-score sampler: its loss against slow sums and hard maps, what it learns, windows, draws, going on."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from calibrant.data import BlobAnnotators
+from calibrant.errors import FitError, InputError, ShapeError
+from calibrant.evaluation import draw_hypotheses
+from calibrant.metrics import HypothesisDistances, generalised_energy_distance, sample_diversity
+from calibrant.networks import BasisUNet
+from calibrant.predictions import Prediction, from_probabilities
+from calibrant.samplers import EnergyScoreLoss, EnergyScoreSampler, SamplerRecipe, load_sampler, save_sampler
+from calibrant.samplers.energy_losses import energy_score, mean_score, scale_score
+from calibrant.samplers.export import export_basis
+from calibrant.samplers.losses import label_planes
+from calibrant.samplers.sampler import latents_of
+from calibrant.testing import check_sampler, toy_predictions
+from calibrant.training import Augmentation, Standardise
+
+TINY = {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8, "latent_size": 3}
+RECIPE = SamplerRecipe(num_steps=4, batch_size=2)
+LOSS = EnergyScoreLoss(num_samples=3)
+
+
+def tiny(channels, classes, **options):
+    """A small network whose first samples differ much."""
+    network = BasisUNet(channels, classes, **TINY | options)
+    with torch.no_grad():
+        network.coefficients_of[-1].weight.mul_(20)
+    return network
+
+
+def drawn(sampler, prediction, num_samples=4, seed=0):
+    image = None if prediction.image is None else prediction.image[None]
+    generator = torch.Generator().manual_seed(seed)
+    return sampler.sample(prediction.logits[None], image, num_samples=num_samples, generator=generator)
+
+
+def blobs(num_images, **options):
+    """Predictions whose logits are the true law of the annotators, and the modes of that law."""
+    made = BlobAnnotators(num_images, **{"seed": 0} | options)
+    probs = [from_probabilities(made.probabilities(i)).float() for i in range(num_images)]
+    return [Prediction(e.key, p, e.labels, e.image) for e, p in zip(made, probs, strict=True)], made
+
+
+class TestLoss:
+    def test_it_is_the_slow_sum(self):
+        generator = torch.Generator().manual_seed(0)
+        samples = torch.rand(3, 2, 3, 4, 5, generator=generator).softmax(2)
+        labels = torch.randint(3, (2, 4, 4, 5), generator=generator)
+        labels[0, :, :2, 1] = -100
+        labels[1, 2] = -100  # an annotator who labelled nothing
+        labels[1, 0, 0, 0] = -100
+
+        def distance(one, other, known):
+            low, high = (torch.minimum(one, other), torch.maximum(one, other))
+            return float((1 - (1 + (low * known).sum((1, 2))) / (1 + (high * known).sum((1, 2))))[[0, 2]].mean())
+
+        total = 0.0
+        for i, there in ((0, range(4)), (1, (0, 1, 3))):
+            known = (labels[i, list(there)] != -100).all(0).float()
+            planes = {a: label_planes(labels[i, a][None], 3)[0] for a in there}
+            crossed = [distance(samples[j, i], planes[a], known) for j in range(3) for a in there]
+            within = [distance(samples[j, i], samples[k, i], known) for j, k in itertools.permutations(range(3), 2)]
+            total += 2 * sum(crossed) / len(crossed) - sum(within) / len(within)
+        found = energy_score(samples, labels, classes=(0, 2))
+        assert float(found) == pytest.approx(total / 2, abs=1e-5)
+
+    def test_of_hard_maps_it_is_the_energy_distance_but_for_the_annotators(self):
+        generator = torch.Generator().manual_seed(0)
+        hard = torch.randint(3, (5, 2, 12, 9), generator=generator)
+        labels = torch.randint(3, (2, 4, 12, 9), generator=generator)
+        samples = torch.stack([label_planes(each, 3) for each in hard])
+        distances = HypothesisDistances.of(hard, labels, num_classes=3)
+        wanted = 2 * distances.to_labels.mean((1, 2)) - sample_diversity(distances)
+        assert float(energy_score(samples, labels, smoothing=1e-4)) == pytest.approx(float(wanted.mean()), abs=1e-4)
+
+    def test_it_is_proper(self):
+        """On three maps of a chain, no law expects a better score than the true one."""
+        maps = torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+        planes = torch.stack([label_planes(each[None], 2)[0] for each in maps])
+        apart = torch.zeros(3, 3)
+        for i, j in itertools.product(range(3), repeat=2):  # twice the distance less nothing: two copies of a map
+            apart[i, j] = energy_score(planes[[i, i]][:, None], maps[j][None, None], classes=(1,)) / 2
+        true = torch.tensor([0.5, 0.2, 0.3])
+        grid = [torch.tensor([a, b, 20 - a - b]) / 20 for a in range(21) for b in range(21 - a)]
+        scores = [float(2 * law @ apart @ true - law @ apart @ law) for law in grid]
+        assert torch.allclose(grid[min(range(len(grid)), key=scores.__getitem__)], true)
+
+    @pytest.mark.parametrize("loss", [energy_score, scale_score, mean_score])
+    def test_unlabelled_pixels_have_no_gradient(self, loss):
+        samples = torch.rand(3, 2, 2, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        labels = torch.zeros(2, 2, 16, 16, dtype=torch.long)
+        labels[..., 4:, :] = 1
+        labels[..., :, 7:] = -100
+        (gradient,) = torch.autograd.grad(loss(samples, labels), samples)
+        assert float(gradient[..., 7:].abs().max()) == 0
+        assert float(gradient[..., :7].abs().min()) > 0 or loss is not energy_score
+        void = torch.full_like(labels, -100)
+        assert float(loss(samples, void).detach()) == 0
+
+    def test_grey_maps_and_noise_are_told_apart(self):
+        """Of a law with two maps, maps of one half everywhere are no perfect answer; the two maps are."""
+        full = torch.ones(6, 1, 1, 1, 400)
+        mixed = torch.cat([full[:3], 0 * full[:3]])
+        labels = torch.stack([torch.zeros(400), torch.ones(400)]).long()[None]
+        two, grey = (torch.cat([1 - each, each], 2)[:, :, :, 0] for each in (mixed, full / 2))
+        scores = [float(energy_score(each, labels, classes=(1,))) for each in (two, grey)]
+        assert scores[0] < 0.45 < 0.95 < scores[1]
+
+    def test_numbers_that_cannot_be(self):
+        with pytest.raises(InputError, match="2 samples or more"):
+            EnergyScoreLoss(num_samples=1)
+        with pytest.raises(InputError, match="1 step or more"):
+            SamplerRecipe(num_steps=0)
+
+
+@pytest.mark.parametrize("inputs", ["both", "image", "probabilities"])
+@pytest.mark.parametrize("size", [(12, 16), (5, 9, 6)])
+def test_it_keeps_the_contract(size, inputs):
+    predictions = toy_predictions(size=size, num_annotators=2)
+    sampler = EnergyScoreSampler.fit(predictions, recipe=RECIPE, loss=LOSS, inputs=inputs, make=tiny)
+    check_sampler(sampler, spatial_dims=(len(size),), num_samples=400)
+
+
+def test_interrupted_and_resumed_it_is_the_same_sampler(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(done, figures):
+        if done == 4:
+            raise Stop
+
+    predictions, _ = blobs(5)
+    recipe = replace(RECIPE, num_steps=6, augmentation=Augmentation.of_scans(crop=(24, 24)))
+    loss = replace(LOSS, one_annotator=True, scale_weight=0.1)
+
+    def fit(**options):
+        return EnergyScoreSampler.fit(predictions, recipe=recipe, loss=loss, make=tiny, seed=1, **options)
+
+    whole = fit()
+    import calibrant.samplers.learnt_sampler as module
+
+    plain = module.train
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "train", lambda *a, **k: plain(*a, **{**k, "checkpoint_every": 3, "look_every": 2}))
+        with pytest.raises(Stop):
+            fit(checkpoint_path=tmp_path, watch=stop)
+    resumed = fit(checkpoint_path=tmp_path)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], value), name
+    assert torch.equal(drawn(whole, predictions[0]), drawn(resumed, predictions[0]))
+
+
+@pytest.mark.slow
+def test_it_learns_a_known_law():
+    """Unbiased, so that a perfect sampler scores 0: seven maps an image with known weights, images never seen."""
+    known, _ = blobs(400, size=(24, 24), num_annotators=4)
+    fresh, made = blobs(60, size=(24, 24), seed=1)
+    sampler = EnergyScoreSampler.fit(
+        known,
+        inputs="image",
+        loss=EnergyScoreLoss(classes=(1,)),
+        recipe=SamplerRecipe(num_steps=1200, batch_size=16, augmentation=Augmentation.of_scans(shift=0)),
+        make=lambda *sizes, **dims: BasisUNet(*sizes, width=8, depth=2, num_maps=12, **dims),
+    )
+    excess = []
+    for i, prediction in enumerate(fresh):
+        modes, weights = made.modes(i)
+        maps = drawn(sampler, prediction, num_samples=200)
+        distances = HypothesisDistances.of(
+            maps, modes[None], num_classes=2, classes=[1], weights=weights[None], modes=True
+        )
+        excess.append(float(generalised_energy_distance(distances, diagonal=False)))
+    assert sum(excess) / len(excess) < 0.01
+
+
+def test_spread_draws_are_each_standard_normal_and_together_even():
+    shape = (256, 2, 3)
+    spread = latents_of(shape, torch.Generator().manual_seed(0), torch.device("cpu"), draws="spread")
+    ranks = torch.special.ndtr(spread.double()).sort(0).values
+    middle = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
+    assert float((ranks - middle[:, None, None]).abs().max()) <= 0.5 / 256 + 1e-6  # one point in each of 256 cells
+    assert not torch.equal(spread[:, 0], spread[:, 1])
+    firsts = [
+        latents_of((4, 1, 2), torch.Generator().manual_seed(seed), torch.device("cpu"), draws="spread")[0, 0]
+        for seed in range(2000)
+    ]
+    first = torch.stack(firsts)
+    assert float(first.mean().abs()) < 0.08
+    assert float(first.std()) == pytest.approx(1, abs=0.05)
+    sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities", draws="spread")
+    assert sampler.draws == "spread"
+    check_sampler(sampler, num_samples=256, spatial_dims=(2,))
+    with pytest.raises(InputError, match="draws='independent'"):
+        latents_of((1, 1, 30000), torch.Generator(), torch.device("cpu"), draws="spread")
+
+
+class Pointwise(BasisUNet):
+    """Without neighbours and pooling, windows cannot be seen in the whole."""
+
+    def encode(self, seen):
+        basis = super().encode(0 * seen)
+        return basis._replace(mean=basis.mean + seen[:, :3], maps=basis.maps + seen[:, :1])
+
+
+def test_windows_have_one_latent_over_all_of_them(monkeypatch):
+    torch.manual_seed(0)
+    whole = EnergyScoreSampler(Pointwise(3, 3, **TINY), inputs="probabilities")
+    windowed = EnergyScoreSampler(whole.network, inputs="probabilities", window=(8, 7))
+    prediction = Prediction("a", torch.randn(3, 21, 30), torch.zeros(1, 21, 30, dtype=torch.long))
+    maps = drawn(whole, prediction, 20)
+    assert torch.equal(drawn(windowed, prediction, 20), maps)
+    assert len(maps.unique(dim=0)) > 1
+    monkeypatch.setattr("calibrant.samplers.network_sampler._KEPT", 0)
+    monkeypatch.setattr("calibrant.samplers.network_sampler._NUMBERS", 32 * 630 * 3)
+    assert torch.equal(drawn(windowed, prediction, 20), maps)
+    volume = Prediction("a", torch.zeros(3, 4, 5, 6), torch.zeros(1, 4, 5, 6, dtype=torch.long))
+    with pytest.raises(ShapeError, match="2 axes of space"):
+        drawn(windowed, volume)
+
+
+def test_the_network_runs_once_an_image():
+    sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities")
+    calls = []
+    sampler.network.down[0].register_forward_hook(lambda *_: calls.append(1))
+    drawn(sampler, toy_predictions()[0], 500)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("inputs", ["both", "image"])
+def test_stored_with_its_weights(tmp_path, inputs):
+    torch.manual_seed(0)
+    channels = 2 + (inputs == "both") * 3
+    sampler = EnergyScoreSampler(
+        tiny(channels, 3), Standardise(torch.ones(2), torch.ones(2)), inputs=inputs, window=(9, 9), draws="spread"
+    )
+    save_sampler(sampler, tmp_path)
+    loaded = load_sampler(tmp_path)
+    assert isinstance(loaded, EnergyScoreSampler)
+    assert (loaded.window, loaded.draws, loaded.inputs) == ((9, 9), "spread", inputs)
+    assert torch.equal(drawn(loaded, toy_predictions()[0]), drawn(sampler, toy_predictions()[0]))
+
+
+def test_odd_labels():
+    predictions, _ = blobs(3)
+    one = [replace(p, labels=p.labels[:1]) for p in predictions]
+    ragged = [replace(predictions[0], labels=predictions[0].labels[:2]), *predictions[1:]]
+    nothing = [replace(p, labels=torch.zeros_like(p.labels)) for p in predictions]
+    void = [replace(predictions[0], labels=torch.full_like(predictions[0].labels, -100)), *predictions[1:]]
+    for given in (one, ragged, nothing, void):
+        sampler = EnergyScoreSampler.fit(given, recipe=RECIPE, loss=replace(LOSS, classes=(1,)), make=tiny)
+        assert drawn(sampler, given[0]).shape == (4, 1, 32, 32)
+    with pytest.raises(FitError, match="got none"):
+        EnergyScoreSampler.fit([])
+    with pytest.raises(InputError, match="inputs='both'"):
+        EnergyScoreSampler.fit([replace(p, image=None) for p in predictions], inputs="both")
+    with pytest.raises(ShapeError, match="expected the image"):
+        drawn(sampler, replace(predictions[0], image=None))
+    for _, maps in draw_hypotheses(sampler, predictions, num_samples=3, generator=torch.Generator()):
+        assert maps.shape == (3, 32, 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dims", "classes"), [(2, 2), (2, 3), (3, 3)])
+def test_onnx_gives_the_same_logits(tmp_path, dims, classes):
+    runtime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network = tiny(1 + classes, classes, dims=dims)
+    sampler = EnergyScoreSampler(network, Standardise(torch.ones(1), torch.ones(1)))
+    export_basis(sampler, tmp_path / "basis.onnx")
+    session = runtime.InferenceSession(tmp_path / "basis.onnx")
+    space = (13, 22) if dims == 2 else (9, 11, 13)
+    given = {
+        "image": torch.randn(3, 1, *space),
+        "logits": torch.randn(3, classes, *space),
+        "latents": torch.randn(4, 3, 3),
+    }
+    mean, basis, coefficients = map(
+        torch.from_numpy, session.run(None, {name: each.numpy() for name, each in given.items()})
+    )
+    varying = torch.einsum("mnpk,nkz->mnpz", coefficients[..., :-1], basis.flatten(2)).unflatten(-1, space)
+    logits = mean + varying + coefficients[..., -1].reshape(*coefficients.shape[:3], *[1] * dims)
+    with torch.no_grad():
+        seen = torch.cat([sampler.standardise(given["image"]), given["logits"].softmax(1)], 1)
+        wanted = sampler.network(seen, given["latents"])
+    torch.testing.assert_close(logits, wanted[:, :, -logits.shape[2] :], atol=1e-5, rtol=1e-5)

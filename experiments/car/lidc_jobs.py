@@ -44,11 +44,11 @@ class Images:
     def read(cls, config: Config) -> "Images":
         """Read all images; a black box there is none, so their logits say nothing."""
         if not config.folder:
-            made = [_without_black_box(each) for each in BlobAnnotators(24, seed=0)]
+            made = [without_black_box(each) for each in BlobAnnotators(24, seed=0)]
             return cls(made[:12], made[12:18], made[18:])
         known, test = (lidc_crops(place(config.folder), split, crop=config.crop) for split in ("train", "val"))
         train, held_out = split_groups(known, (1 - config.held_out, config.held_out), group=patient, seed=0)
-        return cls(*([_without_black_box(each) for each in part] for part in (train, held_out, test)))
+        return cls(*([without_black_box(each) for each in part] for part in (train, held_out, test)))
 
     def behind(self, logits: Sequence[torch.Tensor]) -> "Images":
         """Return the images with other logits, in order."""
@@ -60,7 +60,8 @@ class Images:
         return [*self.train, *self.held_out, *self.test]
 
 
-def _without_black_box(example: Example) -> Prediction:
+def without_black_box(example: Example) -> Prediction:
+    """Return an example as a prediction whose logits say nothing."""
     return Prediction(example.key, torch.zeros(2, *example.image.shape[1:]), example.labels, example.image)
 
 

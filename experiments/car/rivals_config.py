@@ -1,0 +1,64 @@
+"""What the comparison of samplers on LIDC runs: networks, inputs, seeds, and steps that take alike long."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from calibrant.samplers import EnergyScoreLoss, SamplerRecipe
+from calibrant.samplers.learnt_sampler import SampleLoss
+from calibrant.samplers.storage import LEARNT
+from calibrant.training import Augmentation
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run; sizes for two cores by default.
+
+    :param folder: the folder of the crops among the data; empty for synthetic blobs.
+    :param runs: where trainings are kept.
+    :param lidc_runs: where ``experiments.car.lidc`` keeps its trainings: F, and CAR as it is there.
+    :param crop: pixels a side of what is trained on, drawn at random, and of what is scored, in the middle.
+    :param seeds: of the trainings.
+    :param inputs: what networks are given: the image alone, and the image with the probabilities of F.
+    :param steps: of each sampler's training, so that all take alike many seconds of one core; ``--times`` measures a
+        step of each.
+    :param sizes: of the networks, by sampler; nothing for ``small``.
+    :param num_samples: drawn of each image for the scores.
+    """
+
+    folder: str = "lidc_crops"
+    runs: str = "runs/rivals"
+    lidc_runs: str = "runs/lidc"
+    crop: int = 64
+    seeds: tuple[int, ...] = (0, 1, 2)
+    inputs: tuple[str, ...] = ("image", "both")
+    steps: Mapping[str, int] = field(default_factory=lambda: {"energy": 2400})
+    batch_size: int = 32
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    num_samples: int = 100
+    num_resamples: int = 1000
+
+    @classmethod
+    def smoke(cls, runs: str) -> "Config":
+        """Return a few steps of each part, on synthetic data."""
+        return cls(
+            "",
+            f"{runs}/rivals",
+            f"{runs}/lidc",
+            crop=24,
+            seeds=(0,),
+            steps=dict.fromkeys(LEARNT, 3),
+            batch_size=2,
+            sizes={"energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8}},
+            num_samples=20,
+            num_resamples=50,
+        )
+
+    def recipe(self, name: str) -> SamplerRecipe:
+        """Return how a sampler is trained: alike, but for the number of steps."""
+        augmentation = Augmentation.of_scans(crop=(self.crop,) * 2, shift=0)
+        return SamplerRecipe(num_steps=self.steps[name], batch_size=self.batch_size, augmentation=augmentation)
+
+
+def loss_of(name: str) -> SampleLoss:
+    """Return what a sampler is trained by: the energy score counts the nodule, like the metric."""
+    return EnergyScoreLoss(classes=(1,)) if name == "energy" else LEARNT[name].loss()

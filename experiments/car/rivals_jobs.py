@@ -1,0 +1,89 @@
+"""The trainings of the comparison of samplers: each in a folder; if cut short it goes on, if done it is read back."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from calibrant.data import BlobAnnotators
+from calibrant.predictions import Prediction
+from calibrant.samplers import LearntSampler, load_sampler, save_sampler
+from calibrant.samplers.storage import LEARNT, STORAGE
+from experiments._data import lidc_crops, place
+from experiments.car.lidc_jobs import without_black_box
+from experiments.car.rivals_config import Config, loss_of
+
+
+def training_images(config: Config) -> list[Prediction]:
+    """Return the train patients' crops, whole; a black box there is none, so their logits say nothing."""
+    if not config.folder:
+        return [without_black_box(each) for each in BlobAnnotators(18, seed=0)]
+    return [without_black_box(each) for each in lidc_crops(place(config.folder), "train")]
+
+
+def test_images(config: Config) -> list[Prediction]:
+    """Return the middle of the val patients' crops."""
+    if not config.folder:
+        return [without_black_box(each) for each in BlobAnnotators(6, seed=1)]
+    return [without_black_box(each) for each in lidc_crops(place(config.folder), "val", crop=config.crop)]
+
+
+def folder_of(config: Config, name: str, inputs: str, seed: int) -> Path:
+    """Return where a training is kept."""
+    return Path(config.runs) / f"{name}-{inputs}-{seed}"
+
+
+def trained(
+    config: Config, name: str, inputs: str, seed: int, images: Sequence[Prediction] | None
+) -> LearntSampler | None:
+    """Return a sampler as trained; None if it is not, and there are no images to train on."""
+    folder = folder_of(config, name, inputs, seed)
+    if not STORAGE.holds(folder):
+        if images is None:
+            return None
+        kind = LEARNT[name]
+        with Timer(folder):
+            found = kind.fit(
+                images,
+                inputs=inputs,
+                loss=loss_of(name),
+                recipe=config.recipe(name),
+                make=partial(kind.network_class.small, **config.sizes.get(name, {})),
+                seed=seed,
+                checkpoint_path=folder,
+                watch=lambda done, figures: print(name, inputs, seed, done, _listed(figures), flush=True),
+            )
+        save_sampler(found, folder)
+    sampler = load_sampler(folder)
+    assert isinstance(sampler, LearntSampler)
+    return sampler
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+class Timer:
+    """Adds the seconds of a block to those that earlier parts of the same training took, and keeps the sum."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "seconds.json"
+
+    def __enter__(self) -> None:
+        self.begun = time.monotonic(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        spent = self.read(self.path.parent)
+        for name, now, then in zip(
+            ("wall", "processor"), (time.monotonic(), time.process_time()), self.begun, strict=True
+        ):
+            spent[name] = spent.get(name, 0.0) + now - then
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(spent) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> dict[str, float]:
+        """Return the seconds that a training took; nothing if it is not known."""
+        path = folder / "seconds.json"
+        return json.loads(path.read_text()) if path.exists() else {}

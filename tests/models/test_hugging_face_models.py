@@ -71,7 +71,7 @@ def test_oneformer_is_told_its_task(tmp_path):
     model = saved(oneformer, tmp_path)
     with pytest.raises(DataError, match="expected the tokenizer of OneFormer"):
         open_model(tmp_path)
-    tokenizer = letters()
+    tokenizer = letters(tmp_path / "letters")
     tokenizer.save_pretrained(tmp_path)
     tokens = tokenizer(["the task is semantic"], padding="max_length", max_length=77)
     ids = torch.tensor(tokens["input_ids"]) * torch.tensor(tokens["attention_mask"])

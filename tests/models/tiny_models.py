@@ -1,5 +1,6 @@
 """Small models of each family, from their configurations, with random weights; as folders that they saved."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -68,7 +69,7 @@ def maskformer():
 
     decoder = DetrConfig(
         d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=6, backbone_config=SwinConfig(**SWIN),
+        encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=6,
     )  # fmt: skip
     logging.set_verbosity_error()
     sizes = {"fpn_feature_size": 32, "mask_feature_size": 32}
@@ -113,10 +114,13 @@ def oneformer():
     return OneFormerForUniversalSegmentation(config)
 
 
-def letters():
-    """A tokenizer of single letters, in the form of CLIP's."""
+def letters(folder: Path):
+    """A tokenizer of single letters, in the form of CLIP's, from files in a new folder."""
     from transformers import CLIPTokenizer
 
     alphabet = [chr(number) for number in range(ord("a"), ord("z") + 1)]
     words = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer.from_pretrained(folder)  # its constructor takes other arguments in each version

@@ -145,7 +145,7 @@ def _task(transformers: Any, spec: str) -> dict[str, Tensor]:
 def _read(spec: str, read: Any, what: str, hint: str = "") -> Any:
     try:
         return read()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, UnpicklingError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{spec}: expected {what}; it cannot be read: {first}{hint} Give a folder that save_pretrained wrote, or a "

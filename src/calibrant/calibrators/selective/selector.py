@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from calibrant._shapes import IGNORE, Bool, Float, Tensor
-from calibrant.calibrators._passes import serial_sum
+from calibrant._shapes import Bool, Float, Tensor
+from calibrant.metrics import CalibrationBins
 from calibrant.predictions import Prediction, Predictions, summed
 
 
@@ -39,15 +40,17 @@ class SelectorQuality:
 
         :param selector: the selector to be judged.
         :param predictions: labelled predictions it was not trained on.
+        :raises InputError: one of them cannot be counted.
         """
         found = summed(_counted, predictions, selector)
-        pixels, flagged, mistakes, hits, confidence = [0.0] * 5 if found is None else found.tolist()
+        pixels, correct, flagged, right, confidence = [0.0] * 5 if found is None else found.tolist()
+        mistakes, hits = pixels - correct, flagged - right
         num_classes = predictions[0].num_classes if len(predictions) else 0
         return cls(
             precision=hits / flagged if flagged else None,
             recall=hits / mistakes if mistakes else None,
             flagged_share=flagged / pixels if pixels else 0.0,
-            flagged_accuracy=1 - hits / flagged if flagged else None,
+            flagged_accuracy=right / flagged if flagged else None,
             flagged_confidence=confidence / flagged if flagged else None,
             num_classes=num_classes,
             num_pixels=int(pixels),
@@ -131,16 +134,9 @@ def select(
 
 
 def _counted(prediction: Prediction, selector: Selector) -> Float[Tensor, "5"]:
-    """Of one image: labelled pixels, flagged ones, mistakes, both, and the sum of the confidence of flagged ones."""
-    z = prediction.logits.float()
-    flags = select(selector, prediction.logits, prediction.image).flatten()
-    top = (1 / (z - z.amax(0)).exp().sum(0)).flatten()
-    winner = z.argmax(0).flatten()
-    total = torch.zeros(5, dtype=torch.float64)
-    for labels in prediction.labels.flatten(1):
-        valid = labels != IGNORE
-        wrong = valid & (winner != labels)
-        counts = (valid, flags & valid, wrong, flags & wrong)
-        sums = [*(float(each.sum()) for each in counts), float(serial_sum(top[flags & valid]))]
-        total += torch.tensor(sums, dtype=torch.float64)
-    return total
+    """Of one image: its labelled pixels and the right ones; those that are flagged, right, and their confidences."""
+    flags = select(selector, prediction.logits, prediction.image)[None]
+    count = partial(CalibrationBins.of, prediction.logits[None], prediction.labels[None], num_bins=1)
+    every, flagged = count(), count(where=flags)
+    columns = (every.count, every.correct, flagged.count, flagged.correct, flagged.confidence)
+    return torch.stack([column.double().squeeze() for column in columns])

@@ -6,13 +6,13 @@ sampler scores can be computed by enumeration instead of estimated. The picture 
 blob, on a ground of slow waves: it shows all that the distribution of the labels depends on.
 """
 
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
 
 from calibrant._shapes import Float, Int, Tensor
+from calibrant.data.synthetic._generated import GeneratedExamples
 from calibrant.errors import InputError
 from calibrant.predictions import Example
 
@@ -21,7 +21,7 @@ SCENE, LABELS = range(2)  # streams of random numbers that never meet
 
 
 @dataclass(frozen=True)
-class BlobAnnotators:
+class BlobAnnotators(GeneratedExamples):
     """Images (1, h, w) in [0, 1], and labels (a, h, w): 0 ground, 1 blob; image i depends on the seed and i alone.
 
     :param num_images: the number of images.
@@ -38,12 +38,10 @@ class BlobAnnotators:
     (torch.Size([7, 32, 32]), 1.0)
     """
 
-    num_images: int
     _: KW_ONLY
     size: tuple[int, int] = (32, 32)
     num_annotators: int = 4
     noise: float = 0.0
-    seed: int
 
     def __post_init__(self):
         if self.num_images < 0 or self.num_annotators < 1 or min(self.size) < 16 or self.noise < 0:
@@ -62,19 +60,6 @@ class BlobAnnotators:
     def num_classes(self) -> int:
         """The number of classes."""
         return 2
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of the images."""
-        return tuple(self._key(i) for i in range(self.num_images))
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return self.num_images
-
-    def __iter__(self) -> Iterator[Example]:
-        """Make the images in order."""
-        return (self[i] for i in range(self.num_images))
 
     def __getitem__(self, i: int, /) -> Example:
         """Make one image and its labels."""
@@ -111,14 +96,6 @@ class BlobAnnotators:
         waves = sum(np.sin(2 * np.pi * (rng.uniform(-1, 1) * x + rng.uniform(-1, 1) * y + rng.random())) for _ in "abc")
         picture = 0.15 + 0.05 / 3 * waves + 0.7 * probs + rng.normal(0, self.noise, self.size)
         return torch.from_numpy(np.clip(picture, 0, 1).astype(np.float32))[None]
-
-    def _number(self, i: int) -> int:
-        if not -self.num_images <= i < self.num_images:
-            raise IndexError(f"expected the number of an image, 0 to {self.num_images - 1}; got {i}.")
-        return i % self.num_images
-
-    def _rng(self, i: int, *stream: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, self._number(i), *stream))
 
     def _key(self, i: int) -> str:
         return f"blob-{self.seed}-{i:05d}"

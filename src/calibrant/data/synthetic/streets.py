@@ -11,7 +11,6 @@ Things are taken for what they are independently of each other, so that the prob
 of the things in front of one another, exactly, as layers of a picture do; the pixels of one thing go together.
 """
 
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 
 from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE, Float, Int, Tensor
+from calibrant.data.synthetic._generated import GeneratedExamples
 from calibrant.data.synthetic._street import CLASSES, SKY, StreetBuilder
 from calibrant.data.synthetic._view import Scene
 from calibrant.errors import InputError
@@ -44,7 +44,7 @@ LIGHTINGS = {
 
 
 @dataclass(frozen=True)
-class StreetScenes:
+class StreetScenes(GeneratedExamples):
     """Synthetic street scenes with annotators, made when asked for; image i depends on the seed and on i alone.
 
     Images are (3, h, w) in [0, 1]; labels (a, h, w), one independent annotator each, ``IGNORE`` on the rim of the image
@@ -65,11 +65,9 @@ class StreetScenes:
     (torch.Size([3, 16, 24]), torch.Size([3, 16, 24]), torch.Size([9, 16, 24]))
     """
 
-    num_images: int
     _: KW_ONLY
     size: tuple[int, int] = (96, 160)
     num_annotators: int = 1
-    seed: int
     lighting: str = "day"
 
     def __post_init__(self):
@@ -89,19 +87,6 @@ class StreetScenes:
     def num_classes(self) -> int:
         """The number of classes."""
         return len(CLASSES)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of the images."""
-        return tuple(self._key(i) for i in range(self.num_images))
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return self.num_images
-
-    def __iter__(self) -> Iterator[Example]:
-        """Make the images in order."""
-        return (self[i] for i in range(self.num_images))
 
     def __getitem__(self, i: int, /) -> Example:
         """Make one image and its labels."""
@@ -136,13 +121,8 @@ class StreetScenes:
     def _key(self, i: int) -> str:
         return f"street-{self.seed}-{i:05d}"
 
-    def _rng(self, *stream: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, *stream))
-
     def _street(self, i: int) -> tuple[int, Scene]:
-        if not -self.num_images <= i < self.num_images:
-            raise IndexError(f"expected the number of an image, 0 to {self.num_images - 1}; got {i}.")
-        i %= self.num_images
+        i = self._number(i)
         return i, StreetBuilder(self._rng(i, SCENE), self.size).build()
 
     def _labels(self, street: Scene, i: int, draw: int) -> np.ndarray:

@@ -10,6 +10,7 @@
     │   └── MethodError                 no method, score or preset of that name
     ├── DataError                   files are missing, misplaced or broken
     │   └── StoreError                  a store of predictions cannot be read or written
+    ├── EngineError                 workers of an engine cannot be reached, or were lost
     ├── FitError                    data from which nothing can be fitted
     └── PackageError (ImportError)  a package of an extra is not installed
 
@@ -19,6 +20,7 @@ Every message says what was expected, what came, and what to do. The command lin
 __all__ = [
     "CalibrantError",
     "DataError",
+    "EngineError",
     "FitError",
     "InputError",
     "LabelError",
@@ -60,6 +62,10 @@ class DataError(CalibrantError):
 
 class StoreError(DataError):
     """A store of predictions cannot be read or written."""
+
+
+class EngineError(CalibrantError):
+    """The workers of an engine cannot be reached, were lost, or are not like the process that sends them work."""
 
 
 class FitError(CalibrantError):

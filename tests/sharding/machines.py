@@ -1,12 +1,10 @@
-"""An executor that plays several machines, and images that are awkward to spread over them."""
+"""An executor, and an engine, that play several machines."""
 
 import pickle
 import random
 from concurrent.futures import Future
-from dataclasses import replace
 
-from calibrant.predictions import IGNORE
-from calibrant.testing import toy_predictions
+from calibrant.engines import Engine
 
 
 class Machines:
@@ -49,16 +47,20 @@ class _Waited(Future):
         return super().result(timeout)
 
 
-def awkward(num_images=70, num_classes=3):
-    """Images of unlike size, one of them unlabelled, two keys that differ in case, logits of very unlike sizes."""
-    sizes = [(6, 7), (1, 50), (13, 3)]
-    made = []
-    for number in range(num_images):
-        size, seed = sizes[number % 3], number
-        (image,) = toy_predictions(
-            num_images=1, num_classes=num_classes, size=size, seed=seed, spread=10 ** (number % 5 - 2)
-        )
-        made.append(replace(image, key=f"im {number:03d}"))
-    made[1] = replace(made[1], labels=made[1].labels.fill_(IGNORE))
-    made[2], made[-1] = replace(made[2], key="Street"), replace(made[-1], key="street")
-    return made
+class Played(Engine):
+    """An engine that plays machines, for commands."""
+
+    name = "played"
+
+    def __init__(self):
+        self.machines, self.closed = Machines(), False
+
+    @property
+    def window(self):
+        return self.machines.window
+
+    def start(self, function, *arguments):
+        return self.machines.submit(function, *arguments)
+
+    def close(self):
+        self.closed = True

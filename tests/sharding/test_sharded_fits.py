@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from quick_methods import QUICK
-from sharding.machines import Machines, awkward
+from sharding.machines import Machines
 
 from calibrant.calibrators import DirichletScaling, IsotonicScaling, TemperatureScaling, VectorScaling
 from calibrant.calibrators._likelihood import mean_nll_of_images
@@ -14,7 +14,7 @@ from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import FitError, InputError, LogitsError
 from calibrant.methods import METHODS, parse_method
 from calibrant.predictions import Mapped, Sharded, Subset, mapped_in_shards, summed
-from calibrant.testing import toy_predictions
+from calibrant.testing import toy_predictions, uneven_predictions
 
 STREAMED = {
     "temperature": partial(TemperatureScaling.fit, pixels_per_image=None),
@@ -32,7 +32,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_streamed_fits_are_the_same_however_images_are_spread(name):
-    images = awkward(150 if name == "temperature" else 70)
+    images = uneven_predictions(150 if name == "temperature" else 70)
     whole = STREAMED[name](images)
     for size in (1, 7, 64):
         machines = Machines(seed=size)
@@ -43,7 +43,7 @@ def test_streamed_fits_are_the_same_however_images_are_spread(name):
 @pytest.mark.parametrize("name", DRAWN)
 def test_fits_on_drawn_pixels_are_the_same_however_images_are_spread(name):
     assert name in METHODS
-    images = awkward(30)
+    images = uneven_predictions(30)
     fit = partial(parse_method(QUICK[name]).fit, pixels_per_image=20)
     machines = Machines()
     assert same(fit(Sharded(images, machines, shard_size=7)), fit(images))
@@ -51,7 +51,7 @@ def test_fits_on_drawn_pixels_are_the_same_however_images_are_spread(name):
 
 
 def test_the_share_of_an_image_is_that_of_the_whole():
-    images = awkward(20)
+    images = uneven_predictions(20)
     whole = Pixels.draw(images, most=200)
     spread = Pixels.draw(Sharded(images, Machines(), shard_size=3), most=200)
     assert all(torch.equal(getattr(whole, name), getattr(spread, name)) for name in ("logits", "labels", "image"))
@@ -99,38 +99,38 @@ def test_sums_are_those_of_groups_in_order():
 
 def test_a_source_seen_through_functions_and_in_part_is_spread_too():
     machines = Machines()
-    source = Subset(Mapped(Sharded(awkward(8), machines, shard_size=2), _itself), (5, 2, 7))
+    source = Subset(Mapped(Sharded(uneven_predictions(8), machines, shard_size=2), _itself), (5, 2, 7))
     assert list(mapped_in_shards(_keys, source)) == [(0, ["im 005", "Street"]), (2, ["street"])]
     assert machines.num_tasks == 2
 
 
 def test_what_is_sent_does_not_hold_the_whole_source():
-    images, machines = awkward(60), Machines()
+    images, machines = uneven_predictions(60), Machines()
     Pixels.draw(Sharded(images, machines, shard_size=2))
     assert machines.largest < 20_000
 
 
 def test_no_more_is_in_flight_than_the_window():
     machines = Machines(window=3)
-    for _ in mapped_in_shards(_keys, Sharded(awkward(20), machines, shard_size=1)):
+    for _ in mapped_in_shards(_keys, Sharded(uneven_predictions(20), machines, shard_size=1)):
         assert len(machines.waiting) <= 3
 
 
 def test_progress_is_told_by_shards_in_order():
     told = []
-    list(mapped_in_shards(_keys, Sharded(awkward(5), Machines(), shard_size=2, advance=told.append)))
+    list(mapped_in_shards(_keys, Sharded(uneven_predictions(5), Machines(), shard_size=2, advance=told.append)))
     assert told == [2, 2, 1]
 
 
 def test_what_a_worker_raises_names_the_image():
-    images = awkward(6)
+    images = uneven_predictions(6)
     images[4].logits[0, 0, 0] = float("nan")
     with pytest.raises(LogitsError, match="image 'im 004'"):
         Pixels.draw(Sharded(images, Machines(), shard_size=2))
 
 
 def test_nothing_to_fit_on_is_a_sentence():
-    nothing = [awkward(3)[1]] * 2
+    nothing = [uneven_predictions(3)[1]] * 2
     with pytest.raises(FitError, match="unlabelled"):
         TemperatureScaling.fit(Sharded(nothing, Machines(), shard_size=1), pixels_per_image=None)
     with pytest.raises(InputError, match="one image a shard"):

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from sharding.machines import Machines, awkward
+from sharding.machines import Machines
 
 from calibrant.calibrators import TemperatureScaling
 from calibrant.data import StoredPredictions, write_store
@@ -13,6 +13,7 @@ from calibrant.evaluation import draw_hypotheses, tally, tally_all, tally_hypoth
 from calibrant.metrics import CalibrationBins, HypothesisDistances, Measurement
 from calibrant.predictions import Mapped, Sharded, StridedPrediction, Subset
 from calibrant.samplers import IndependentSampler
+from calibrant.testing import uneven_predictions
 
 
 def same(one, other):
@@ -27,7 +28,7 @@ def files_of(folder):
 
 @pytest.mark.parametrize("shard_size", [1, 7, 64])
 def test_tallies(shard_size):
-    images = awkward()
+    images = uneven_predictions()
     through = {"raw": None, "softened": TemperatureScaling(1.7)}
     whole = tally_all(Measurement.of, images, through)
     machines = Machines(seed=shard_size)
@@ -40,19 +41,19 @@ def test_tallies(shard_size):
 
 
 def test_what_cannot_be_counted_is_named():
-    images = awkward(6)
+    images = uneven_predictions(6)
     images[4].labels[0, 0, 0] = 77
     with pytest.raises(InputError, match="image 'im 004'"):
         tally(CalibrationBins.of, images, executor=Machines())
     with pytest.raises(InputError, match="got none in 2 images"):
-        tally(CalibrationBins.of, [awkward(3)[1]] * 2, executor=Machines())
-    mixed = [*awkward(3), *awkward(3, num_classes=4)]
+        tally(CalibrationBins.of, [uneven_predictions(3)[1]] * 2, executor=Machines())
+    mixed = [*uneven_predictions(3), *uneven_predictions(3, num_classes=4)]
     with pytest.raises(InputError, match="as many classes as in the images before"):
         tally(Measurement.of, mixed, executor=Machines())
 
 
 def test_hypotheses():
-    images, count = awkward(20), partial(HypothesisDistances.of, num_classes=3)
+    images, count = uneven_predictions(20), partial(HypothesisDistances.of, num_classes=3)
 
     def counted(source, **options):
         rng = torch.Generator().manual_seed(3)
@@ -67,7 +68,7 @@ def test_hypotheses():
 
 @pytest.mark.parametrize("shard_size", [1, 7, 64])
 def test_stores_are_the_same_to_the_byte(tmp_path, shard_size):
-    images = awkward()
+    images = uneven_predictions()
     write_store(images, tmp_path / "one")
     stored = write_store(Sharded(images, Machines(), shard_size=shard_size), tmp_path / "spread")
     assert files_of(tmp_path / "spread") == files_of(tmp_path / "one")
@@ -91,7 +92,7 @@ def test_a_store_read_in_shards_is_written_at_its_own_stride(tmp_path):
 
 
 def test_a_store_is_gone_on_with(tmp_path):
-    images, told = awkward(20), []
+    images, told = uneven_predictions(20), []
     write_store(images, tmp_path / "one")
     broken = [*images[:13], _Broken(images[13].key), *images[14:]]
     with pytest.raises(StoreError, match="as the source's keys say"):
@@ -111,7 +112,7 @@ def test_a_store_is_gone_on_with(tmp_path):
 
 
 def test_a_store_can_be_sent(tmp_path):
-    write_store(awkward(), tmp_path)
+    write_store(uneven_predictions(), tmp_path)
     machines = Machines()
     tally(CalibrationBins.of, Sharded(StoredPredictions(tmp_path), machines, shard_size=2))
     assert machines.largest < 4000

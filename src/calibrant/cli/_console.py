@@ -95,11 +95,16 @@ def with_progress(source: Any, progress: Progress, title: str) -> Mapped[Any]:
     :param progress: draws the bar, which is there at once and goes when all images have been read.
     :param title: stands beside the bar.
     """
-    return Mapped(source, _MoveBar(progress, title, len(source)))
+    return Mapped(source, MoveBar(progress, title, len(source)))
 
 
-class _MoveBar:
-    """Moves a bar by one for each image that passes, and takes it away after the last."""
+class MoveBar:
+    """Moves a bar by one for each image that passes, and takes it away after the last.
+
+    :param progress: draws the bar.
+    :param title: stands beside the bar.
+    :param total: how many images there are in one pass.
+    """
 
     def __init__(self, progress: Progress, title: str, total: int) -> None:
         self.progress, self.total = progress, total
@@ -108,14 +113,21 @@ class _MoveBar:
         self.task: TaskID | None = progress.add_task(self.title, total=total)
 
     def __call__(self, item: Any) -> Any:
+        self.advance(1)
+        return item
+
+    def advance(self, count: int) -> None:
+        """Move the bar.
+
+        :param count: by how many images.
+        """
         if self.task is None:
             self.task = self.progress.add_task(self.title, total=self.total)
-        self.done += 1
+        self.done += count
         self.progress.update(self.task, completed=self.done)
-        if self.done == self.total:
+        if self.done >= self.total:
             self.progress.remove_task(self.task)
             self.task, self.done = None, 0
-        return item
 
 
 def is_standard_output(path: Path | None) -> bool:

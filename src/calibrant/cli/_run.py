@@ -11,8 +11,10 @@ from typing import Any
 from rich.progress import Progress
 
 from calibrant.calibrators import Calibrator, calibrated
-from calibrant.cli._console import bars, with_progress
+from calibrant.cli._console import bars
+from calibrant.cli._engine import watched
 from calibrant.cli._study import Study
+from calibrant.engines import Engine
 from calibrant.errors import InputError
 from calibrant.evaluation import tally_all
 from calibrant.methods import Method
@@ -51,7 +53,13 @@ class _Round:
     tests: Sequence[Any]
 
 
-def run_study(source: Any, tested: Sequence[Any], methods: Mapping[str, Method], plan: Plan) -> list[Study]:
+def run_study(
+    source: Any,
+    tested: Sequence[Any],
+    methods: Mapping[str, Method],
+    plan: Plan,
+    engine: Engine | None = None,
+) -> list[Study]:
     """Fit every method once for each seed and measure it on other images; return one study for each place to test on.
 
     :param source: stored predictions to fit on.
@@ -59,6 +67,7 @@ def run_study(source: Any, tested: Sequence[Any], methods: Mapping[str, Method],
         ``source`` that was not fitted on.
     :param methods: by title.
     :param plan: how they are fitted and measured.
+    :param engine: whose workers read the images; None for this process.
     :raises InputError: images would be fitted and tested on.
     """
     for each in tested:
@@ -69,10 +78,10 @@ def run_study(source: Any, tested: Sequence[Any], methods: Mapping[str, Method],
     count = partial(Measurement.of, num_bins=plan.num_bins, width=plan.boundary_width)
     with bars() as progress:
         for turn in _rounds(source, tested, plan):
-            calibrators = dict(_fits(turn, methods, plan, progress, notes))
+            calibrators = dict(_fits(turn, methods, plan, progress, notes, engine))
             for part, found in zip(turn.tests, measurements, strict=True):
-                watched = with_progress(part, progress, f"measuring {len(methods)} methods")
-                for (_, title), tally in tally_all(count, watched, calibrators).items():
+                read = watched(part, progress, f"measuring {len(methods)} methods", engine)
+                for (_, title), tally in tally_all(count, read, calibrators).items():
                     found[title].append(tally)
     last = {title: calibrators[plan.seeds[-1], title] for title in methods}
     studies = []
@@ -98,14 +107,19 @@ def _rounds(source: Any, tested: Sequence[Any], plan: Plan) -> Iterator[_Round]:
 
 
 def _fits(
-    turn: _Round, methods: Mapping[str, Method], plan: Plan, progress: Progress, notes: list[str]
+    turn: _Round,
+    methods: Mapping[str, Method],
+    plan: Plan,
+    progress: Progress,
+    notes: list[str],
+    engine: Engine | None,
 ) -> Iterator[tuple[tuple[int, str], Calibrator]]:
     """The calibrators of a round, by seed and title; what the fits warn of is added to the notes."""
     for seed in turn.seeds:
         for title, method in methods.items():
-            watched = with_progress(turn.fitted, progress, title)
+            read = watched(turn.fitted, progress, title, engine)
             with _heard(f"{title}, seed {seed}", notes):
-                fitted = method.fitted(watched, pixels_per_image=plan.pixels_per_image, seed=seed)
+                fitted = method.fitted(read, pixels_per_image=plan.pixels_per_image, seed=seed)
             for task in progress.task_ids:  # the bar of a fit that does not read all images
                 progress.remove_task(task)
             yield (seed, title), fitted

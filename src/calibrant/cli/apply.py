@@ -1,12 +1,13 @@
 """``calibrant apply``: calibrate a store into another one."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, described, open_calibrator
 
@@ -26,17 +27,18 @@ def apply(
         ),
     ] = None,
     kinds: Kinds = None,
+    engine: EngineName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write STORE as CALIBRATOR makes it: the calibrator first, then the store.
 
     Interrupted, the same command goes on. Example: calibrant apply runs/selective runs/test -o runs/test-calibrated
     """
-    from calibrant.calibrators import calibrated
-    from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._console import bars, console
+    from calibrant.cli._engine import engine_opened, watched
     from calibrant.cli._kept_apart import KeptApart
     from calibrant.data import StoredPredictions, write_store
-    from calibrant.predictions import MARGIN, Mapped, with_logits
+    from calibrant.predictions import MARGIN, Mapped
 
     least = MARGIN if margin is None else margin
     check_outside(output, store, calibrator)
@@ -44,13 +46,27 @@ def apply(
     provenance = replace(stored.provenance, model=f"{stored.provenance.model}, then {described(loaded)}")
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), "--dtype": dtype}
     made_from["--margin"] = str(least)
-    with bars() as progress:
-        watched = with_progress(stored, progress, "calibrating")
-        ties = KeptApart(least)
-        source = Mapped(watched, lambda prediction: with_logits(prediction, ties(calibrated(prediction, loaded))))
+    ties = KeptApart(least)
+    with engine_opened(engine, store, output) as workers, bars() as progress:
+        source = Mapped(watched(stored, progress, "calibrating", workers), _Calibrated(loaded, ties))
         written = write_store(
             source, output, provenance=provenance, dtype=dtype, made_from=made_from, overwrite=overwrite
         )
-    for line in ties.in_words():
+    uncounted = [f"the largest logit of each pixel is {least:g} or more above the next; workers do not count where not"]
+    for line in ties.in_words() if engine is None else uncounted:
         console.print(line, highlight=False)
     console.print(f"{len(written)} images → {output}", highlight=False)
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """Sends the logits of a prediction through a calibrator, and keeps the largest apart from the next."""
+
+    calibrator: Any
+    apart: Any
+
+    def __call__(self, prediction: Any) -> Any:
+        from calibrant.calibrators import calibrated
+        from calibrant.predictions import with_logits
+
+        return with_logits(prediction, self.apart(calibrated(prediction, self.calibrator)))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust
 
@@ -43,6 +44,7 @@ def compare(
     ] = 2,
     num_cases: Annotated[int, _options.count("How many of the worst images the report shows.", least=0)] = 6,
     trust: Trust = False,
+    engine: EngineName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit methods, judge them on other images, report.
@@ -52,6 +54,7 @@ def compare(
     """
     from calibrant._storage.origin import options_of
     from calibrant.cli import _console
+    from calibrant.cli._engine import engine_opened
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._study import check_free
     from calibrant.data import StoredPredictions
@@ -79,7 +82,8 @@ def compare(
     origins = [{**made_from, **({"tested on": each.digest} if each else {})} for each in tested or [None]]
     for name, origin in zip(names, origins, strict=True):
         check_free(tallies and tallies / _beside(output, name).stem, origin, overwrite=overwrite)
-    studies = run_study(stored, tested, chosen, plan)
+    with engine_opened(engine, store, *urls) as workers:
+        studies = run_study(stored, tested, chosen, plan, workers)
     console = _console.aside if _console.is_standard_output(json) else _console.console
     for name, study, origin in zip(names, studies, origins, strict=True):
         page = _beside(output, name)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust, described
 
@@ -26,6 +27,7 @@ def fit(
     pixels_per_image: Annotated[int, _options.count("Pixels drawn from each image.")] = 10_000,
     seed: Annotated[int, _options.seed("The seed of the pixels drawn and of training.")] = 0,
     trust: Trust = False,
+    engine: EngineName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit a calibrator to STORE and save it; one that the same command has made is found again.
@@ -35,7 +37,8 @@ def fit(
     from calibrant._storage.origin import check_same, options_of
     from calibrant.calibrators import own_kinds, save
     from calibrant.calibrators.storage import STORAGE
-    from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._console import bars, console
+    from calibrant.cli._engine import engine_opened, watched
     from calibrant.data import StoredPredictions
     from calibrant.methods import parse_method, with_options
 
@@ -52,9 +55,9 @@ def fit(
         line = f"{described(found) if found else 'a calibrator of your own'} → {output}, which was there already"
         console.print(line, highlight=False)
         return
-    with bars() as progress:
+    with engine_opened(engine, store) as workers, bars() as progress:
         calibrator = chosen.fitted(
-            with_progress(stored, progress, chosen.title), pixels_per_image=pixels_per_image, seed=seed
+            watched(stored, progress, chosen.title, workers), pixels_per_image=pixels_per_image, seed=seed
         )
     save(calibrator, output, made_from=made_from)
     console.print(f"{described(calibrator)} → {output}", highlight=False)

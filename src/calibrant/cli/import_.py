@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
 
 
 def import_(
@@ -53,6 +54,7 @@ def import_(
     upsample: Annotated[
         bool, typer.Option(help="Logits are smaller than the labels, and are to be upsampled linearly.")
     ] = False,
+    engine: EngineName = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
     """Bring logits or probabilities into a store.
@@ -61,7 +63,8 @@ def import_(
     probability maps, and TIFF. Interrupted, the same command goes on.
     """
     from calibrant._storage.origin import digest_of_bytes, digest_of_files, files_in, options_of
-    from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._console import bars, console
+    from calibrant.cli._engine import engine_opened, watched
     from calibrant.data import Provenance, open_folder, write_store
 
     predictions = open_folder(
@@ -100,9 +103,9 @@ def import_(
     }
     for line in taken.lines:
         console.print(line, highlight=False, markup=False)
-    with bars() as progress:
+    with engine_opened(engine, folder, labels, images, store) as workers, bars() as progress:
         stored = write_store(
-            with_progress(predictions, progress, "reading"),
+            watched(predictions, progress, "reading", workers),
             store,
             provenance=provenance,
             dtype=dtype,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
@@ -27,6 +28,7 @@ def measure(
         int, _options.count("How far from a change of label the boundary reaches, in pixels.", most=1_000)
     ] = 2,
     kinds: Kinds = None,
+    engine: EngineName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Print the scores of STORE with their intervals, as it is and through each --calibrator.
@@ -37,7 +39,8 @@ def measure(
     from functools import partial
 
     from calibrant._storage.origin import options_of
-    from calibrant.cli._console import aside, bars, console, is_standard_output, with_progress
+    from calibrant.cli._console import aside, bars, console, is_standard_output
+    from calibrant.cli._engine import engine_opened, watched
     from calibrant.cli._study import AS_IT_IS, Study, check_free
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import tally_all
@@ -53,8 +56,8 @@ def measure(
         made_from |= {f"{what} {name}": value for what, value in calibrator_origin(path, kinds).items()}
     check_free(output, made_from, overwrite=overwrite)
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
-    with bars() as progress:
-        found = tally_all(count, with_progress(stored, progress, "measuring"), through)
+    with engine_opened(engine, store) as workers, bars() as progress:
+        found = tally_all(count, watched(stored, progress, "measuring", workers), through)
     study = Study.of(
         {name: [tally] for name, tally in found.items()},
         stored,

@@ -1,11 +1,13 @@
 """``calibrant sample``: draw label maps for the images of a store, and score them where there are labels."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 
@@ -35,18 +37,23 @@ def sample(
     ] = "one",
     seed: Annotated[int, _options.seed("The seed; what is drawn for an image depends on it and its name alone.")] = 0,
     kinds: Kinds = None,
+    engine: EngineName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
+    from functools import partial
+
     import torch
 
     from calibrant._storage.origin import options_of
-    from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._console import bars, console
+    from calibrant.cli._engine import engine_opened, watched
     from calibrant.cli._samples import replacing_samples
     from calibrant.data import StoredPredictions
-    from calibrant.evaluation import draw_hypotheses
+    from calibrant.evaluation import Draws
     from calibrant.metrics import HypothesisDistances
-    from calibrant.samplers import IndependentSampler, entropy_map, load_sampler
+    from calibrant.predictions import mapped_in_shards
+    from calibrant.samplers import IndependentSampler, load_sampler
     from calibrant.samplers.storage import STORAGE
 
     stored = StoredPredictions(store)
@@ -58,24 +65,30 @@ def sample(
     made_from |= options_of({"num-samples": num_samples, "seed": seed})
     made_from |= {} if sampler is None else {"sampler": STORAGE.digest(sampler)}
     generator = torch.Generator().manual_seed(seed)
-    rows = []
-    with replacing_samples(output, made_from, overwrite=overwrite) as new, bars() as progress:
-        watched = with_progress(stored, progress, "sampling")
-        for prediction, maps in draw_hypotheses(chosen, watched, front, num_samples=num_samples, generator=generator):
-            _write(new, prediction.key, maps, entropy_map(prediction.logits[None])[0])
-            if bool((prediction.labels >= 0).any()):
-                rows.append(
-                    HypothesisDistances.of(
-                        maps[:, None],
-                        prediction.labels[None],
-                        num_classes=prediction.num_classes,
-                        classes=counted,
-                        empty=empty,
-                    )
-                )
+    draws = Draws.of(chosen, front, num_samples, generator)
+    count = partial(HypothesisDistances.of, classes=counted, empty=empty)
+    with (
+        engine_opened(engine, store, output) as workers,
+        replacing_samples(output, made_from, overwrite=overwrite) as new,
+        bars() as progress,
+    ):
+        read = watched(stored, progress, "sampling", workers)
+        rows = [row for part in mapped_in_shards(_write_each, read, draws, new.resolve(), count) for row in part]
     if rows:
         _tell(HypothesisDistances.stack(rows), num_samples, console)
     console.print(f"{len(stored)} images, {num_samples} label maps each → {output}", highlight=False)
+
+
+def _write_each(images: Iterable[Any], first: int, draws: Any, folder: Path, count: Callable[..., Any]) -> list[Any]:
+    """Write what is drawn of some images, and return the distances of those with a label."""
+    from calibrant.samplers import entropy_map
+
+    rows = []
+    for prediction, maps in draws.from_each(images):
+        _write(folder, prediction.key, maps, entropy_map(prediction.logits[None])[0])
+        if bool((prediction.labels >= 0).any()):
+            rows.append(count(maps[:, None], prediction.labels[None], num_classes=prediction.num_classes))
+    return rows
 
 
 def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:

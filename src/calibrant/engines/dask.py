@@ -1,0 +1,144 @@
+"""Dask: a cluster that is there, or one on this machine. Lost workers' tasks are done again by others."""
+
+import logging
+import os
+import pickle
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from calibrant.engines.engine import Engine
+from calibrant.errors import EngineError
+
+log = logging.getLogger("calibrant")
+
+RETRIES = 3
+"""How often a task that raised is tried again: a bucket may have been out of reach for a moment."""
+
+SHARED = 2**16
+"""An argument of more bytes than this is sent to each worker once, not with each task."""
+
+PATIENCE = 60.0
+"""How long to wait for a scheduler, and for its first worker, in seconds."""
+
+LOOKS = 2.0
+"""Seconds between looks at how many workers there are."""
+
+
+class Dask(Engine):
+    """A cluster of Dask.
+
+    :param place: the address of a scheduler, the name of a scheduler file, or how many processes to start here; empty
+        for one a core.
+    :raises EngineError: there is no such scheduler, or it has no worker.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        self.name = f"dask:{place}" if place else "dask"
+        elsewhere = bool(place) and not place.isdecimal()
+        self._cluster = None if elsewhere else _started(int(place) if place else os.cpu_count() or 1)
+        try:
+            self._client = self._connected(place)
+            if self._cluster is None:
+                self._client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, TimeoutError, ValueError) as error:
+            self.close()
+            raise EngineError(
+                f"{self.name}: expected a scheduler of Dask with a worker; {_words(error)}. Start both (dask "
+                "scheduler, dask worker), or check the address."
+            ) from error
+        self._executor = self._client.get_executor(retries=RETRIES, pure=False)
+        self._looked, self._workers = time.monotonic(), len(self._client.nthreads())
+
+    def _connected(self, place: str) -> Client:
+        if self._cluster is not None:
+            return Client(self._cluster, timeout=PATIENCE)
+        if "://" in place:
+            return Client(place, timeout=PATIENCE)
+        if not os.path.isfile(place):
+            raise ValueError(f"there is no scheduler file {place}")
+        return Client(scheduler_file=place, timeout=PATIENCE)
+
+    @property
+    def window(self) -> int:
+        """Twice the workers' threads, and two."""
+        self._look()
+        return 2 * self._threads + 2
+
+    def _look(self) -> None:
+        """Count the workers now and then, and say so if some are lost."""
+        now = time.monotonic()
+        if hasattr(self, "_threads") and now - self._looked < LOOKS:
+            return
+        workers = self._client.nthreads()
+        lost = self._workers - len(workers)
+        if lost > 0:
+            log.warning("%d of %d workers lost; what they had not finished is done by others", lost, self._workers)
+        self._looked, self._workers, self._threads = now, len(workers), max(1, sum(workers.values()))
+
+    def start(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Start a call on a worker.
+
+        :param function: a function of a module.
+        :param arguments: what the function is called with.
+        """
+        return self._executor.submit(function, *arguments)
+
+    def share(self, value: Any) -> Any:
+        """Send a large argument to all workers, and return what stands for it.
+
+        :param value: the argument.
+        """
+        if len(pickle.dumps(value)) <= SHARED:
+            return value
+        return self._client.scatter(value, broadcast=True, hash=False)
+
+    def meaning(self, error: BaseException) -> EngineError | None:
+        """Return the sentence for workers or a scheduler that were lost.
+
+        :param error: what a future raised.
+        """
+        if isinstance(error, KilledWorker):
+            return EngineError(
+                f"{self.name}: expected workers that live through a task; several ended during the same one, for want "
+                "of memory perhaps. Give workers more memory, or start fewer on a machine."
+            )
+        if isinstance(error, CommClosedError | CancelledError):
+            return EngineError(
+                f"{self.name}: expected the scheduler to answer until the end; the connection was lost "
+                f"({_words(error)}). Start it again, and run the same command again."
+            )
+        return super().meaning(error)
+
+    def close(self) -> None:
+        """Cancel what is queued; end the cluster if it was started here."""
+        if hasattr(self, "_executor"):
+            self._executor.shutdown(wait=False)
+        if hasattr(self, "_client"):
+            self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def _started(count: int) -> LocalCluster:
+    """A cluster that only this machine can reach: whoever reaches a scheduler can run anything."""
+    dask.config.set({"distributed.worker.profile.enabled": False})  # it samples a hundred times a second
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _words(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0].rstrip(".")

@@ -1,0 +1,157 @@
+"""Engines: the public contract, the words that open them, and every command by way of one."""
+
+import pickle
+import signal
+
+import pytest
+from robustness.worlds import arrays, contents
+from sharding.machines import Machines, Played
+
+import calibrant.engines
+from calibrant.engines import open_engine
+from calibrant.engines.worker import run, versions
+from calibrant.errors import EngineError, InputError, PackageError
+from calibrant.predictions import Sharded, mapped_in_shards
+from calibrant.testing import check_engine, uneven_predictions
+
+
+def test_played_machines_keep_the_contract():
+    check_engine(Played(), num_images=16, shard_sizes=[1, 7])
+
+
+def test_processes_keep_the_contract():
+    with open_engine("processes:2") as engine:
+        check_engine(engine, num_images=5, shard_sizes=[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["processes:2", "dask:2"])
+def test_engines_keep_the_contract(name):
+    with open_engine(name) as engine:
+        check_engine(engine)
+
+
+def test_a_result_that_differs_is_found_out():
+    class Late(Machines):
+        """Loses the last shard but one."""
+
+        def submit(self, fn, /, *args):
+            return super().submit(fn, *((args[0], args[1][:1], *args[2:]) if self.num_tasks == 0 else args))
+
+    with pytest.raises(AssertionError, match="tallies, shards of 4: expected the SHA-256 of one process"):
+        check_engine(Late(), num_images=9, shard_sizes=[4])
+
+
+@pytest.fixture
+def played(monkeypatch):
+    engines = []
+
+    def opened(name):
+        engines.append(Played())
+        return engines[-1]
+
+    monkeypatch.setattr(calibrant.engines, "open_engine", opened)
+    return engines
+
+
+def test_every_command_gives_the_same_bytes(calibrant, played, tmp_path):
+    arrays(tmp_path / "arrays")
+
+    def all_of(folder, *engine):
+        def ran(*command):
+            code, out, err = calibrant(*command, *engine)
+            assert (code, err) == (0, "")
+            return out
+
+        ran("import", tmp_path / "arrays", "-o", folder / "store")
+        ran("fit", folder / "store", "--method", "temperature", "-o", folder / "ts")
+        ran("fit", folder / "store", "--method", "isotonic:pixels_per_image=none", "-o", folder / "iso")
+        ran("apply", folder / "iso", folder / "store", "-o", folder / "calibrated")
+        ran("measure", folder / "store", "--calibrator", folder / "ts", "-o", folder / "measured")
+        ran("sample", folder / "store", "--num-samples", 3, "-o", folder / "samples")
+        return ran(
+            "compare",
+            folder / "store",
+            "--methods",
+            "uncalibrated,temperature",
+            "--num-seeds",
+            2,
+            "--tallies",
+            folder / "tallies",
+            "-o",
+            folder / "report.html",
+        )
+
+    one, spread = tmp_path / "one", tmp_path / "spread"
+    all_of(one)
+    assert not played
+    all_of(spread, "--engine", "played")
+    assert len(played) == 7
+    assert all(engine.closed and engine.machines.num_tasks for engine in played)
+    assert contents(spread) == contents(one)
+
+
+def test_the_engine_may_be_named_by_the_environment(calibrant, played, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIBRANT_ENGINE", "played")
+    assert calibrant("import", arrays(tmp_path / "arrays"), "-o", tmp_path / "store")[0] == 0
+    assert len(played) == 1
+
+
+@pytest.mark.parametrize("name", ["processes:0", "processes:many", "spark", "daskx", ""])
+def test_words_that_open_nothing(name):
+    with pytest.raises(InputError, match="expected an engine, such as processes:8"):
+        open_engine(name)
+
+
+def test_what_is_not_there_is_a_sentence(calibrant, tmp_path, monkeypatch):
+    import sys
+
+    arrays(tmp_path / "arrays")
+    command = ("import", tmp_path / "arrays", "-o", tmp_path / "store", "--engine")
+    code, _, err = calibrant(*command, f"dask:{tmp_path}/none.json")
+    assert code == 2
+    assert "there is no scheduler file" in err
+    monkeypatch.setattr(calibrant.engines.dask, "PATIENCE", 1.0)
+    code, _, err = calibrant(*command, "dask:tcp://127.0.0.1:9")
+    assert code == 2
+    assert "expected a scheduler of Dask with a worker" in err
+    code, _, err = calibrant("measure", "runs/test", "--engine", "dask:tcp://head:8786")
+    assert code == 2
+    for package, extra in (("distributed", "dask"), ("ray", "ray")):
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.delitem(sys.modules, f"calibrant.engines.{extra}", raising=False)
+        with pytest.raises(PackageError, match=rf"pip install 'calibrant\[{extra}\]'"):
+            open_engine(extra)
+
+
+def test_relative_paths_are_refused_where_workers_run_elsewhere(calibrant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert calibrant("import", arrays(tmp_path / "arrays"), "-o", "store")[0] == 0
+    code, _, err = calibrant("measure", "store", "--engine", "dask:tcp://127.0.0.1:9")
+    assert code == 2
+    assert "expected whole paths or addresses" in err
+
+
+def test_workers_of_other_versions_are_refused():
+    sent_by = {**versions(), "torch": "0.1"}
+    with pytest.raises(EngineError, match=r"workers with torch 0\.1.*Install the same versions"):
+        run(sent_by, len, "abc")
+    assert run(versions(), len, "abc") == 3
+
+
+def test_a_process_that_is_killed_is_a_sentence():
+    with open_engine("processes:1") as engine, pytest.raises(EngineError, match="one was ended from outside"):
+        list(mapped_in_shards(_end, Sharded(uneven_predictions(4), engine)))
+
+
+def test_code_that_workers_lack_is_a_sentence():
+    error = ImportError("No module named 'mine'", name="mine")
+    assert "on every worker; No module named 'mine'" in str(Played().meaning(error))
+    assert Played().meaning(ValueError("of the task")) is None
+    assert str(pickle.loads(pickle.dumps(EngineError("as it was")))) == "as it was"
+
+
+def _end(images, first):
+    import os
+
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -29,10 +29,47 @@ def replacing_samples(folder: Path, made_from: Origin, *, overwrite: bool) -> Ge
         with replacing_together(folder, old) as new:
             yield new
             digests = {file.name: digest_of_bytes(file.read_bytes()) for file in sorted(new.iterdir())}
-            record = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": digests}
-            text = json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1)
-            with replacing(new / RECORD) as temporary:
-                temporary.write_text(text + "\n")
+            _write_record(new, made_from, digests)
+
+
+def begin_part(folder: Path, made_from: Origin) -> None:
+    """Make the folder of samples that are drawn in parts.
+
+    :param folder: where all parts go.
+    :param made_from: what they are drawn from and how, by name.
+    :raises StoreError: samples of another command are there.
+    """
+    if (folder / RECORD).exists():
+        check_same(folder, checked(_read(folder)["made_from"]), made_from, "set of samples")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def finish_samples(folder: Path, made_from: Origin, digests: Mapping[str, str]) -> None:
+    """Write the record of samples that were drawn in parts.
+
+    :param folder: where they are.
+    :param made_from: what they are drawn from and how, by name.
+    :param digests: by the names of all files.
+    :raises DataError: a file is missing, or there are others.
+    """
+    with alone_in(folder):
+        there = {file.name for file in folder.glob("*.npz")}
+        unlike = sorted(there ^ set(digests))
+        if unlike:
+            what = "is missing" if unlike[0] in digests else "is of none of the parts"
+            raise DataError(
+                f"{folder}: expected the files of all parts, and no others; {unlike[0]} {what}. Draw that part again, "
+                "or remove what does not belong there."
+            )
+        _write_record(folder, made_from, digests)
+
+
+def _write_record(folder: Path, made_from: Origin, digests: Mapping[str, str]) -> None:
+    files = dict(sorted(digests.items()))
+    record = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": files}
+    text = json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1)
+    with replacing(folder / RECORD) as temporary:
+        temporary.write_text(text + "\n")
 
 
 def verify_samples(folder: Path) -> int:

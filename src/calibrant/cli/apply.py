@@ -10,6 +10,8 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, described, open_calibrator
+from calibrant.cli._parts import PartOption
+from calibrant.cli._written import written
 
 
 def apply(
@@ -28,6 +30,7 @@ def apply(
     ] = None,
     kinds: Kinds = None,
     engine: EngineName = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write STORE as CALIBRATOR makes it: the calibrator first, then the store.
@@ -37,7 +40,7 @@ def apply(
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
     from calibrant.cli._kept_apart import KeptApart
-    from calibrant.data import StoredPredictions, write_store
+    from calibrant.data import StoredPredictions
     from calibrant.predictions import MARGIN, Mapped
 
     least = MARGIN if margin is None else margin
@@ -49,13 +52,13 @@ def apply(
     ties = KeptApart(least)
     with engine_opened(engine, store, output) as workers, bars() as progress:
         source = Mapped(watched(stored, progress, "calibrating", workers), _Calibrated(loaded, ties))
-        written = write_store(
-            source, output, provenance=provenance, dtype=dtype, made_from=made_from, overwrite=overwrite
+        told = written(
+            source, output, part, provenance=provenance, dtype=dtype, made_from=made_from, overwrite=overwrite
         )
     uncounted = [f"the largest logit of each pixel is {least:g} or more above the next; workers do not count where not"]
     for line in ties.in_words() if engine is None else uncounted:
         console.print(line, highlight=False)
-    console.print(f"{len(written)} images → {output}", highlight=False)
+    console.print(told, highlight=False)
 
 
 @dataclass(frozen=True)

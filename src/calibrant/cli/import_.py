@@ -7,6 +7,8 @@ import typer
 
 from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
+from calibrant.cli._parts import PartOption
+from calibrant.cli._written import written
 
 
 def import_(
@@ -55,6 +57,7 @@ def import_(
         bool, typer.Option(help="Logits are smaller than the labels, and are to be upsampled linearly.")
     ] = False,
     engine: EngineName = None,
+    part: PartOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
     """Bring logits or probabilities into a store.
@@ -65,7 +68,7 @@ def import_(
     from calibrant._storage.origin import digest_of_bytes, digest_of_files, files_in, options_of
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
-    from calibrant.data import Provenance, open_folder, write_store
+    from calibrant.data import Provenance, open_folder
 
     predictions = open_folder(
         folder,
@@ -104,15 +107,16 @@ def import_(
     for line in taken.lines:
         console.print(line, highlight=False, markup=False)
     with engine_opened(engine, folder, labels, images, store) as workers, bars() as progress:
-        stored = write_store(
+        told = written(
             watched(predictions, progress, "reading", workers),
             store,
+            part,
             provenance=provenance,
             dtype=dtype,
             made_from=made_from,
             overwrite=overwrite,
         )
-    console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
+    console.print(told, highlight=False)
 
 
 def names_in(text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._parts import Part, PartOption
 
 
 def measure(
@@ -29,6 +30,7 @@ def measure(
     ] = 2,
     kinds: Kinds = None,
     engine: EngineName = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Print the scores of STORE with their intervals, as it is and through each --calibrator.
@@ -54,20 +56,49 @@ def measure(
     made_from = {"store": stored.digest, **options_of({"num-bins": num_bins, "boundary-width": boundary_width})}
     for name, path in names.items():
         made_from |= {f"{what} {name}": value for what, value in calibrator_origin(path, kinds).items()}
-    check_free(output, made_from, overwrite=overwrite)
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
+    how = {"confidence bins": f"{num_bins} of equal width, (lo, hi]", "boundary": f"{boundary_width} pixels wide"}
+    if (one := Part.parsed(part)) is not None:
+        _measure_part(one, output, stored, through, count, {"made_from": made_from, "how": how}, engine)
+        return
+    check_free(output, made_from, overwrite=overwrite)
     with engine_opened(engine, store) as workers, bars() as progress:
         found = tally_all(count, watched(stored, progress, "measuring", workers), through)
-    study = Study.of(
-        {name: [tally] for name, tally in found.items()},
-        stored,
-        {"confidence bins": f"{num_bins} of equal width, (lo, hi]", "boundary": f"{boundary_width} pixels wide"},
-    )
+    study = Study.of({name: [tally] for name, tally in found.items()}, stored, how)
     study.show(aside if is_standard_output(json) else console)
     if output is not None:
         study.save(output, made_from, overwrite=overwrite)
     if json is not None:
         study.write_json(json)
+
+
+def _measure_part(
+    part: Part, folder: Path | None, stored: Any, through: Any, count: Any, facts: dict[str, Any], engine: str | None
+) -> None:
+    """Write the rows of a part of the images, unless they are there.
+
+    :raises InputError: there is no folder for them.
+    """
+    from dataclasses import asdict
+
+    from calibrant.cli._console import bars, console
+    from calibrant.cli._engine import engine_opened, watched
+    from calibrant.errors import InputError
+    from calibrant.evaluation.counting import tally_part
+    from calibrant.metrics.part import TallyPart
+
+    if folder is None:
+        raise InputError("expected a folder for the part; got none. Name one, the same for all parts: -o runs/parts.")
+    about = asdict(stored.provenance)
+    facts |= {"class_names": list(stored.class_names)}
+    facts["provenance"] = {name: list(v) if isinstance(v, tuple) else v for name, v in about.items()}
+    facts["methods"] = list(through)
+    file, images = part.file(folder, "measure", facts), part.of(stored)
+    if not file.exists():
+        with engine_opened(engine, stored.url, folder) as workers, bars() as progress:
+            tallies, left_out = tally_part(count, watched(images, progress, "measuring", workers), through)
+        TallyPart(tallies, left_out, part.number, part.count, facts, {}).save(file)
+    console.print(f"{len(images)} images, part {part.number} of {part.count} → {file}", highlight=False)
 
 
 def _names(calibrators: Sequence[Path]) -> dict[str, Path]:

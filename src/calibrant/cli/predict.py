@@ -1,13 +1,15 @@
 """``calibrant predict``: run a black box over images and store its logits."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from calibrant.cli import _options
+from calibrant.cli._engine import EngineName
+from calibrant.cli._parts import PartOption
+from calibrant.cli._written import written
 
 
 def predict(
@@ -66,6 +68,8 @@ def predict(
     trust: Annotated[
         bool, typer.Option("--trust", help="Let code run that comes with the model, or is named by module:function.")
     ] = False,
+    engine: EngineName = None,
+    part: PartOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
     """Run MODEL over DATA and store its logits, before any softmax.
@@ -74,25 +78,33 @@ def predict(
     """
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import aside, console
-    from calibrant.cli._datasets import OWN, open_examples
-    from calibrant.cli.import_ import names_in
+    from calibrant.cli._recipe import Recipe
     from calibrant.data import Provenance
-    from calibrant.models import BlockPredictions, DeclaredScores, open_model
-    from calibrant.predictions import Subset
 
     _options.check_device(device)
-    said = {"split": split, "ignore_index": ignore_index, "first_label": first_label, "trust_code": trust}
-    read = partial(open_examples, dataset, data, **said)
-    # The cheaper of the two first, so that a wrong path is reported at once.
-    published = None if dataset in OWN and not class_names else read(class_names=names_in(class_names))
-    opened = open_model(model, device=device, trust_code=trust, normalise=normalise, resolution=resolution)
-    examples: Any = read(class_names=opened.class_names) if published is None else published
+    views = _Views.parsed(crop=crop, overlap=overlap, scales=scales, flip=flip, shorter_side=shorter_side)
+    recipe = Recipe(
+        model,
+        data,
+        dataset,
+        split,
+        class_names,
+        ignore_index,
+        first_label,
+        scores,
+        limit,
+        resolution,
+        views,
+        normalise,
+        device,
+        precision,
+        batch,
+        trust,
+    )
+    opened, examples = recipe.opened()
     if note := _check_classes(model, opened, examples):
         aside.print(f"note: {note}", highlight=False)
-    some: Any = examples if limit is None or limit >= len(examples) else Subset(examples, range(limit))
-    views = _Views.parsed(crop=crop, overlap=overlap, scales=scales, flip=flip, shorter_side=shorter_side)
-    run = views.around(opened.run if scores is None else DeclaredScores(opened.run, scores))
-    source = BlockPredictions(run, some, batch_size=batch, resolution=resolution, device=device, precision=precision)
+    source = recipe.answers(opened, examples)
     source.prove_steady()
     provenance = Provenance(
         model=opened.description + ("" if precision == "32-true" else f", {precision}"),
@@ -110,8 +122,8 @@ def predict(
     for line in provenance.taken_for:
         console.print(line, highlight=False, markup=False)
     how = {"dtype": dtype, "with_images": images, "made_from": made_from, "overwrite": overwrite}
-    stored = _write(source, store, model, provenance=provenance, **how)
-    console.print(f"{len(stored)} images, {stored.num_classes} classes → {store}", highlight=False)
+    told = _write(source, store, recipe, part, engine, provenance=provenance, **how)
+    console.print(told, highlight=False)
 
 
 def _taken_for(scores: str | None, examples: Any) -> tuple[str, ...]:
@@ -135,31 +147,42 @@ def _contents(model: str, run: Any, dataset: str, examples: Any, data: Path, sto
     }
 
 
-def _write(source: Any, store: str, model: str, *, provenance: Any, **how: Any) -> Any:
+def _write(
+    source: Any, store: str, recipe: Any, part: str | None, engine: str | None, *, provenance: Any, **how: Any
+) -> str:
     """Write what a model answers for each image, beside a bar.
 
     :param source: the ``BlockPredictions`` of the model.
     :param store: where to.
-    :param model: names the model, for errors.
+    :param recipe: opens the model elsewhere.
+    :param part: which part of the images; None for all.
+    :param engine: whose workers run the model; None for this process.
     :param provenance: its class names are those that the answers must have.
     :param how: other arguments of ``write_store``.
     """
-    from calibrant.cli._console import bars
-    from calibrant.data import write_store
-    from calibrant.predictions import Mapped
+    from calibrant.cli._console import MoveBar, bars
+    from calibrant.cli._engine import engine_opened
+    from calibrant.cli._recipe import Answers
+    from calibrant.predictions import Mapped, Sharded
 
-    with bars() as progress:
-        task = progress.add_task("predicting", total=len(source))
+    with engine_opened(engine, recipe.data, store) as workers, bars() as progress:
+        total, names = len(source), provenance.class_names
+        if workers is not None:
+            answers = Answers(recipe, range(total), source.keys, len(names))
+            advance, size = MoveBar(progress, "predicting", total).advance, recipe.shard_size(total)
+            spread = Sharded(answers, workers, shard_size=size, advance=advance)
+            return written(spread, store, part, provenance=provenance, **how)
+        task = progress.add_task("predicting", total=total)
 
         def answer(number: int) -> Any:
             strided = source.strided(number)
-            if strided.logits.shape[0] != len(provenance.class_names):
-                raise _unlike(model, strided.logits.shape[0], (), provenance.class_names)
+            if strided.logits.shape[0] != len(names):
+                raise _unlike(recipe.model, strided.logits.shape[0], (), names)
             progress.update(task, completed=number + 1)
             return strided
 
-        watched = Mapped(range(len(source)), answer, names=source.keys)
-        return write_store(watched, store, provenance=provenance, **how)
+        watched = Mapped(range(total), answer, names=source.keys)
+        return written(watched, store, part, provenance=provenance, **how)
 
 
 def _check_classes(model: str, opened: Any, examples: Any) -> str:

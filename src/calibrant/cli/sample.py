@@ -10,6 +10,7 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._parts import Part, PartOption
 
 MAX_NAME = 160
 """Letters of a file's name; with a digest and a suffix it stays within what file systems take, 255 bytes."""
@@ -38,6 +39,7 @@ def sample(
     seed: Annotated[int, _options.seed("The seed; what is drawn for an image depends on it and its name alone.")] = 0,
     kinds: Kinds = None,
     engine: EngineName = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
@@ -67,6 +69,9 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     draws = Draws.of(chosen, front, num_samples, generator)
     count = partial(HypothesisDistances.of, classes=counted, empty=empty)
+    if (one := Part.parsed(part)) is not None:
+        _sample_part(one, output, stored, draws, count, {"made_from": made_from, "num_samples": num_samples}, engine)
+        return
     with (
         engine_opened(engine, store, output) as workers,
         replacing_samples(output, made_from, overwrite=overwrite) as new,
@@ -75,8 +80,33 @@ def sample(
         read = watched(stored, progress, "sampling", workers)
         rows = [row for part in mapped_in_shards(_write_each, read, draws, new.resolve(), count) for row in part]
     if rows:
-        _tell(HypothesisDistances.stack(rows), num_samples, console)
+        tell(HypothesisDistances.stack(rows), num_samples, console)
     console.print(f"{len(stored)} images, {num_samples} label maps each → {output}", highlight=False)
+
+
+def _sample_part(
+    part: Part, folder: Path, stored: Any, draws: Any, count: Any, facts: dict[str, Any], engine: str | None
+) -> None:
+    """Write what is drawn of a part of the images, and their distances, unless they are there."""
+    from calibrant._storage.origin import digest_of_bytes
+    from calibrant.cli._console import bars, console
+    from calibrant.cli._engine import engine_opened, watched
+    from calibrant.cli._samples import begin_part
+    from calibrant.metrics.part import TallyPart
+    from calibrant.predictions import mapped_in_shards
+
+    begin_part(folder, facts["made_from"])
+    facts["scored"] = repr(count.keywords)
+    file, images = part.file(folder, "sample", facts), part.of(stored)
+    if not file.exists():
+        with engine_opened(engine, stored.url, folder) as workers, bars() as progress:
+            read = watched(images, progress, "sampling", workers)
+            rows = [row for each in mapped_in_shards(_write_each, read, draws, folder.resolve(), count) for row in each]
+        names = [f"{_file_name(key)}.npz" for key in images.keys]
+        digests = {name: digest_of_bytes((folder / name).read_bytes()) for name in names}
+        numbered = {str(number): row for number, row in enumerate(rows)}  # ragged annotators: rows need not stack
+        TallyPart(numbered, (), part.number, part.count, facts, {"files": digests}).save(file)
+    console.print(f"{len(images)} images, part {part.number} of {part.count} → {file}", highlight=False)
 
 
 def _write_each(images: Iterable[Any], first: int, draws: Any, folder: Path, count: Callable[..., Any]) -> list[Any]:
@@ -118,8 +148,13 @@ def _file_name(key: str) -> str:
     return f"{name[:MAX_NAME]}-{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
-def _tell(distances: Any, num_samples: int, console: Any) -> None:
-    """Print the scores, means over images."""
+def tell(distances: Any, num_samples: int, console: Any) -> None:
+    """Print the scores, means over images.
+
+    :param distances: of all images with a label.
+    :param num_samples: how many label maps were drawn of each.
+    :param console: where they are printed.
+    """
     from calibrant.metrics import (
         ged_floor,
         generalised_energy_distance,

@@ -32,7 +32,7 @@ from calibrant.data.sets import (
     synthia,
 )
 from calibrant.data.splits import CALIBRATOR_COUNTS, halves_in_time, split_by_group, split_by_image, split_groups
-from calibrant.data.store import Provenance, StoredPredictions, write_store
+from calibrant.data.store import Provenance, StoredPredictions, merge_store_parts, write_store, write_store_part
 from calibrant.data.synthetic import REGRESSION_SETTINGS, BimodalRegression, BlobAnnotators, StreetScenes
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "kitti",
     "lidc_folder",
     "lidc_pickle",
+    "merge_store_parts",
     "open_folder",
     "relabelled",
     "same_ids",
@@ -82,4 +83,5 @@ __all__ = [
     "synthia",
     "with_class_flips",
     "write_store",
+    "write_store_part",
 ]

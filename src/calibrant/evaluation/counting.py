@@ -75,8 +75,47 @@ def tally_all(
     return dict(zip(calibrators, _counted(count, over(predictions, executor), list(calibrators.values())), strict=True))
 
 
+def tally_part(
+    count: Count[T], predictions: Predictions, calibrators: Mapping[K, Calibrator | None]
+) -> tuple[dict[K, T], tuple[str, ...]]:
+    """Count images as :func:`tally_all` does, of which none need have a labelled pixel: part of what is counted.
+
+    :param count: from logits and labels to a tally.
+    :param predictions: read once, in order.
+    :param calibrators: by any name; None leaves the logits as they are.
+    :returns: the tallies, none if nothing is labelled; and the names of the images without a label.
+    """
+    rows, left_out = _rows_of(count, predictions, list(calibrators.values()))
+    named = zip(calibrators, rows, strict=True) if len(left_out) < len(predictions) else ()
+    return {name: own.tally(left_out) for name, own in named}, tuple(sorted(left_out))
+
+
+def stacked_parts(parts: Sequence[tuple[Mapping[K, T], tuple[str, ...]]]) -> dict[K, T]:
+    """Return what :func:`tally_all` would have returned of all images, from what :func:`tally_part` made of parts.
+
+    :param parts: all of them, in any order.
+    :raises InputError: nothing is labelled in any.
+    """
+    left_out = tuple(sorted(key for _, keys in parts for key in keys))
+    found = [tallies for tallies, _ in parts if tallies]
+    if not found:
+        raise nothing_labelled(len(left_out))
+    stacked = {name: type(own).stack([each[name] for each in found]) for name, own in found[0].items()}
+    return {name: replace(own, left_out=left_out) for name, own in stacked.items()}
+
+
 def _counted(count: Count[T], predictions: Predictions, calibrators: Sequence[Calibrator | None]) -> list[T]:
     """Return one tally for each calibrator."""
+    rows, left_out = _rows_of(count, predictions, calibrators)
+    if len(left_out) == len(predictions):
+        raise nothing_labelled(len(predictions))
+    return [own.tally(left_out) for own in rows]
+
+
+def _rows_of(
+    count: Count[T], predictions: Predictions, calibrators: Sequence[Calibrator | None]
+) -> tuple[list["_Rows[T]"], list[str]]:
+    """Return the rows for each calibrator, and the names of the images that have none."""
     rows: list[_Rows[T]] = [_Rows(len(predictions)) for _ in calibrators]
     left_out: list[str] = []
     if spread(predictions) is None:
@@ -86,9 +125,7 @@ def _counted(count: Count[T], predictions: Predictions, calibrators: Sequence[Ca
         for tallies, unlabelled in mapped_in_shards(_of_shard, predictions, count, calibrators):
             _add(rows, tallies)
             left_out += unlabelled
-    if len(left_out) == len(predictions):
-        raise nothing_labelled(len(predictions))
-    return [own.tally(left_out) for own in rows]
+    return rows, left_out
 
 
 def _each_counted(

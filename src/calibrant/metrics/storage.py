@@ -33,7 +33,7 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
     :param facts: what JSON can hold; comes back from ``load_measurement``.
     :raises DataError: it cannot be written.
     """
-    tensors = dict(_named(measurement))
+    tensors = dict(named(measurement))
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -41,7 +41,7 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
         "left_out": measurement.left_out,
         "facts": dict(facts),
     }
-    about["digest"] = _digest(about, tensors)
+    about["digest"] = digest_of(about, tensors)
     content = {"about": json.dumps(about)}  # one key only: safetensors writes several in any order
     try:
         with replacing(path) as temporary:
@@ -74,14 +74,14 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
         check_version(about["version"], VERSION, str(path))
         if set(about) - {"format", "version", "keys", "left_out", "facts", "digest"}:
             raise ValueError(f"it says {', '.join(about)}")
-        if about["version"] > 1 and about["digest"] != _digest(about, columns):
+        if about["version"] > 1 and about["digest"] != digest_of(about, columns):
             raise DataError(
                 f"{path}: expected the content with the digest that it names; it has changed since it was written. "
                 "Copy it again, or measure again."
             )
         if about["version"] < 3:
             columns = _since_version_3(columns)
-        measurement = _built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"]))
+        measurement = built(Measurement, columns, "", keys=tuple(about["keys"]), left_out=tuple(about["left_out"]))
         return measurement, dict(about["facts"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{path}: expected a whole measurement; {error!r}. Measure again.") from error
@@ -98,7 +98,7 @@ def _since_version_3(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return new | {"near_ties": torch.full((len(new["bins.count"]),), torch.nan, dtype=torch.float64)}
 
 
-def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def digest_of(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """The SHA-256 of what a file says and of all its tensors: their names, types, shapes and bytes."""
     total = hashlib.sha256(canonical({key: value for key, value in about.items() if key != "digest"}))
     for name in sorted(tensors):
@@ -108,22 +108,35 @@ def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _named(tally: Tally, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def named(tally: Tally, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the columns of a tally with names.
+
+    :param tally: any tally.
+    :param prefix: what the names begin with.
+    """
     for column in fields(tally):
         value = getattr(tally, column.name)
         if isinstance(value, Tally):
-            yield from _named(value, f"{prefix}{column.name}.")
+            yield from named(value, f"{prefix}{column.name}.")
         elif isinstance(value, Tensor):
             yield f"{prefix}{column.name}", value.contiguous()
 
 
-def _built(kind: type[Tally], columns: Mapping[str, torch.Tensor], prefix: str, **names: Any) -> Any:
+def built(kind: type[Tally], columns: Mapping[str, torch.Tensor], prefix: str, **names: Any) -> Any:
+    """Return a tally from named columns.
+
+    :param kind: what is built.
+    :param columns: by name, as :func:`named` names them.
+    :param prefix: what the names begin with.
+    :param names: ``keys`` and ``left_out`` of the tally.
+    :raises KeyError: a column is missing.
+    """
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     for column in fields(kind):
         hint = hints[column.name]
         if isinstance(hint, type) and issubclass(hint, Tally):
-            values[column.name] = _built(hint, columns, f"{prefix}{column.name}.")
+            values[column.name] = built(hint, columns, f"{prefix}{column.name}.")
         elif column.name not in ("keys", "left_out"):
             values[column.name] = columns[f"{prefix}{column.name}"]
     return kind(**values, **names)

@@ -13,7 +13,15 @@ from calibrant._shapes import IGNORE
 from calibrant.predictions.arrays import from_arrays, from_probabilities, from_sigmoid, prediction_from
 from calibrant.predictions.margin import MARGIN, nearly_tied, with_margin
 from calibrant.predictions.prediction import Example, Prediction, StridedPrediction, resized, with_logits
-from calibrant.predictions.sharded import Executor, Sharded, mapped_in_shards, part_of, spread, summed
+from calibrant.predictions.sharded import (
+    Executor,
+    Sharded,
+    default_shard_size,
+    mapped_in_shards,
+    part_of,
+    spread,
+    summed,
+)
 from calibrant.predictions.sources import Examples, Mapped, Predictions, Subset, keys_of, known_keys, split
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "Sharded",
     "StridedPrediction",
     "Subset",
+    "default_shard_size",
     "from_arrays",
     "from_probabilities",
     "from_sigmoid",

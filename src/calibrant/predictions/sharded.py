@@ -106,7 +106,7 @@ class Sharded:
     def shards(self) -> list[range]:
         """The numbers of the images of each shard."""
         count = len(self)
-        size = self.shard_size or min(GROUP, -(-count // MOST_SHARDS)) or 1
+        size = self.shard_size or default_shard_size(count)
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     def mapped(self, function: Callable[..., R], arguments: Sequence[Any]) -> Iterator[R]:
@@ -124,6 +124,17 @@ class Sharded:
             yield result
             if self.advance is not None:
                 self.advance(len(shard))
+
+
+def default_shard_size(total: int) -> int:
+    """Return how many images a shard has if nobody said: 1 up to 64, the more the more images there are.
+
+    :param total: how many images there are.
+
+    >>> default_shard_size(100), default_shard_size(1_000), default_shard_size(1_000_000)
+    (1, 4, 64)
+    """
+    return min(GROUP, -(-total // MOST_SHARDS)) or 1
 
 
 def _on_shard(function: Callable[..., R], part: Any, first: int, *arguments: Any) -> R:

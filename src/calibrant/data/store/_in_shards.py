@@ -1,10 +1,12 @@
 """Writing the image files of a store by way of an executor: the part that its workers do."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from calibrant.data.store._image_file import encode
+from calibrant.data.store._image_file import SUFFIX, encode
 from calibrant.data.store._manifest import Entry, Settings
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
@@ -29,6 +31,21 @@ def put_in_shards(
     work = replace(sharded, source=_Named(Subset(sharded.source, numbers), keys, files))
     for entries in mapped_in_shards(_put_each, work, place, settings):
         yield from entries
+
+
+def file_for(key: str, taken: Collection[str]) -> str:
+    """Return a file name that every file system takes and that no other image has.
+
+    :param key: the name of the image.
+    :param taken: the names that other images have, in lower case.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", key).lstrip(".")[:120] or "_"
+    file, number = safe + SUFFIX, 0
+    while (safe != key and not number) or file.casefold() in taken:
+        name = key if not number else f"{key}/{number}"
+        digits = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
+        file, number = f"{safe}-{digits}{SUFFIX}", number + 1
+    return file
 
 
 def reader_of(source: Any) -> Callable[[int], Any]:

@@ -23,6 +23,8 @@ FORMAT = "calibrant predictions"
 VERSION = 2
 MANIFEST = "manifest.json"
 PARTIAL = "manifest.partial.json"
+RECORDS = "manifest.part-"
+"""How the names of the records of parts begin."""
 UPSAMPLINGS = ("none", "linear", "bilinear", "trilinear")
 
 
@@ -168,7 +170,7 @@ class Manifest:
         try:
             if unknown := sorted(set(found) - known):
                 raise ValueError(f"it says {unknown[0]!r}, which this version does not know")
-            entries = tuple(_entry(image) for image in found["images"])
+            entries = tuple(entry_from(image) for image in found["images"])
             manifest = cls(Settings.from_json(found), entries)
             if manifest.num_classes != found["num_classes"]:
                 raise ValueError("the number of classes contradicts the images")
@@ -193,7 +195,7 @@ def digest_of(found: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({key: value for key, value in found.items() if key != "digest"})).hexdigest()
 
 
-def _entry(image: Mapping[str, Any]) -> Entry:
+def entry_from(image: Mapping[str, Any]) -> Entry:
     """Read one image of a manifest.
 
     :raises KeyError, TypeError, ValueError: something is missing, or is not what a writer would have written.

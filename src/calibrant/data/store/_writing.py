@@ -11,18 +11,18 @@ digest of the manifest that is to be replaced: if another is there, the write wa
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
-from calibrant.data.store._in_shards import check_key, put_in_shards, reader_of
+from calibrant.data.store._in_shards import check_key, file_for, put_in_shards, reader_of
 from calibrant.data.store._manifest import (
     FORMAT,
     MANIFEST,
     PARTIAL,
+    RECORDS,
     VERSION,
     Entry,
     Manifest,
@@ -125,6 +125,7 @@ class _Writer:
         if place.is_file():
             raise StoreError(f"{place.url}: expected a folder to write a store to; got a file. Choose another name.")
         files = place.sizes()
+        self.records = [file for file in files if file.startswith(RECORDS)]
         if files and not {MANIFEST, PARTIAL} & set(files):
             raise StoreError(
                 f"{place.url}: expected an empty or new folder, or a store to go on with; got a folder with other "
@@ -253,7 +254,7 @@ class _Writer:
         """Return the file of an image that is not there yet, which no other image gets from now on."""
         if self.finished:
             raise StoreError(f"{self.place.url}: holds a finished store without image {key!r}. {ELSEWHERE}")
-        file = self._file(key)
+        file = file_for(key, self.taken)
         self.taken.add(file.casefold())
         return file
 
@@ -278,7 +279,7 @@ class _Writer:
             return
         manifest = Manifest(self.settings, tuple(self.entries.values()))
         self._write(MANIFEST, manifest.text(), "the manifest")
-        for file in self.old:
+        for file in (*self.old, *self.records):
             self.place.remove(file)
         self.place.remove(PARTIAL)
 
@@ -295,16 +296,6 @@ class _Writer:
                 f"{self.place.url}: expected {names} classes, one for each class name; got {entry.num_classes} in "
                 f"image {entry.key!r}. Name the classes of the logits, in order, without the unlabelled one."
             )
-
-    def _file(self, key: str) -> str:
-        """Return a file name that every file system takes and that no other image has."""
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", key).lstrip(".")[:120] or "_"
-        file, number = safe + SUFFIX, 0
-        while (safe != key and not number) or file.casefold() in self.taken:
-            name = key if not number else f"{key}/{number}"
-            digits = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
-            file, number = f"{safe}-{digits}{SUFFIX}", number + 1
-        return file
 
     def _write(self, file: str, content: bytes, what: str) -> None:
         try:

@@ -13,18 +13,20 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Int, Tensor
 from calibrant._storage.origin import Origin, canonical, digest_of_bytes
 from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, opened, read_whole
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
+from calibrant.data.store._parts import merge_parts, write_part
 from calibrant.data.store._place import Place
 from calibrant.data.store._writing import write
 from calibrant.errors import ShapeError, StoreError
 from calibrant.predictions import Executor, Prediction, Sharded, StridedPrediction
 
-__all__ = ["Provenance", "StoredPredictions", "write_store"]
+__all__ = ["Provenance", "StoredPredictions", "merge_store_parts", "write_store", "write_store_part"]
 
 
 def write_store(
@@ -77,6 +79,67 @@ def write_store(
     source = predictions if executor is None else Sharded(predictions, executor)
     with place.only_writer():
         write(source, place, settings, overwrite=overwrite)
+    return StoredPredictions(url)
+
+
+def write_store_part(
+    predictions: Any,
+    url: str | os.PathLike[str],
+    part: tuple[int, int],
+    *,
+    provenance: Provenance | None = None,
+    dtype: str | None = None,
+    with_images: bool = True,
+    made_from: Origin | None = None,
+    executor: Executor | None = None,
+) -> int:
+    """Write one part of a store, a run of its images; :func:`merge_store_parts` makes the store of all parts.
+
+    Any number of processes may write parts at a time, on any machines that reach the address. A part that is there is
+    not written again, and one that was interrupted goes on.
+
+    :param predictions: a source that names its images in ``keys``; only those of the part are read.
+    :param url: a path, or an address that fsspec can reach: the same for all parts.
+    :param part: its number, from 1, and how many there are.
+    :param provenance: as for :func:`write_store`.
+    :param dtype: as for :func:`write_store`.
+    :param with_images: as for :func:`write_store`.
+    :param made_from: as for :func:`write_store`.
+    :param executor: as for :func:`write_store`.
+    :returns: how many images the part has.
+    :raises StoreError: another store, or parts of another, are there; the disk is full; two images have one key.
+    :raises ShapeError, LogitsError, LabelError: an image cannot be used.
+
+    >>> import torch
+    >>> made = [Prediction(key, torch.randn(3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.long)) for key in "abc"]
+    >>> source = write_store(made, "memory://doctest/whole")
+    >>> [write_store_part(source, "memory://doctest/parts", (number, 2)) for number in (2, 1)]
+    [2, 1]
+    >>> merge_store_parts("memory://doctest/parts").digest == source.digest
+    True
+    """
+    if dtype is not None:
+        check_choice(dtype, DTYPES, "dtype")
+    source = predictions if executor is None else Sharded(predictions, executor)
+    place, settings = Place(url), Settings(dtype, with_images, provenance or Provenance(), made_from)
+    try:
+        return write_part(source, place, settings, *part)
+    except OSError as error:
+        raise StoreError(
+            f"{place.url}: could not write part {part[0]} of {part[1]} ({error.strerror or error}). Make room or check "
+            "the file permissions, then run the same command again: it resumes."
+        ) from error
+
+
+def merge_store_parts(url: str | os.PathLike[str]) -> "StoredPredictions":
+    """Make a store of its parts and return it: the same to the byte as one that was written whole.
+
+    :param url: where the parts were written.
+    :raises StoreError: parts are missing, or of different runs, or another process is writing there.
+    """
+    place = Place(url)
+    with place.only_writer():
+        merge_parts(place)
     return StoredPredictions(url)
 
 

@@ -4,7 +4,7 @@ import pickle
 import signal
 
 import pytest
-from robustness.worlds import arrays, contents
+from robustness.worlds import MODEL, arrays, contents
 from sharding.machines import Machines, Played
 
 import calibrant.engines
@@ -56,6 +56,7 @@ def played(monkeypatch):
 
 def test_every_command_gives_the_same_bytes(calibrant, played, tmp_path):
     arrays(tmp_path / "arrays")
+    (tmp_path / "own.py").write_text(MODEL.replace("from net import SCALE", "SCALE = 2"))
 
     def all_of(folder, *engine):
         def ran(*command):
@@ -64,6 +65,18 @@ def test_every_command_gives_the_same_bytes(calibrant, played, tmp_path):
             return out
 
         ran("import", tmp_path / "arrays", "-o", folder / "store")
+        ran(
+            "predict",
+            f"{tmp_path}/own.py:build",
+            tmp_path / "arrays",
+            "--trust",
+            "--class-names",
+            "a,b,c",
+            "--batch",
+            3,
+            "-o",
+            folder / "answers",
+        )
         ran("fit", folder / "store", "--method", "temperature", "-o", folder / "ts")
         ran("fit", folder / "store", "--method", "isotonic:pixels_per_image=none", "-o", folder / "iso")
         ran("apply", folder / "iso", folder / "store", "-o", folder / "calibrated")
@@ -86,7 +99,7 @@ def test_every_command_gives_the_same_bytes(calibrant, played, tmp_path):
     all_of(one)
     assert not played
     all_of(spread, "--engine", "played")
-    assert len(played) == 7
+    assert len(played) == 8
     assert all(engine.closed and engine.machines.num_tasks for engine in played)
     assert contents(spread) == contents(one)
 
@@ -111,7 +124,9 @@ def test_what_is_not_there_is_a_sentence(calibrant, tmp_path, monkeypatch):
     code, _, err = calibrant(*command, f"dask:{tmp_path}/none.json")
     assert code == 2
     assert "there is no scheduler file" in err
-    monkeypatch.setattr(calibrant.engines.dask, "PATIENCE", 1.0)
+    from calibrant.engines import dask
+
+    monkeypatch.setattr(dask, "PATIENCE", 1.0)
     code, _, err = calibrant(*command, "dask:tcp://127.0.0.1:9")
     assert code == 2
     assert "expected a scheduler of Dask with a worker" in err

@@ -75,7 +75,9 @@ class Recipe:
         from calibrant.models import BlockPredictions, DeclaredScores
         from calibrant.predictions import Subset
 
-        some = examples if self.limit is None or self.limit >= len(examples) else Subset(examples, range(self.limit))
+        some: Any = (
+            examples if self.limit is None or self.limit >= len(examples) else Subset(examples, range(self.limit))
+        )
         run = self.views.around(opened.run if self.scores is None else DeclaredScores(opened.run, self.scores))
         return BlockPredictions(
             run,

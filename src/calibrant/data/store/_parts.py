@@ -63,7 +63,7 @@ def write_part(predictions: Any, place: Place, settings: Settings, number: int, 
     elif not place.has(record):
         _begin(place, settings, len(keys))
         entries = _entries(predictions, keys, mine, place, settings)
-        about = {"format": FORMAT, "version": VERSION, "run": run, "part": [number, count]}
+        about: dict[str, Any] = {"format": FORMAT, "version": VERSION, "run": run, "part": [number, count]}
         about |= {"images": [asdict(entry) for entry in entries]}
         place.write(record, json.dumps({**about, "digest": digest_of(about)}).encode())
     return len(mine)

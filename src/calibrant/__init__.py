@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what ``__getattr__`` returns, for type checkers and editors
     from calibrant import (
         calibrators,
         data,
+        engines,
         errors,
         evaluation,
         methods,
@@ -41,6 +42,7 @@ __all__ = [
     "IGNORE",
     "calibrators",
     "data",
+    "engines",
     "errors",
     "evaluation",
     "methods",

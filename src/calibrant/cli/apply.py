@@ -52,13 +52,13 @@ def apply(
     ties = KeptApart(least)
     with engine_opened(engine, store, output) as workers, bars() as progress:
         source = Mapped(watched(stored, progress, "calibrating", workers), _Calibrated(loaded, ties))
-        told = written(
+        summary = written(
             source, output, part, provenance=provenance, dtype=dtype, made_from=made_from, overwrite=overwrite
         )
     uncounted = [f"the largest logit of each pixel is {least:g} or more above the next; workers do not count where not"]
     for line in ties.in_words() if engine is None else uncounted:
         console.print(line, highlight=False)
-    console.print(told, highlight=False)
+    console.print(summary, highlight=False)
 
 
 @dataclass(frozen=True)

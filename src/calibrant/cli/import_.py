@@ -107,7 +107,7 @@ def import_(
     for line in taken.lines:
         console.print(line, highlight=False, markup=False)
     with engine_opened(engine, folder, labels, images, store) as workers, bars() as progress:
-        told = written(
+        summary = written(
             watched(predictions, progress, "reading", workers),
             store,
             part,
@@ -116,7 +116,7 @@ def import_(
             made_from=made_from,
             overwrite=overwrite,
         )
-    console.print(told, highlight=False)
+    console.print(summary, highlight=False)
 
 
 def names_in(text: str) -> tuple[str, ...]:

@@ -122,8 +122,8 @@ def predict(
     for line in provenance.taken_for:
         console.print(line, highlight=False, markup=False)
     how = {"dtype": dtype, "with_images": images, "made_from": made_from, "overwrite": overwrite}
-    told = _write(source, store, recipe, part, engine, provenance=provenance, **how)
-    console.print(told, highlight=False)
+    summary = _write(source, store, recipe, part, engine, provenance=provenance, **how)
+    console.print(summary, highlight=False)
 
 
 def _taken_for(scores: str | None, examples: Any) -> tuple[str, ...]:

@@ -8,12 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
-import dask
-from distributed import Client, LocalCluster
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker
-
-from calibrant.engines.engine import Engine
+from calibrant.engines.engine import Engine, package
 from calibrant.errors import EngineError
 
 log = logging.getLogger("calibrant")
@@ -36,13 +31,15 @@ class Dask(Engine):
 
     :param place: the address of a scheduler, the name of a scheduler file, or how many processes to start here; empty
         for one a core.
+    :raises PackageError: the package distributed is not installed.
     :raises EngineError: there is no such scheduler, or it has no worker.
     """
 
     def __init__(self, place: str = "") -> None:
         self.name = f"dask:{place}" if place else "dask"
+        self._distributed = package("distributed", "dask")
         elsewhere = bool(place) and not place.isdecimal()
-        self._cluster = None if elsewhere else _started(int(place) if place else os.cpu_count() or 1)
+        self._cluster = None if elsewhere else self._started(int(place) if place else os.cpu_count() or 1)
         try:
             self._client = self._connected(place)
             if self._cluster is None:
@@ -56,14 +53,28 @@ class Dask(Engine):
         self._executor = self._client.get_executor(retries=RETRIES, pure=False)
         self._looked, self._workers = time.monotonic(), len(self._client.nthreads())
 
-    def _connected(self, place: str) -> Client:
+    def _connected(self, place: str) -> Any:
         if self._cluster is not None:
-            return Client(self._cluster, timeout=PATIENCE)
+            return self._distributed.Client(self._cluster, timeout=PATIENCE)
         if "://" in place:
-            return Client(place, timeout=PATIENCE)
+            return self._distributed.Client(place, timeout=PATIENCE)
         if not os.path.isfile(place):
             raise ValueError(f"there is no scheduler file {place}")
-        return Client(scheduler_file=place, timeout=PATIENCE)
+        return self._distributed.Client(scheduler_file=place, timeout=PATIENCE)
+
+    def _started(self, count: int) -> Any:
+        """A cluster that only this machine can reach: whoever reaches a scheduler can run anything."""
+        # Its profiler looks at every worker a hundred times a second.
+        package("dask", "dask").config.set({"distributed.worker.profile.enabled": False})
+        return self._distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
 
     @property
     def window(self) -> int:
@@ -99,22 +110,22 @@ class Dask(Engine):
             return value
         return self._client.scatter(value, broadcast=True, hash=False)
 
-    def meaning(self, error: BaseException) -> EngineError | None:
+    def of_loss(self, error: BaseException) -> EngineError | None:
         """Return the sentence for workers or a scheduler that were lost.
 
         :param error: what a future raised.
         """
-        if isinstance(error, KilledWorker):
+        if isinstance(error, self._distributed.KilledWorker):
             return EngineError(
                 f"{self.name}: expected workers that live through a task; several ended during the same one, for want "
                 "of memory perhaps. Give workers more memory, or start fewer on a machine."
             )
-        if isinstance(error, CommClosedError | CancelledError):
+        if isinstance(error, self._distributed.comm.CommClosedError | CancelledError):
             return EngineError(
                 f"{self.name}: expected the scheduler to answer until the end; the connection was lost "
                 f"({_words(error)}). Start it again, and run the same command again."
             )
-        return super().meaning(error)
+        return None
 
     def close(self) -> None:
         """Cancel what is queued; end the cluster if it was started here."""
@@ -124,20 +135,6 @@ class Dask(Engine):
             self._client.close()
         if self._cluster is not None:
             self._cluster.close()
-
-
-def _started(count: int) -> LocalCluster:
-    """A cluster that only this machine can reach: whoever reaches a scheduler can run anything."""
-    dask.config.set({"distributed.worker.profile.enabled": False})  # it samples a hundred times a second
-    return LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-    )
 
 
 def _words(error: BaseException) -> str:

@@ -2,11 +2,27 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
 from typing import Any
 
 from calibrant.engines.worker import run, versions
-from calibrant.errors import EngineError
+from calibrant.errors import EngineError, PackageError
+
+
+def package(name: str, extra: str) -> Any:
+    """Return a package that an extra of calibrant brings.
+
+    :param name: of the module.
+    :param extra: the extra.
+    :raises PackageError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise PackageError(
+            f"expected the packages of the engine {extra}; {error}. Install them: pip install 'calibrant[{extra}]'."
+        ) from error
 
 
 class Engine(ABC):
@@ -35,12 +51,19 @@ class Engine(ABC):
     def close(self) -> None:
         """Cancel what is queued, and let go of the workers that were started here."""
 
+    @abstractmethod
     def share(self, value: Any) -> Any:
         """Return what takes the place of an argument that many tasks get: itself, where there is nothing better.
 
         :param value: the argument.
         """
-        return value
+
+    @abstractmethod
+    def of_loss(self, error: BaseException) -> EngineError | None:
+        """Return the sentence for workers, or an engine, that were lost; None for an error of a task.
+
+        :param error: what a future raised.
+        """
 
     def meaning(self, error: BaseException) -> EngineError | None:
         """Return what an error of the engine itself means; None for one of a task.
@@ -52,7 +75,7 @@ class Engine(ABC):
                 f"{self.name}: expected calibrant, and code of your own that it runs, on every worker; {error}. "
                 "Install the same packages there."
             )
-        return None
+        return self.of_loss(error)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> "Answer":
         """Run a function on a worker, and return the future of its result.

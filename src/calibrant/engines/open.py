@@ -1,8 +1,10 @@
 """Engines by the words that open them."""
 
+from calibrant.engines.dask import Dask
 from calibrant.engines.engine import Engine
 from calibrant.engines.processes import Processes
-from calibrant.errors import InputError, PackageError
+from calibrant.engines.ray import Ray
+from calibrant.errors import InputError
 
 KNOWN = "processes:8, dask, dask:tcp://host:8786, dask:scheduler.json, ray, ray:auto, ray:ray://host:10001"
 
@@ -24,21 +26,11 @@ def open_engine(text: str) -> Engine:
     ...     engine.window
     6
     """
-    word, _, rest = text.partition(":")
+    word, colon, rest = text.partition(":")
     if word == "processes" and (not rest or (rest.isdecimal() and int(rest) > 0)):
         return Processes(int(rest) if rest else None)
-    if word == "dask":
-        try:
-            from calibrant.engines.dask import Dask
-        except ImportError as error:
-            raise _missing(text, "dask", error) from error
-        return Dask(rest)
-    if word == "ray":
-        try:
-            from calibrant.engines.ray import Ray
-        except ImportError as error:
-            raise _missing(text, "ray", error) from error
-        return Ray(rest)
+    if word in ("dask", "ray") and (rest or not colon):
+        return Dask(rest) if word == "dask" else Ray(rest)
     raise InputError(f"expected an engine, such as {KNOWN}; got {text!r}. Choose one of them.")
 
 
@@ -52,9 +44,3 @@ def is_remote(text: str) -> bool:
     """
     word, _, place = text.partition(":")
     return word in ("dask", "ray") and bool(place) and not place.isdecimal()
-
-
-def _missing(text: str, extra: str, error: ImportError) -> PackageError:
-    return PackageError(
-        f"expected the packages of the engine {text!r}; {error}. Install them: pip install 'calibrant[{extra}]'."
-    )

@@ -37,7 +37,14 @@ class Processes(Engine):
         """
         return self._pool.submit(function, *arguments)
 
-    def meaning(self, error: BaseException) -> EngineError | None:
+    def share(self, value: Any) -> Any:
+        """Return the argument itself: each task gets a copy of it.
+
+        :param value: the argument.
+        """
+        return value
+
+    def of_loss(self, error: BaseException) -> EngineError | None:
         """Return the sentence for a process that was lost.
 
         :param error: what a future raised.
@@ -47,7 +54,7 @@ class Processes(Engine):
                 f"{self.name}: expected all processes to live; one was ended from outside, for want of memory perhaps. "
                 "Run the same command again, with fewer processes; --engine dask does lost work again by itself."
             )
-        return super().meaning(error)
+        return None
 
     def close(self) -> None:
         """Cancel what is queued, and end the processes."""

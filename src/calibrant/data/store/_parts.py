@@ -1,4 +1,4 @@
-"""A store written in parts, by jobs that know nothing of each other, and made whole by the last step.
+"""A store written in parts, by jobs that do not depend on each other, and made whole by the last step.
 
 Each job writes the image files of its part, a run of the images, and then a record of them beside: what the manifest
 will say. The names of all files follow from the names of all images, so that any number of jobs may write at a time.

@@ -101,11 +101,11 @@ def write_store_part(
     :param predictions: a source that names its images in ``keys``; only those of the part are read.
     :param url: a path, or an address that fsspec can reach: the same for all parts.
     :param part: its number, from 1, and how many there are.
-    :param provenance: as for :func:`write_store`.
-    :param dtype: as for :func:`write_store`.
-    :param with_images: as for :func:`write_store`.
-    :param made_from: as for :func:`write_store`.
-    :param executor: as for :func:`write_store`.
+    :param provenance: which model, data, resolution, class names and rule for unlabelled pixels.
+    :param dtype: float16, bfloat16 or float32 for the logits; None stores them as they come.
+    :param with_images: keep the images too, where the source has them.
+    :param made_from: options and digests, by name, of all that the predictions are made from; None says nothing.
+    :param executor: whose workers read and write the images, in shards; None writes here.
     :returns: how many images the part has.
     :raises StoreError: another store, or parts of another, are there; the disk is full; two images have one key.
     :raises ShapeError, LogitsError, LabelError: an image cannot be used.

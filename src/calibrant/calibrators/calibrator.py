@@ -117,6 +117,9 @@ def by_pixel_blocks(
     Where blocks do not help (on an accelerator, in an export, or when gradients are wanted) it is called once, over
     all pixels.
 
+    :param function: from logits (n, c, p) and the maps (n, k, p) to (n, o, p); each pixel depends on itself alone.
+    :param logits: (n, c, *s), class axis second, in any floating-point type.
+
     >>> z = torch.arange(12.0).reshape(1, 2, 2, 3)
     >>> torch.equal(by_pixel_blocks(lambda z: z * 2, z), z * 2)
     True

@@ -169,7 +169,10 @@ class IsotonicScaling(Calibrator):
 
 
 def confidences(num_classes: int) -> Accuracies:
-    """Return the confidences in whose steps accuracies are counted, from 1 / num_classes up."""
+    """Return the confidences in whose steps accuracies are counted, from 1 / num_classes up.
+
+    :param num_classes: the number of classes, whose inverse is the smallest confidence possible.
+    """
     return 1 / (1 + np.exp(-np.linspace(_lowest_log_odds(num_classes), MAX_LOG_ODDS, BINS)))
 
 

@@ -110,6 +110,8 @@ def _joined(parts: Sequence[Pixels]) -> Pixels:
 def bounded(logits: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """Return logits within :data:`MAX_SIZE`: themselves, bit for bit, unless one is larger.
 
+    :param logits: logits of any shape.
+
     >>> bounded(torch.tensor([-3.4e38, 7.5]))
     tensor([-1.0000e+06,  7.5000e+00])
     """
@@ -120,6 +122,7 @@ def fittable(prediction: Prediction, num_classes: int) -> Prediction:
     """Return a prediction, having looked at its classes: what a fit reads of predictions that nobody checked.
 
     :param num_classes: that of the other images.
+    :param prediction: one of a source that nothing is known of but its first image.
     :raises ShapeError: the prediction has another number of classes.
     :raises LabelError: a label is none of them.
     """

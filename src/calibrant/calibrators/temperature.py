@@ -120,7 +120,12 @@ class TemperatureScaling(Calibrator):
 def minimum_over_temperatures(
     source: Predictions | Pixels, *, pixels_per_image: int | None = None, seed: int = 0
 ) -> _newton.Minimum:
-    """Return the minimum of the mean negative log-likelihood over 1 / T."""
+    """Return the minimum of the mean negative log-likelihood over 1 / T.
+
+    :param source: labelled predictions, or pixels in memory.
+    :param pixels_per_image: pixels drawn of each image; None for all.
+    :param seed: seed of the pixels that are drawn.
+    """
     return _newton.fit(
         _negative_log_likelihood,
         torch.ones(1, dtype=torch.float64),

@@ -63,14 +63,8 @@ def compare(
 
     urls = test or []
     names = [""] if len(urls) < 2 else _names(urls)
-    plan = Plan(
-        seeds=range(num_seeds),
-        fraction=fraction,
-        pixels_per_image=pixels_per_image,
-        num_bins=num_bins,
-        boundary_width=boundary_width,
-        num_cases=num_cases,
-    )
+    counts = {"pixels_per_image": pixels_per_image, "num_bins": num_bins, "num_cases": num_cases}
+    plan = Plan(seeds=range(num_seeds), fraction=fraction, boundary_width=boundary_width, **counts)
     tested = [StoredPredictions(url) for url in urls]
     plain = METHODS["uncalibrated"]
     stored, chosen = StoredPredictions(store), {plain.title: plain} | parse_methods(methods, trust_code=trust)
@@ -98,8 +92,8 @@ def compare(
     if len(studies) > 1:
         console.print(shift_table({name: study.comparison for name, study in zip(names, studies, strict=True)}))
     if json is not None and _console.is_standard_output(json):
-        found = {name: study.as_json() for name, study in zip(names, studies, strict=True)}
-        _console.write_json(found if len(studies) > 1 else studies[0].as_json(), json)
+        found = [study.as_json() for study in studies]
+        _console.write_json(dict(zip(names, found, strict=True)) if len(found) > 1 else found[0], json)
 
 
 def _names(urls: Sequence[str]) -> list[str]:

@@ -60,22 +60,13 @@ def refine(
     overwrite: Overwrite = False,
 ) -> None:
     """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
-    from calibrant._input.checks import check_choice
-    from calibrant._storage.origin import check_same, options_of
+    from calibrant._storage.origin import options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
-    from calibrant.errors import InputError
     from calibrant.samplers import CopulaSampler, save_sampler
-    from calibrant.samplers.storage import LEARNT, STORAGE
-    from calibrant.training.checkpoint import remove_checkpoint
+    from calibrant.samplers.storage import LEARNT
 
-    check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
-    if method != "refinement" and published:
-        raise InputError(f"expected --published with --method refinement alone; got it with {method}. Leave it out.")
-    if method not in LEARNT and (inputs or draws != "independent"):
-        raise InputError(
-            f"expected --inputs and --draws with --method {' or '.join(LEARNT)}; got them with {method}. Leave them."
-        )
+    _check_options(method, published=published, inputs=inputs, draws=draws)
     _options.check_device(device)
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
@@ -85,14 +76,9 @@ def refine(
     options |= {"precision": precision, "seed": seed}
     options |= {"inputs": inputs, "draws": draws} if method in LEARNT else {}
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), **options_of(options)}
-    if STORAGE.holds(output) and not overwrite:
-        check_same(output, STORAGE.made_from(output), made_from, "sampler")
-        STORAGE.load(output)  # damage is said now
+    if _is_there(output, made_from, overwrite=overwrite):
         console.print(f"a sampler → {output}, which was there already", highlight=False)
         return
-    if overwrite:
-        done = STORAGE.holds(output) and _made_from(output) == made_from
-        remove_checkpoint(output, {} if done else made_from)
     chosen = tuple(_options.numbers_in(classes, int)) or None
     with bars() as progress:
         training: dict[str, Any] = {"seed": seed, "checkpoint_path": output, "made_from": made_from}
@@ -112,6 +98,38 @@ def refine(
             sampler = fit(stored, front, recipe=recipe, **training)
     save_sampler(sampler, output, made_from=made_from)
     console.print(f"{sampler if method == 'copula' else type(sampler).__name__} → {output}", highlight=False)
+
+
+def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> None:
+    """Raise unless there is such a method, and it has these options."""
+    from calibrant._input.checks import check_choice
+    from calibrant.errors import InputError
+    from calibrant.samplers.storage import LEARNT
+
+    check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
+    if method != "refinement" and published:
+        raise InputError(f"expected --published with --method refinement alone; got it with {method}. Leave it out.")
+    if method not in LEARNT and (inputs or draws != "independent"):
+        raise InputError(
+            f"expected --inputs and --draws with --method {' or '.join(LEARNT)}; got them with {method}. Leave them."
+        )
+
+
+def _is_there(output: Path, made_from: dict[str, str], *, overwrite: bool) -> bool:
+    """Return whether this very sampler is there already; what is left of another is removed if it may be."""
+    from calibrant._storage.origin import check_same
+    from calibrant.samplers.storage import STORAGE
+    from calibrant.training.checkpoint import remove_checkpoint
+
+    if overwrite:
+        done = STORAGE.holds(output) and _made_from(output) == made_from
+        remove_checkpoint(output, {} if done else made_from)
+        return False
+    if not STORAGE.holds(output):
+        return False
+    check_same(output, STORAGE.made_from(output), made_from, "sampler")
+    STORAGE.load(output)  # damage is said now
+    return True
 
 
 def _made_from(output: Path) -> Any:

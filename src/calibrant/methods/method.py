@@ -69,13 +69,19 @@ def _set_in(fit: Callable[..., Calibrator]) -> Mapping[str, Any]:
 
 
 def parameters_of(fit: Callable[..., Calibrator]) -> dict[str, inspect.Parameter]:
-    """The parameters of a fit that can be set by keyword: all but the first."""
+    """The parameters of a fit that can be set by keyword: all but the first.
+
+    :param fit: a fit, whose first parameter is the predictions.
+    """
     found = list(inspect.signature(fit, eval_str=True).parameters.items())[1:]
     return {name: each for name, each in found if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)}
 
 
 def kinds_of(parameter: inspect.Parameter) -> tuple[Any, ...]:
-    """What a parameter may be: types, or Fit."""
+    """What a parameter may be: types, or Fit.
+
+    :param parameter: a parameter of a fit, with its annotation evaluated.
+    """
     annotation = parameter.annotation
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 

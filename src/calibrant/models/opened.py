@@ -46,6 +46,7 @@ class Scaled(nn.Module):
     :param model: any callable; a module's parameters are seen.
     :param name: which model, for errors.
     :param hint: what may help if it cannot run on an image.
+    :param how: the normalisation that images go through first.
     """
 
     def __init__(self, model: Callable[[Tensor], Any], how: Normalisation, *, name: str, hint: str = ""):
@@ -53,7 +54,10 @@ class Scaled(nn.Module):
         self.model, self.normalise, self.name, self.hint = model, Normalise(how), name, hint
 
     def forward(self, images: Tensor) -> Any:
-        """Return what the model answers."""
+        """Return what the model answers.
+
+        :param images: images (n, k, *s) in [0, 1].
+        """
         images = self.normalise(images)
         try:
             return self.model(images)
@@ -71,7 +75,10 @@ class Scaled(nn.Module):
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Return the first twelve digits of the SHA-256 of files, one after the other: which weights these are."""
+    """Return the first twelve digits of the SHA-256 of files, one after the other: which weights these are.
+
+    :param files: the files of the weights, in their order.
+    """
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -64,6 +64,10 @@ def window_starts(size: int, crop: int, *, overlap: float) -> list[int]:
 
     The step is the part of a window that is not repeated, rounded down to whole pixels, and at least one.
 
+    :param size: pixels along the axis.
+    :param crop: pixels of a window along it.
+    :param overlap: the part of a window that the next repeats, from 0 to less than 1.
+
     >>> window_starts(9, 4, overlap=0.5)
     [0, 2, 4, 5]
     >>> window_starts(3, 4, overlap=0.5)
@@ -113,13 +117,19 @@ def _log_probabilities(model: Model, images: Tensor, scales: Sequence[float], fl
 
 
 def scaled(images: Float[Tensor, "n k *s"], scale: float) -> Float[Tensor, "n k *t"]:
-    """Return images with each side multiplied by ``scale``, rounded to whole pixels."""
+    """Return images with each side multiplied by ``scale``, rounded to whole pixels.
+
+    :param images: (n, k, *s).
+    :param scale: factor on each side.
+    """
     return resized(images, tuple(max(1, round(size * scale)) for size in images.shape[2:]))
 
 
 def crop_for(crop: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """Return one length for each axis of space.
 
+    :param crop: one length for all axes, or one for each.
+    :param dims: the number of axes of space.
     :raises InputError: there are others, or none.
     """
     lengths = (crop,) * dims if isinstance(crop, int) else tuple(crop)

@@ -1,6 +1,7 @@
 """A U-Net that runs once an image, from which each label map is one matrix product: a mean and a basis of maps."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,6 +25,15 @@ class Basis(NamedTuple):
     mean: Float[Tensor, "n p *s"]
     maps: Float[Tensor, "n K *s"]
     pooled: Float[Tensor, "n f"]
+
+
+def _block(before: int, after: int, stride: int = 1, *, dims: int) -> nn.Sequential:
+    """Return two convolutions with normalisation, the first with the stride."""
+    conv, norm = layer("conv", dims), layer("norm", dims)
+    layers: list[nn.Module] = []
+    for channels, step in ((before, stride), (after, 1)):
+        layers += [conv(channels, after, 3, step, 1, bias=False), norm(after), nn.SiLU()]
+    return nn.Sequential(*layers)
 
 
 class BasisUNet(nn.Module):
@@ -91,14 +101,7 @@ class BasisUNet(nn.Module):
         self.in_channels, self.num_classes, self.num_maps = in_channels, num_classes, num_maps
         self._latent_size = latent_size
         self.planes = 1 if num_classes == 2 else num_classes
-        conv = layer("conv", dims)
-
-        def block(before: int, after: int, stride: int = 1) -> nn.Sequential:
-            layers: list[nn.Module] = []
-            for channels, step in ((before, stride), (after, 1)):
-                layers += [conv(channels, after, 3, step, 1, bias=False), layer("norm", dims)(after), nn.SiLU()]
-            return nn.Sequential(*layers)
-
+        conv, block = layer("conv", dims), partial(_block, dims=dims)
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList([block(in_channels, width), *(block(a, b, 2) for a, b in pairwise(widths))])
         self.drop = (nn.Dropout2d, nn.Dropout3d)[dims - 2](dropout)

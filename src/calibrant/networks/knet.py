@@ -40,7 +40,11 @@ class KernelUpdater(nn.Module):
         self.out, self.out_norm = nn.Linear(channels, channels), nn.LayerNorm(channels)
 
     def forward(self, features: Float[Tensor, "*b g"], kernels: Float[Tensor, "*b g"]) -> Float[Tensor, "*b g"]:
-        """Return kernels of the same shape."""
+        """Return kernels of the same shape.
+
+        :param features: what the masks of the kernels gathered of the features, in groups of g channels.
+        :param kernels: the kernels, in the same groups.
+        """
         feature_in, feature_out = self.of_features(features).chunk(2, -1)
         kernel_in, kernel_out = self.of_kernels(kernels).chunk(2, -1)
         both = feature_in * kernel_in
@@ -84,6 +88,8 @@ class KernelUpdate(nn.Module):
         """Return masks, as logits, and kernels, for the next stage.
 
         :param features: of the decoder, the same at every stage.
+        :param kernels: one a class, of the stage before.
+        :param masks: logits of the classes, of the stage before.
         """
         features = self.transform(features)
         # A sum over pixels, no mean: what is found grows with the area (eq. 3).

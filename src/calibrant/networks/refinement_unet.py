@@ -166,7 +166,14 @@ class RefinementUNet(nn.Module):
 
 
 class NoiseInjection(nn.Module):
-    """Scale and shift every channel by linear maps of the noise, then mix the channels: ``n k *s`` to ``n c *s``."""
+    """Scale and shift every channel by linear maps of the noise, then mix the channels: ``n k *s`` to ``n c *s``.
+
+    :param before: channels of the features.
+    :param after: channels of the result.
+    :param noise_size: numbers of the noise.
+    :param gain: the scale of the features where the noise adds nothing to it.
+    :param dims: 2 for ``h w``, 3 for ``d h w``.
+    """
 
     def __init__(self, before: int, after: int, noise_size: int, *, gain: float, dims: int) -> None:
         super().__init__()
@@ -181,7 +188,11 @@ class NoiseInjection(nn.Module):
         nn.init.trunc_normal_(bias, std=0.001)
 
     def forward(self, features: Float[Tensor, "n k *s"], noise: Float[Tensor, "n d"]) -> Float[Tensor, "n c *s"]:
-        """Return the features with noise in them."""
+        """Return the features with noise in them.
+
+        :param features: the features to scale and shift.
+        :param noise: one vector for each row of the features.
+        """
         space = [1] * (features.ndim - 2)
         shift, scale = (each(noise).reshape(*noise.shape[:1], -1, *space) for each in (self.shift, self.scale))
         return self.mix((features + shift) * (scale + self.gain))

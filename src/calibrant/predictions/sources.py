@@ -177,12 +177,18 @@ class Subset:
 
 
 def class_names_of(source: Any) -> tuple[str, ...]:
-    """Return the class names that a source has; empty if it has none."""
+    """Return the class names that a source has; empty if it has none.
+
+    :param source: examples or predictions, of any kind.
+    """
     return tuple(getattr(source, "class_names", None) or ())
 
 
 def in_order(source: Any) -> Iterator[Any]:
-    """Read a source in order, in its own way if it has one, else by number."""
+    """Read a source in order, in its own way if it has one, else by number.
+
+    :param source: a source that can be read in order, or by number.
+    """
     return iter(source) if hasattr(source, "__iter__") else (source[i] for i in range(len(source)))
 
 

@@ -43,7 +43,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a case: where it is embedded, what it shows in words, and its heading."""
+    """One picture of a case: where it is embedded, what it shows in words, and its heading.
+
+    :param heading: what stands above it.
+    :param alt: what it shows, in words, for who cannot see it.
+    :param source: the picture itself, as a data URL.
+    :param width: pixels of the picture from left to right.
+    :param height: pixels of the picture from top to bottom.
+    """
 
     heading: str
     alt: str
@@ -136,7 +143,11 @@ def pictures(case: Case, class_names: Sequence[str], methods: Sequence[str]) -> 
 
 
 def color_key(class_names: Sequence[str], cases: Sequence[Case]) -> list[tuple[int, str, str]]:
-    """Return (number, name, colour) of the classes that appear in the cases."""
+    """Return (number, name, colour) of the classes that appear in the cases.
+
+    :param class_names: names of all classes, in the order of their numbers.
+    :param cases: the cases that are shown.
+    """
     present = set()
     for case in cases:
         present |= set(case.labels.unique().tolist()) | set(case.prediction.unique().tolist())

@@ -23,7 +23,11 @@ FEW = 25
 
 @dataclass(frozen=True)
 class Bar:
-    """A number in percent and the length of its bar, in percent of the longest of its kind."""
+    """A number in percent and the length of its bar, in percent of the longest of its kind.
+
+    :param text: the number as shown.
+    :param length: percent of the longest bar of its kind.
+    """
 
     text: str
     length: float

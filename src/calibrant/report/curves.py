@@ -21,6 +21,10 @@ class Reliability:
     """Bin by bin: what was said, what came true, in how many pixels; nan in empty bins.
 
     :param low: lower bound of the accuracy, from the interval of the gap over images.
+    :param confidence: mean confidence of the pixels of each bin.
+    :param accuracy: share of right pixels in each bin.
+    :param fraction: share of all pixels in each bin.
+    :param high: upper bound of the accuracy, from the same interval.
     """
 
     confidence: Float[Tensor, " b"]
@@ -32,13 +36,20 @@ class Reliability:
 
 @dataclass(frozen=True)
 class RiskCoverageLine:
-    """The error among the most confident pixels, for growing fractions of pixels kept."""
+    """The error among the most confident pixels, for growing fractions of pixels kept.
+
+    :param coverage: fractions of pixels kept, the most confident first; rising, up to 1.
+    :param risk: share of wrong pixels among those kept.
+    """
 
     coverage: Float[Tensor, " q"]
     risk: Float[Tensor, " q"]
 
     def at(self, coverage: float) -> float:
-        """Return the risk at a coverage, between the nearest two points."""
+        """Return the risk at a coverage, between the nearest two points.
+
+        :param coverage: a fraction of pixels kept, above 0 and up to 1.
+        """
         after = int(torch.searchsorted(self.coverage, coverage).clamp(max=len(self.coverage) - 1))
         before = max(0, after - 1)
         span = float(self.coverage[after] - self.coverage[before])
@@ -48,13 +59,21 @@ class RiskCoverageLine:
 
 
 def draws(measurements: Mapping[str, Sequence[Measurement]], *, seed: int = 0, num_resamples: int = 500) -> Resamples:
-    """Return resamples shared by all figures of a page."""
+    """Return resamples shared by all figures of a page.
+
+    :param measurements: by method, one measurement a repetition.
+    :param seed: seed of what is drawn.
+    :param num_resamples: how many times images are drawn.
+    """
     rows = [measurement for repetitions in measurements.values() for measurement in repetitions]
     return Resamples.draw(rows, generator=torch.Generator().manual_seed(seed), num_resamples=num_resamples)
 
 
 def pooled_bins(bins: Sequence[CalibrationBins]) -> CalibrationBins:
-    """Return one row with the pixels of all images of all repetitions."""
+    """Return one row with the pixels of all images of all repetitions.
+
+    :param bins: one tally a repetition.
+    """
     return CalibrationBins.stack([rows.pooled() for rows in bins]).pooled()
 
 
@@ -64,6 +83,8 @@ def reliability(
     """Return the reliability of all repetitions' pixels together, with its 95 % band over images.
 
     :param of: which bins of a measurement are meant.
+    :param measurements: of one method, one a repetition.
+    :param resamples: drawn from the images of all of them.
     """
     bins = [of(measurement) for measurement in measurements]
     curve = reliability_curve(pooled_bins(bins))
@@ -79,7 +100,11 @@ def reliability(
 
 
 def risk_coverage(ranks: Sequence[ConfidenceRanks], *, most_points: int = 200) -> RiskCoverageLine:
-    """Return the risk-coverage curve of all repetitions' pixels together, thinned to what a figure shows."""
+    """Return the risk-coverage curve of all repetitions' pixels together, thinned to what a figure shows.
+
+    :param ranks: of one method, one tally a repetition.
+    :param most_points: how many points the curve has at most.
+    """
     curve = risk_coverage_curve(ConfidenceRanks.stack([rows.pooled() for rows in ranks]).pooled())
     coverage, risk = curve.coverage[0].double(), curve.risk[0].double()
     known = ~(coverage.isnan() | risk.isnan()) & (coverage > 0)

@@ -39,7 +39,12 @@ DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 
 @dataclass(frozen=True)
 class Style:
-    """How one method is drawn everywhere."""
+    """How one method is drawn everywhere.
+
+    :param color: the colour of line and marker, ``#rrggbb``.
+    :param marker: matplotlib's letter for the marker.
+    :param dashes: matplotlib's style of the line.
+    """
 
     color: str
     marker: str
@@ -49,6 +54,8 @@ class Style:
 def style_of(number: int) -> Style:
     """Return the style of a method by its place in the comparison; 140 places differ.
 
+    :param number: the place of the method, from 0.
+
     >>> style_of(0).marker, style_of(1).marker
     ('o', 's')
     """
@@ -56,7 +63,10 @@ def style_of(number: int) -> Style:
 
 
 def properties(dark: bool) -> str:
-    """Return the colours as CSS custom properties."""
+    """Return the colours as CSS custom properties.
+
+    :param dark: those of the dark scheme.
+    """
     named, lines = (DARK, DARK_LINES) if dark else (LIGHT, LIGHT_LINES)
     pairs = [*named.items(), *((f"line{i}", color) for i, color in enumerate(lines))]
     return "".join(f"--{name}:{color};" for name, color in pairs)
@@ -64,6 +74,8 @@ def properties(dark: bool) -> str:
 
 def as_property(color: str) -> str | None:
     """Return the custom property that stands for a light colour, or None.
+
+    :param color: a colour, ``#rrggbb``.
 
     >>> as_property("#0072b2")
     'var(--line1)'
@@ -76,6 +88,9 @@ def as_property(color: str) -> str | None:
 
 def contrast(one: str, other: str) -> float:
     """Return the contrast ratio of two colours (WCAG 2.2, section 1.4.3): from 1 to 21.
+
+    :param one: a colour, ``#rrggbb``.
+    :param other: another.
 
     >>> round(contrast("#000000", "#ffffff"), 2)
     21.0
@@ -94,6 +109,8 @@ def class_colors(count: int) -> list[tuple[int, int, int]]:
     """Return colours of classes: Okabe and Ito's first, then hues a golden angle apart in three lightnesses.
 
     Beyond eight, colours alone do not tell classes apart for everyone: maps carry the class numbers too.
+
+    :param count: the number of classes.
     """
     first = ["#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#f0e442", "#0072b2", "#e69f00", "#8c8c8c"]
     colors = [(int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in first[:count]]

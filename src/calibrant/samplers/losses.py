@@ -14,7 +14,11 @@ FLOOR = 1e-3
 
 
 def label_planes(labels: Int[Tensor, "n *s"], num_classes: int) -> Float[Tensor, "n c *s"]:
-    """Return a label map as D sees it: one plane a class, all of them 0 where nothing is known."""
+    """Return a label map as D sees it: one plane a class, all of them 0 where nothing is known.
+
+    :param labels: one label map an image, ``IGNORE`` where unlabelled.
+    :param num_classes: how many classes there are.
+    """
     classes = torch.arange(num_classes, device=labels.device).reshape(-1, *[1] * (labels.ndim - 1))
     return (labels[:, None] == classes).float()
 
@@ -26,6 +30,7 @@ def calibration_loss(
 
     :param samples: probabilities.
     :param floor: both are kept within ``floor`` and ``1 - floor`` and not normalised again, as released.
+    :param target: the calibrated probabilities F.
 
     >>> half = torch.tensor([[[0.5], [0.5]]])
     >>> float(calibration_loss(torch.stack([half.round(), 1 - half.round()]), half))
@@ -37,12 +42,19 @@ def calibration_loss(
 
 
 def adversarial_loss(fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Return -log D of the samples, from D's logits: the non-saturating loss of G (eq. 3)."""
+    """Return -log D of the samples, from D's logits: the non-saturating loss of G (eq. 3).
+
+    :param fake: D's logits of samples, one each.
+    """
     return F.softplus(-fake).mean()
 
 
 def discriminator_loss(real: Float[Tensor, " n"], fake: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Return -log D of the annotators' maps less log(1 - D) of the samples, from D's logits (eq. 4)."""
+    """Return -log D of the annotators' maps less log(1 - D) of the samples, from D's logits (eq. 4).
+
+    :param real: D's logits of annotators' maps, one each.
+    :param fake: D's logits of samples, one each.
+    """
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -53,6 +65,7 @@ def r1_penalty(
 
     :param pairs: images and real label maps, joined, which ``real`` was computed from; they require gradients.
     :param of_probability: D's probability, as released: the penalty fades where D is sure. Otherwise its logit.
+    :param real: D's logits of annotators' maps, computed from ``pairs``.
     """
     judged = real.sigmoid() if of_probability else real
     (gradient,) = torch.autograd.grad(judged.sum(), pairs, create_graph=True)
@@ -61,6 +74,9 @@ def r1_penalty(
 
 def spread(samples: Float[Tensor, "m n c *s"], target: Float[Tensor, "n c *s"]) -> Float[Tensor, ""]:
     """Return the variance of the samples as a share of what the target asks for: 1 if hard and calibrated, 0 if alike.
+
+    :param samples: probabilities of m samples.
+    :param target: the probabilities that their mean is to have.
 
     >>> half = torch.tensor([[[0.5], [0.5]]])
     >>> float(spread(torch.stack([half, half]), half))

@@ -120,6 +120,8 @@ def entropy_map(logits: Float[Tensor, "n c *s"]) -> Float[Tensor, "n *s"]:
 def check_request(logits: Float[Tensor, "n c *s"], num_samples: int) -> None:
     """Raise unless there is space to draw in and at least one sample is wanted.
 
+    :param logits: what is to be sampled from.
+    :param num_samples: how many samples of each image are asked for.
     :raises ShapeError, InputError: telling what came.
     """
     if logits.ndim < 3:
@@ -133,7 +135,12 @@ def check_request(logits: Float[Tensor, "n c *s"], num_samples: int) -> None:
 def gaussian(
     shape: Sequence[int], generator: torch.Generator, device: torch.device | None = None
 ) -> Float[Tensor, "..."]:
-    """Return standard normal numbers, drawn where the generator lives and moved to ``device``."""
+    """Return standard normal numbers, drawn where the generator lives and moved to ``device``.
+
+    :param shape: the shape of the result.
+    :param generator: draws the numbers, on its own device.
+    :param device: where they go; None leaves them where they were drawn.
+    """
     return torch.randn(*shape, generator=generator, device=generator.device).to(device)
 
 

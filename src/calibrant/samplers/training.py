@@ -42,6 +42,9 @@ class RefinementTraining:
     :param refinement: G, from (n, k + c, *s) and noise (m, n, d) to logits (m, n, c, *s).
     :param discriminator: D, from (n, k + c, *s) to logits (n,).
     :param batches: of calibrated predictions; images as the networks are to see them.
+    :param recipe: sizes, rates and weights of the training.
+    :param seed: seed of all that is drawn.
+    :param devices: where it runs, and in how many processes.
     """
 
     def __init__(
@@ -77,7 +80,10 @@ class RefinementTraining:
         return self.devices.setup(network.train(), optimiser)
 
     def step(self, number: int) -> Mapping[str, Tensor]:
-        """Take one step of G, and one of D if it is its turn, on the same samples."""
+        """Take one step of G, and one of D if it is its turn, on the same samples.
+
+        :param number: the number of the step, from 0.
+        """
         rank, device = self.devices.global_rank, self.devices.device
         generator = seeded(self.seed, "draws", number, rank)
         batch = self.batches.draw(number, part=rank, parts=self.devices.world_size).to(device)
@@ -153,7 +159,10 @@ class RefinementTraining:
         set_rate(self.discriminator_optimiser, factor * self.recipe.discriminator_rate)
 
     def complaints(self, figures: Mapping[str, float]) -> Iterable[str]:
-        """Say what looks wrong: samples that are all alike, or a discriminator that cannot be fooled."""
+        """Say what looks wrong: samples that are all alike, or a discriminator that cannot be fooled.
+
+        :param figures: mean losses since the last call, by name.
+        """
         if figures.get("spread", 1.0) < 0.1:
             yield (
                 f"samples have collapsed: they vary by {figures['spread']:.1%} of what the probabilities ask for. "
@@ -170,6 +179,9 @@ class RefinementTraining:
         return {**states_of(self._parts), "accuracy": self.accuracy}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take a state back."""
+        """Take a state back.
+
+        :param state: what :meth:`state` returned.
+        """
         restore_states(self._parts, state)
         self.accuracy = state["accuracy"]

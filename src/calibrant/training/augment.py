@@ -81,13 +81,20 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where each pixel of a window comes from, along each axis, and whether the last two axes are exchanged."""
+    """Where each pixel of a window comes from, along each axis, and whether the last two axes are exchanged.
+
+    :param axes: for each axis of space, the place in the image of each place in the window.
+    :param turned: whether the last two axes are exchanged.
+    """
 
     axes: tuple[Tensor, ...]
     turned: bool
 
     def of(self, maps: Tensor) -> Tensor:
-        """Return the window of maps (channels, *space)."""
+        """Return the window of maps (channels, *space).
+
+        :param maps: maps (channels, *space) of one image.
+        """
         for number, places in enumerate(self.axes):
             maps = maps.index_select(number + 1, places.to(maps.device))
         return maps.transpose(-1, -2) if self.turned else maps

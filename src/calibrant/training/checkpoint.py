@@ -21,7 +21,10 @@ class Stateful(Protocol):
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Take a state back."""
+        """Take a state back.
+
+        :param state_dict: what ``state_dict()`` returned.
+        """
         ...
 
 

@@ -220,7 +220,11 @@ def _kept_and_held(predictions: Predictions, share: float, seed: int) -> tuple[S
 
 @dataclass(frozen=True)
 class LabelsWhere:
-    """Keeps the labels only where a selector flags pixels, or only where it does not; the rest become ``IGNORE``."""
+    """Keeps the labels only where a selector flags pixels, or only where it does not; the rest become ``IGNORE``.
+
+    :param selector: flags the pixels.
+    :param flagged: True keeps the labels of flagged pixels, False those of the others.
+    """
 
     selector: Selector
     flagged: bool

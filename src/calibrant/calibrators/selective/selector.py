@@ -128,7 +128,12 @@ class NoSelector(Selector):
 def select(
     selector: Selector, logits: Float[Tensor, "c *s"], image: Float[Tensor, "k *s"] | None
 ) -> Bool[Tensor, " *s"]:
-    """Return the suspected mistakes of one image."""
+    """Return the suspected mistakes of one image.
+
+    :param selector: flags the pixels.
+    :param logits: raw logits (c, *s) of one image.
+    :param image: the image (k, *s); None if there is none.
+    """
     with torch.no_grad():
         return selector(logits[None], None if image is None else image[None])[0]
 

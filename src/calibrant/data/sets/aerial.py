@@ -22,7 +22,10 @@ COLOURS = {0x3C1098: 0, 0x8429F6: 1, 0x6EC1E4: 2, 0xFEDD3A: 3, 0xE2A929: 4, 0x9B
 
 
 def colours(file: Path) -> np.ndarray:
-    """Return colours as numbers, red in the upper byte."""
+    """Return colours as numbers, red in the upper byte.
+
+    :param file: a picture of label colours, eight bits a channel.
+    """
     with reading(file), Image.open(file, formats=FORMATS) as image:
         red, green, blue = np.array(image.convert("RGB")).astype(np.int64).transpose(2, 0, 1)
     return (red << 16) + (green << 8) + blue

@@ -68,7 +68,10 @@ def brats(
 
 
 def read_layer(files: tuple[tuple[Path, ...], Path, int]) -> tuple[Float[Tensor, "k h w"], np.ndarray]:
-    """Return a layer of all modalities, and its classes."""
+    """Return a layer of all modalities, and its classes.
+
+    :param files: the volumes of the modalities, that of the labels, and the number of the layer, from 1.
+    """
     volumes, label_file, layer = files
     labels = read_nifti_layer(label_file, layer - 1)
     channels = np.stack([_scaled(read_nifti_layer(volume, layer - 1)) for volume in volumes])

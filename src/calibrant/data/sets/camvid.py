@@ -45,7 +45,10 @@ def camvid(path: str | os.PathLike[str], split: str = "test") -> FileExamples:
 
 
 def day_and_dusk(frames: FileExamples) -> tuple[FileExamples, FileExamples]:
-    """Return the frames by day and those at dusk, at 1 Hz: without the burst that is the validation part."""
+    """Return the frames by day and those at dusk, at 1 Hz: without the burst that is the validation part.
+
+    :param frames: all frames, whose keys begin with their drive.
+    """
     calm = [i for i, key in enumerate(frames.keys) if not in_burst(key)]
     dusk = [i for i in calm if drive(frames.keys[i]) in DUSK]
     return frames.take([i for i in calm if i not in set(dusk)]), frames.take(dusk)
@@ -53,6 +56,8 @@ def day_and_dusk(frames: FileExamples) -> tuple[FileExamples, FileExamples]:
 
 def in_burst(key: str) -> bool:
     """Tell whether a frame is of the 101 taken at 15 Hz.
+
+    :param key: the name of the frame, without its ending.
 
     >>> in_burst("0016E5_07959"), in_burst("0016E5_00390")
     (True, False)
@@ -62,6 +67,8 @@ def in_burst(key: str) -> bool:
 
 def drive(key: str) -> str:
     """Return the drive that a frame is of.
+
+    :param key: the name of the frame, without its ending.
 
     >>> drive("0016E5_00390")
     '0016E5'

@@ -58,6 +58,8 @@ def davis(path: str | os.PathLike[str], split: str = "val") -> FileExamples:
 def sequence(key: str) -> str:
     """Return the sequence that a frame is of.
 
+    :param key: the name of the frame, ``sequence/number``.
+
     >>> sequence("bear/00000")
     'bear'
     """

@@ -60,6 +60,8 @@ def spacenet7(path: str | os.PathLike[str], *, without_background: bool = False)
 def place(key: str) -> str:
     """Return the place that an image shows.
 
+    :param key: the name of the image, ``place/year_month``.
+
     >>> place("L15-0331E-1257N_1327_3160_13/2018_01")
     'L15-0331E-1257N_1327_3160_13'
     """
@@ -68,7 +70,10 @@ def place(key: str) -> str:
 
 @dataclass(frozen=True)
 class Footprints:
-    """Reads an image with alpha, and the polygons on it."""
+    """Reads an image with alpha, and the polygons on it.
+
+    :param without_background: pixels outside of buildings are unlabelled.
+    """
 
     without_background: bool
 
@@ -93,6 +98,9 @@ def drawn(polygons: Sequence[Polygon], size: tuple[int, int]) -> np.ndarray:
     """Return 1 in pixels whose middle lies in a polygon and not in its holes, else 0; (0, 0) is the image's corner.
 
     Each edge adds its sense of rotation to all middles right of it, so that polygons that overlap stay filled.
+
+    :param polygons: rings of (x, y) in pixels, of each polygon the outline first, then its holes.
+    :param size: rows and columns.
     """
     edges = []
     for polygon in polygons:

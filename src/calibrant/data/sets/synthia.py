@@ -31,6 +31,7 @@ def first_channel(file: Path) -> np.ndarray:
     Pillow keeps the upper byte of colours of 16 bits; asking for the other byte order gives the lower, which has the
     class.
 
+    :param file: a PNG whose first channel holds the class.
     :raises DataError: the file is broken, or holds colours of eight bits.
     """
     with reading(file), Image.open(file, formats=FORMATS) as image:

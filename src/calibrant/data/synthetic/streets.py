@@ -29,7 +29,13 @@ SCENE, PICTURE, LABELS = range(3)  # streams of random numbers that never meet
 
 @dataclass(frozen=True)
 class Lighting:
-    """How a scene is photographed: linear in the light, then a camera's noise."""
+    """How a scene is photographed: linear in the light, then a camera's noise.
+
+    :param exposure: bounds between which the brightness of an image is drawn, as a factor.
+    :param contrast: factor on what a pixel is above or below the mean of the image.
+    :param cast: factors on red, green and blue.
+    :param noise: standard deviation of the noise, where white is 1.
+    """
 
     exposure: tuple[float, float]
     contrast: float

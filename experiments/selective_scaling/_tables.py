@@ -34,6 +34,43 @@ def show(found: Comparison, scores: Sequence[str], title: str, labels_kept: Mapp
         print(f"{' ' if labels_kept.get(method, True) else '*'} {method:38s}" + "".join(cells))
 
 
+def figure(value: float) -> str:
+    """Return a score in four digits, without a zero before the point.
+
+    >>> figure(0.07961), figure(2.0901), figure(8571013.8)
+    ('.0796', '2.090', '8,571,014')
+    """
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4f}".removeprefix("0") if value < 1 else f"{value:.3f}"
+
+
+def as_markdown(title: str, figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a table of methods by columns; the least figure of each column is bold.
+
+    :param title: of the column of methods.
+    :param figures: by method and column; a method may lack columns.
+
+    >>> print(as_markdown("NLL", {"none": {"A": 0.5, "B: dusk": 0.25}, "Meta-Cal*": {"A": 0.25}}))
+    | NLL | A | B, dusk |
+    |---|---|---|
+    | none | .5000 | **.2500** |
+    | Meta-Cal\\* | **.2500** | – |
+    """
+    columns = list(next(iter(figures.values())))
+    least = {column: min(row[column] for row in figures.values() if column in row) for column in columns}
+    lines = [[title, *(column.replace(":", ",") for column in columns)]]
+    for method, row in figures.items():
+        cells = [figure(row[column]) if column in row else "–" for column in columns]
+        bold = [
+            f"**{cell}**" if cell == figure(least[column]) else cell
+            for column, cell in zip(columns, cells, strict=True)
+        ]
+        lines.append([method.replace("*", "\\*"), *bold])
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([rows[0], "|---" * (1 + len(columns)) + "|", *rows[1:]])
+
+
 def print_claims(title: str, claims: Mapping[str, tuple[str, bool]]) -> dict[str, str]:
     """Print what the paper says ("yes", or "–" where it says nothing) beside what is found here; return it."""
     print(f"\n{title}: paper | ours")

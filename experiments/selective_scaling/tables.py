@@ -29,7 +29,7 @@ from experiments.selective_scaling._methods import OURS
 from experiments.selective_scaling._paper import COLUMNS as PAPER
 from experiments.selective_scaling._paper import IN_DOMAIN, SHIFTED, change
 from experiments.selective_scaling._shifted import IN_PLACE, SHOWN, Shifted, Source, measure
-from experiments.selective_scaling._tables import as_numbers, show, verdict
+from experiments.selective_scaling._tables import as_markdown, as_numbers, show, verdict
 from experiments.selective_scaling.predict_black_boxes import store_of
 
 BODY = ("ece_images", "nll")
@@ -132,16 +132,11 @@ def _with(method: str, columns: Mapping[str, Comparison]) -> dict[str, Compariso
 
 
 def print_table(title: str, columns: Mapping[str, Comparison], score: str, kept: Mapping[str, bool]) -> dict:
-    """Print a table as Markdown, the best of a column in bold; return its numbers."""
+    """Print a table as Markdown, the least of a column in bold; return its numbers."""
     every = {method: _with(method, columns) for method in _rows(columns)}
     rows = {m: {name: found.values[m][score].value for name, found in here.items()} for m, here in every.items()}
-    least = {name: min(row[name] for row in rows.values() if name in row) for name in columns}
-    print(f"\n{title}: {SCORES[score].title}\n")
-    print(f"| calibrator | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
-    for method, row in rows.items():
-        told = {name: f"**{value:.4f}**" if value == least[name] else f"{value:.4f}" for name, value in row.items()}
-        cells = [told.get(name, "–") for name in columns]
-        print(f"| {method}{'' if kept.get(method, True) else ' (may change labels)'} | {' | '.join(cells)} |")
+    named = {f"{m}{'' if kept.get(m, True) else ' (may change labels)'}": row for m, row in rows.items()}
+    print(f"\n{title}: {SCORES[score].title}\n\n{as_markdown('calibrator', named)}")
     return rows
 
 

@@ -13,10 +13,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from experiments._data import SETS, VARIABLE
 from experiments.selective_scaling import (
     _fits,
+    _tables,
     boundary,
     entropy,
     factors,
     interrupted_predict,
+    page,
     predict_black_boxes,
     tables,
     train_black_boxes,
@@ -114,7 +116,7 @@ def test_an_ensemble_is_a_row_where_there_is_one(stores, tmp_path, monkeypatch, 
     expected = float(SCORES["nll"].of(together.pooled()))
     assert columns["Table 1"]["a"].values["ensemble"]["nll"].value == pytest.approx(expected)
     assert "ensemble" not in columns["Table 2"]["a: hotter"].values
-    assert f"| ensemble (may change labels) | {expected:.4f} |" in capsys.readouterr().out.replace("**", "")
+    assert f"| ensemble (may change labels) | {_tables.figure(expected)} |" in capsys.readouterr().out.replace("**", "")
     rows = tables.print_table("both", columns["Table 1"] | columns["Table 2"], "nll", {})
     assert list(rows["ensemble"]) == ["a"]
     assert "| – |" in capsys.readouterr().out
@@ -167,7 +169,7 @@ def test_summaries_count_columns(capsys):
     assert summary["uncalibrated"]["nll"]["behind ours"] == 2
     rows = tables.print_table("Table 1", columns, "nll", {"temperature": False})
     assert rows["temperature"] == {"a": 0.15, "b": 0.05}
-    assert "| temperature (may change labels) | 0.1500 | **0.0500** |" in capsys.readouterr().out
+    assert "| temperature (may change labels) | .1500 | **.0500** |" in capsys.readouterr().out
 
 
 def test_smoke_of_factors(capsys):
@@ -247,3 +249,10 @@ def test_recorded_stores_are_made(model, tmp_path, monkeypatch):
     mine = {store for store in read if f"/{model}/" in store}
     assert mine
     assert mine <= written
+
+
+def test_the_page_holds_what_is_recorded():
+    kept = json.loads((page.RESULTS / "tables.json").read_text())
+    assert page.with_tables(page.PAGE.read_text(), kept) == page.PAGE.read_text()
+    kept["Table 2"]["nll"]["correctness"]["DAVIS: second halves"] = 0.1234
+    assert page.with_tables(page.PAGE.read_text(), kept) != page.PAGE.read_text()

@@ -115,6 +115,7 @@ main(sys.argv[1:])
     [
         pytest.param(".measurement", ["measure", "STORE", "-o", "OUT"], marks=SLOW),
         pytest.param("figures.json", ["measure", "STORE", "--json", "OUT/figures.json"], marks=SLOW),
+        pytest.param(".npy", ["export", "STORE", "--as", "npy", "-o", "OUT"], marks=SLOW),
         (".npz", ["sample", "STORE", "-o", "OUT", "--num-samples", "2"]),
         pytest.param("OUT", ["refine", "STORE", "-o", "OUT", "--steps", "1", "--num-samples", "2"], marks=SLOW),
         pytest.param("OUT", ["fit", "STORE", "--method", "isotonic", "-o", "OUT"], marks=SLOW),

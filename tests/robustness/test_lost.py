@@ -172,20 +172,21 @@ def test_verify_says_what_is_whole_and_what_is_not(calibrant, tmp_path, monkeypa
         ("refine", "s", "--method", "copula", "--num-samples", 2, "-o", "cop"),
         ("sample", "s", "--num-samples", 2, "-o", "samples"),
         ("measure", "s", "-o", "m"),
+        ("export", "s", "--as", "png", "-o", "maps"),
     ):
         assert calibrant(*command)[0] == 0
-    places = ("s", "ts", "cop", "samples", "m", "m/00-00.measurement")
+    places = ("s", "ts", "cop", "samples", "m", "maps", "m/00-00.measurement")
     code, out, err = calibrant("verify", *places)
     assert (code, err) == (0, "")
     assert out.count("whole: ") == len(places)
-    for place in places[:5]:
-        for file in sorted((tmp_path / place).iterdir()):
+    for place in places[:6]:
+        for file in sorted(path for path in (tmp_path / place).rglob("*") if path.is_file()):
             content = file.read_bytes()
             number = len(content) * 2 // 3
             file.write_bytes(content[:number] + bytes([content[number] ^ 1]) + content[number + 1 :])
-            code, out, err = calibrant("verify", *places[:5])
+            code, out, err = calibrant("verify", *places[:6])
             assert code == 2, file
-            assert out.count("whole: ") == 4, file
+            assert out.count("whole: ") == 5, file
             assert str(place) in err
             file.write_bytes(content)
     assert calibrant("verify", tmp_path / "nowhere")[0] == 2

@@ -49,6 +49,7 @@ QUESTIONS = {
         ("apply", "iso", "s"),
         ("apply", "ts", "t"),
         ("apply", "ts", "s", "--dtype", "float16"),
+        ("apply", "ts", "s", "--margin", "0"),
     ],
     "fit": [
         ("fit", "s", "--method", "temperature"),
@@ -74,6 +75,15 @@ QUESTIONS = {
         ("sample", "s", "--num-samples", "2", "--calibrator", "ts"),
         ("sample", "s", "--num-samples", "2", "--sampler", "cop"),
         ("sample", "s", "--num-samples", "2", "--sampler", "cop", "--calibrator", "vs"),
+    ],
+    "export": [
+        ("export", "s", "--as", "npy"),
+        ("export", "t", "--as", "npy"),
+        ("export", "s", "--as", "npz"),
+        ("export", "s", "--as", "npy", "--what", "entropy"),
+        ("export", "s", "--as", "npy", "--calibrator", "ts"),
+        ("export", "s", "--as", "npy", "--what", "hypotheses", "--num-samples", "2"),
+        ("export", "s", "--as", "npy", "--what", "hypotheses", "--num-samples", "2", "--seed", "1"),
     ],
     "measure": [
         ("measure", "s"),

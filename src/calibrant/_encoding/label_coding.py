@@ -17,6 +17,9 @@ from calibrant.errors import LabelError
 UNLABELLED = 255
 """The usual label of unlabelled pixels, taken if none is given."""
 
+NO_LABELS = "every pixel: there are no labels"
+"""What is said of unlabelled pixels where there are no labels at all."""
+
 IgnoreIndex = int | None | Literal["auto"]
 """The label of unlabelled pixels; None if every pixel is labelled; auto for 255, or what the labels show."""
 

@@ -23,6 +23,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "rasterio": "geo",
     "tifffile": "tiff",
     "transformers": "hf",
 }

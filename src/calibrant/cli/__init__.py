@@ -25,6 +25,7 @@ from calibrant.cli._failure import (
 from calibrant.cli.apply import apply
 from calibrant.cli.compare import compare
 from calibrant.cli.demo import demo
+from calibrant.cli.export import export
 from calibrant.cli.fit import fit
 from calibrant.cli.import_ import import_
 from calibrant.cli.measure import measure
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # half of the time that help takes
     help="Honest confidence for semantic segmentation: measure it, repair it after training, sample what is ambiguous.",
 )
-for command in (demo, predict, import_, measure, fit, apply, compare, refine, sample, merge, report, verify):
+for command in (demo, predict, import_, measure, fit, apply, export, compare, refine, sample, merge, report, verify):
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 

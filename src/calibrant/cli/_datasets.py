@@ -7,6 +7,7 @@ from typing import Any
 from calibrant import data
 from calibrant._input.checks import check_choice
 from calibrant._input.own_code import import_named, must_trust, names_code
+from calibrant.data.sets._pictures_alone import check_no_other_labels, is_picture
 from calibrant.errors import DataError, InputError
 from calibrant.predictions import Examples, Mapped
 from calibrant.predictions.sources import class_names_of
@@ -25,6 +26,9 @@ def open_examples(
     class_names: Sequence[str],
     ignore_index: int | None,
     first_label: int | None = None,
+    images: str | None = None,
+    labels: str | None = None,
+    divide_by: float | None = None,
     trust_code: bool = False,
 ) -> Any:
     """Return the images and labels of a data set.
@@ -35,19 +39,26 @@ def open_examples(
     :param class_names: one name a class of ``folder`` and ``huggingface``; the others have their own.
     :param ignore_index: the label of unlabelled pixels of these two; None for 255, and -1 for none.
     :param first_label: the label of class 0 of ``folder``; None if nobody said.
+    :param images: the name of the folder of images of ``folder``; None for the usual one.
+    :param labels: the name of the folder of labels of ``folder``, or none; None for the usual one if it is there.
+    :param divide_by: what the numbers of TIFFs of ``folder`` are divided by; None if nobody said.
     :param trust_code: code of the user's own may run.
     :raises InputError: an option that this data set has no use for, or a missing one.
     :raises DataError: files are missing or misplaced.
     """
-    if first_label is not None and kind != "folder":
-        raise InputError(
-            f"expected no --first-label but for --dataset folder; got {first_label} for {kind}. Leave it out."
-        )
+    of_folders = {"first-label": first_label, "images": images, "labels": labels, "divide-by": divide_by}
+    for option, value in of_folders.items():
+        if value is not None and kind != "folder":
+            raise InputError(f"expected no --{option} but for --dataset folder; got {value} for {kind}. Leave it out.")
     if names_code(kind):
         return _own(kind, path, split, class_names, ignore_index, trust_code)
     check_choice(kind, KINDS, "data set")
     if kind in data.DATA_SETS:
         return _published(kind, path, split, ignore_index)
+    if kind == "folder" and not _has_labels(path, images, labels):
+        return data.image_folder(
+            path, split, class_names=class_names, images=images or "images", labels=None, divide_by=divide_by
+        )
     if not class_names:
         raise InputError(
             f"{path}: expected the names of its classes, which the model does not say; got none. Name them in the "
@@ -57,7 +68,28 @@ def open_examples(
     if kind == "huggingface":
         return data.huggingface_examples(path, class_names=class_names, split=split, ignore_index=unlabelled)
     said = "auto" if ignore_index is None else unlabelled
-    return data.image_folder(path, split, class_names=class_names, ignore_index=said, first_label=first_label)
+    return data.image_folder(
+        path,
+        split,
+        class_names=class_names,
+        images=images or "images",
+        labels=labels or "labels",
+        ignore_index=said,
+        first_label=first_label,
+        divide_by=divide_by,
+    )
+
+
+def _has_labels(path: Path, images: str | None, labels: str | None) -> bool:
+    """Tell whether a folder has labels: as was said, or as it shows.
+
+    :raises DataError: another folder than the usual one may hold them.
+    """
+    if labels is not None or not path.is_dir() or (path / "labels").is_dir():
+        return labels != "none"
+    check_no_other_labels(path, path / (images or "images"))
+    # A folder of neither images nor labels is not one of pictures alone: the error says how folders are laid out.
+    return not ((path / (images or "images")).is_dir() or any(map(is_picture, path.iterdir())))
 
 
 def _published(kind: str, path: Path, split: str | None, ignore_index: int | None) -> Any:

@@ -53,13 +53,21 @@ def replacing_together(folder: Path, old: Collection[str]) -> Generator[Path]:
     new.mkdir()
     try:
         yield new
-        names = sorted(file.name for file in new.iterdir())
+        names = files_in_folder(new)
         with replacing(new / _LIST) as temporary:
             temporary.write_text(json.dumps({"files": names, "old": sorted(set(old) - set(names))}))
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
     _take_over(folder)
+
+
+def files_in_folder(folder: Path) -> list[str]:
+    """Return the names of all files in a folder and in the folders within, from there, sorted.
+
+    :param folder: where they are.
+    """
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
 
 def check_settled(folder: Path) -> None:
@@ -95,10 +103,12 @@ def _take_over(folder: Path) -> None:
     new = folder / _NEW
     listed = parse_json(read_file(new / _LIST))
     for name in listed["files"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # it has its place already
             (new / name).replace(folder / name)
     for name in listed["old"]:
         (folder / name).unlink(missing_ok=True)
-    fsync_folder(folder)
+    for place in {folder, *((folder / name).parent for name in listed["files"])}:
+        fsync_folder(place)
     (new / _LIST).unlink()
     shutil.rmtree(new)

@@ -99,13 +99,16 @@ def numbers_in(text: str, kind: type) -> tuple[Any, ...]:
     return tuple(kind(part) for part in text.replace("x", ",").split(",")) if text else ()
 
 
-def one_of(choices: Sequence[str], help: str) -> Any:
+def one_of(choices: Sequence[str], help: str, *names: str) -> Any:
     """Return the option of a word.
 
     :param choices: the words that can be.
     :param help: what is chosen.
+    :param names: how it is called; after the parameter if nothing is said.
     """
-    return typer.Option(help=help, callback=_checked(lambda value: value in choices, f"one of {', '.join(choices)}"))
+    return typer.Option(
+        *names, help=help, callback=_checked(lambda value: value in choices, f"one of {', '.join(choices)}")
+    )
 
 
 def device(help: str) -> Any:

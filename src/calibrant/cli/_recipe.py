@@ -25,6 +25,9 @@ class Recipe:
     class_names: str
     ignore_index: int | None
     first_label: int | None
+    image_folder: str | None
+    label_folder: str | None
+    divide_by: float | None
     scores: str | None
     limit: int | None
     resolution: str
@@ -51,7 +54,7 @@ class Recipe:
             normalise=self.normalise,
             resolution=self.resolution,
         )
-        return opened, self._read(opened.class_names) if published is None else published
+        return opened, self._read(names_of(opened)) if published is None else published
 
     def _read(self, class_names: Sequence[str]) -> Any:
         from calibrant.cli._datasets import open_examples
@@ -63,6 +66,9 @@ class Recipe:
             class_names=class_names,
             ignore_index=self.ignore_index,
             first_label=self.first_label,
+            images=self.image_folder,
+            labels=self.label_folder,
+            divide_by=self.divide_by,
             trust_code=self.trust,
         )
 
@@ -105,7 +111,7 @@ class Answers:
     :param recipe: opens the model.
     :param numbers: which of the images.
     :param keys: their names.
-    :param num_classes: how many classes answers must have.
+    :param num_classes: how many classes answers must have; 0 if nobody knows.
     """
 
     recipe: Recipe
@@ -120,7 +126,7 @@ class Answers:
     def __getitem__(self, i: int, /) -> Any:
         """Run the model over the batch of an image, and return its answer at the network's own stride."""
         strided = _source_of(self.recipe).strided(self.numbers[i])
-        if strided.logits.shape[0] != self.num_classes:
+        if strided.logits.shape[0] != self.num_classes and self.num_classes:
             from calibrant.errors import InputError
 
             raise InputError(
@@ -137,6 +143,14 @@ class Answers:
         """
         chosen = tuple(self.numbers[i] for i in numbers)
         return replace(self, numbers=chosen, keys=tuple(self.keys[i] for i in numbers))
+
+
+def names_of(opened: Any) -> tuple[str, ...]:
+    """Return the class names of a model, or numbers where it says how many classes it has, without names.
+
+    :param opened: the model.
+    """
+    return opened.class_names or tuple(f"class {number}" for number in range(opened.num_classes or 0))
 
 
 @cache

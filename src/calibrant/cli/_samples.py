@@ -1,35 +1,69 @@
-"""Label maps on disk: one ``.npz`` an image, and ``samples.json``, which names them and says what they are from."""
+"""Folders of files that one command wrote, and the record in each, which names them and says what they are from.
+
+Label maps are one ``.npz`` an image beside ``samples.json``; exported maps are any files beside ``export.json``.
+"""
 
 import contextlib
 import json
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calibrant._storage.files import parse_json, read_file, replacing
 from calibrant._storage.origin import ANEW, Origin, canonical, check_same, checked, digest_of_bytes
-from calibrant.cli._file_set import alone_in, check_settled, replacing_together
+from calibrant.cli._file_set import alone_in, check_settled, files_in_folder, replacing_together
 from calibrant.errors import DataError, StoreError
 
-RECORD = "samples.json"
-_FORMAT, _VERSION = "calibrant samples", 1
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What sort of files a folder holds.
+
+    :param record: the name of the record.
+    :param format: what the record says that it is.
+    :param what: what the files are, in words.
+    :param again: how to write them again.
+    :param known: which files belong to it even if the record is lost.
+    """
+
+    record: str
+    format: str
+    what: str
+    again: str
+    known: str
+
+
+SAMPLES = Kind(
+    "samples.json", "calibrant samples", "set of samples", "Draw them again: calibrant sample … --overwrite.", "*.npz"
+)
+EXPORT = Kind(
+    "export.json",
+    "calibrant export",
+    "set of exported files",
+    "Write them again: calibrant export … --overwrite.",
+    "**/*",
+)
 
 
 @contextlib.contextmanager
-def replacing_samples(folder: Path, made_from: Origin, *, overwrite: bool) -> Generator[Path]:
+def replacing_samples(folder: Path, made_from: Origin, *, overwrite: bool, kind: Kind = SAMPLES) -> Generator[Path]:
     """Yield an empty folder for the files of one command; when the block ends, they take the place of those there.
 
     :param folder: where they go in the end; is made if missing.
     :param made_from: what they are drawn from and how, by name.
     :param overwrite: replace those of another command.
+    :param kind: what sort of files they are.
     :raises StoreError: files of another command, or of nobody knows which, are there; another process is writing.
     """
     with alone_in(folder):
-        old = _old_files(folder, made_from, overwrite=overwrite)
+        old = _old_files(folder, made_from, kind, overwrite=overwrite)
         with replacing_together(folder, old) as new:
             yield new
-            digests = {file.name: digest_of_bytes(file.read_bytes()) for file in sorted(new.iterdir())}
-            _write_record(new, made_from, digests)
+            digests = {name: digest_of_bytes((new / name).read_bytes()) for name in files_in_folder(new)}
+            _write_record(new, made_from, digests, kind)
 
 
 def begin_part(folder: Path, made_from: Origin) -> None:
@@ -39,8 +73,8 @@ def begin_part(folder: Path, made_from: Origin) -> None:
     :param made_from: what they are drawn from and how, by name.
     :raises StoreError: samples of another command are there.
     """
-    if (folder / RECORD).exists():
-        check_same(folder, checked(_read(folder)["made_from"]), made_from, "set of samples")
+    if (folder / SAMPLES.record).exists():
+        check_same(folder, checked(_read(folder, SAMPLES)["made_from"]), made_from, SAMPLES.what)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -61,75 +95,76 @@ def finish_samples(folder: Path, made_from: Origin, digests: Mapping[str, str]) 
                 f"{folder}: expected the files of all parts, and no others; {unlike[0]} {what}. Draw that part again, "
                 "or remove what does not belong there."
             )
-        _write_record(folder, made_from, digests)
+        _write_record(folder, made_from, digests, SAMPLES)
 
 
-def _write_record(folder: Path, made_from: Origin, digests: Mapping[str, str]) -> None:
+def _write_record(folder: Path, made_from: Origin, digests: Mapping[str, str], kind: Kind) -> None:
     files = dict(sorted(digests.items()))
-    record = {"format": _FORMAT, "version": _VERSION, "made_from": dict(made_from), "files": files}
+    record = {"format": kind.format, "version": _VERSION, "made_from": dict(made_from), "files": files}
     text = json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1)
-    with replacing(folder / RECORD) as temporary:
+    with replacing(folder / kind.record) as temporary:
         temporary.write_text(text + "\n")
 
 
-def verify_samples(folder: Path) -> int:
-    """Compare the files of samples with their checksums; return how many there are.
+def verify_samples(folder: Path, kind: Kind = SAMPLES) -> int:
+    """Compare the files of a command with their checksums; return how many there are.
 
     :param folder: where they are.
+    :param kind: what sort of files they are.
     :raises DataError: one is missing or has changed.
     """
-    files = _read(folder)["files"]
+    files = _read(folder, kind)["files"]
     for name, digest in files.items():
         try:
             found = digest_of_bytes(read_file(folder / name))
         except OSError as error:
-            raise DataError(f"{folder / name}: expected a file of samples; {error}. Draw them again.") from error
+            raise DataError(f"{folder / name}: expected a file of a {kind.what}; {error}. {kind.again}") from error
         if found != digest:
-            raise DataError(f"{folder / name}: expected the samples that were drawn; it has changed. Draw them again.")
+            raise DataError(f"{folder / name}: expected the file that was written; it has changed. {kind.again}")
     return len(files)
 
 
-def _old_files(folder: Path, made_from: Origin, *, overwrite: bool) -> set[str]:
+def _old_files(folder: Path, made_from: Origin, kind: Kind, *, overwrite: bool) -> set[str]:
     """The files that are replaced.
 
     :raises StoreError: they are of another command, and are not to be replaced.
     """
-    if (folder / RECORD).exists() and not overwrite:
-        check_same(folder, checked(_read(folder)["made_from"]), made_from, "set of samples")
+    if (folder / kind.record).exists() and not overwrite:
+        check_same(folder, checked(_read(folder, kind)["made_from"]), made_from, kind.what)
     try:
-        known = set(_read(folder)["files"])
+        known = set(_read(folder, kind)["files"])
     except DataError:
         known = set()
-    unknown = sorted({file.name for file in folder.glob("*.npz")} - known)
+    there = {file.relative_to(folder) for file in folder.glob(kind.known) if file.is_file()}
+    names = {path.as_posix() for path in there if not any(part.startswith(".") for part in path.parts)}
+    unknown = sorted(names - known - {kind.record})
     if unknown and not overwrite:
         raise StoreError(
             f"{folder}: holds files that do not say what they were made from, such as {unknown[0]}, so it is not "
             f"known whether they answer this command. {ANEW}"
         )
-    return known | set(unknown)
+    return known if kind is EXPORT else known | set(unknown)  # other files beside maps are not ours to remove
 
 
-def _read(folder: Path) -> Mapping[str, Any]:
+def _read(folder: Path, kind: Kind) -> Mapping[str, Any]:
     """What the record of samples says.
 
     :raises DataError: it is missing, damaged or of a newer version.
     """
     check_settled(folder)
-    path = folder / RECORD
+    path = folder / kind.record
     try:
         found = parse_json(read_file(path))
         record = {name: value for name, value in found.items() if name != "digest"}
         names = found["files"]
         if (
-            found["format"] != _FORMAT
+            found["format"] != kind.format
             or found["version"] != _VERSION
             or found["digest"] != digest_of_bytes(canonical(record))
         ):
             raise ValueError("it has changed, or a newer calibrant wrote it")
-        if any("/" in name or "\\" in name for name in names):
+        if any("\\" in name or name.startswith("/") or ".." in name.split("/") for name in names):
             raise ValueError("a file does not lie in the folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: expected the record of samples; {error}. Draw them again: calibrant sample … --overwrite."
-        ) from error
+        raise DataError(f"{path}: expected the record of a {kind.what}; {error}. {kind.again}") from error
     return found

@@ -53,7 +53,14 @@ def apply(
     with engine_opened(engine, store, output) as workers, bars() as progress:
         source = Mapped(watched(stored, progress, "calibrating", workers), _Calibrated(loaded, ties))
         summary = written(
-            source, output, part, provenance=provenance, dtype=dtype, made_from=made_from, overwrite=overwrite
+            source,
+            output,
+            part,
+            provenance=provenance,
+            dtype=dtype,
+            made_from=made_from,
+            geometry=stored.geometry,
+            overwrite=overwrite,
         )
     uncounted = [f"the largest logit of each pixel is {least:g} or more above the next; workers do not count where not"]
     for line in ties.in_words() if engine is None else uncounted:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,8 +56,8 @@ def compare(
     from calibrant.cli import _console
     from calibrant.cli._engine import engine_opened
     from calibrant.cli._run import Plan, run_study
+    from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import check_free
-    from calibrant.data import StoredPredictions
     from calibrant.methods import METHODS, parse_methods
     from calibrant.report import shift_table
 
@@ -65,9 +65,9 @@ def compare(
     names = [""] if len(urls) < 2 else _names(urls)
     counts = {"pixels_per_image": pixels_per_image, "num_bins": num_bins, "num_cases": num_cases}
     plan = Plan(seeds=range(num_seeds), fraction=fraction, boundary_width=boundary_width, **counts)
-    tested = [StoredPredictions(url) for url in urls]
+    tested: list[Any] = [open_labelled([url], "test on") for url in urls]
     plain = METHODS["uncalibrated"]
-    stored, chosen = StoredPredictions(store), {plain.title: plain} | parse_methods(methods, trust_code=trust)
+    stored, chosen = open_labelled([store], "fit on"), {plain.title: plain} | parse_methods(methods, trust_code=trust)
     for place in (output, json, tallies):
         check_outside(place, store, *urls)
     options = {"num-seeds": num_seeds, "fraction": fraction, "pixels-per-image": pixels_per_image, "num-bins": num_bins}

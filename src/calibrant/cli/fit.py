@@ -12,7 +12,7 @@ from calibrant.cli._own import Trust, described
 
 
 def fit(
-    store: Annotated[str, typer.Argument(help="A store of predictions with labels.")],
+    store: Annotated[list[str], typer.Argument(help="Stores of predictions with labels, such as one for each fold.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the calibrator goes.")],
     method: Annotated[
         str,
@@ -39,14 +39,14 @@ def fit(
     from calibrant.calibrators.storage import STORAGE
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
-    from calibrant.data import StoredPredictions
+    from calibrant.cli._stores import open_labelled
     from calibrant.methods import parse_method, with_options
 
     chosen = parse_method(method, trust_code=trust)
     if base is not None:
         chosen = with_options(chosen, f"base={base}", trust_code=trust)
-    stored = StoredPredictions(store)
-    check_outside(output, store)
+    stored = open_labelled(store, "fit on")
+    check_outside(output, *store)
     options = {"pixels-per-image": pixels_per_image, "seed": seed}
     made_from = {"store": stored.digest, **method_origin(chosen), **options_of(options)}
     if STORAGE.holds(output) and not overwrite:
@@ -55,7 +55,7 @@ def fit(
         line = f"{described(found) if found else 'a calibrator of your own'} → {output}, which was there already"
         console.print(line, highlight=False)
         return
-    with engine_opened(engine, store) as workers, bars() as progress:
+    with engine_opened(engine, *store) as workers, bars() as progress:
         calibrator = chosen.fitted(
             watched(stored, progress, chosen.title, workers), pixels_per_image=pixels_per_image, seed=seed
         )

@@ -15,6 +15,9 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="The folder of scores, or the one that holds logits/ and labels/.")],
     store: Annotated[str, typer.Option("--output", "-o", help="Where the store goes: a path or an fsspec URL.")],
     labels: Annotated[Path | None, typer.Option(help="The folder of labels, if it is not labels/ in FOLDER.")] = None,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="There are no labels: to apply a calibrator, and to export.")
+    ] = False,
     images: Annotated[Path | None, typer.Option(help="The folder of pictures, for the report.")] = None,
     scores: Annotated[
         str | None,
@@ -73,6 +76,7 @@ def import_(
     predictions = open_folder(
         folder,
         labels=labels,
+        has_labels=not no_labels,
         images=images,
         ignore_index="auto" if ignore_index is None else ignore_index,
         first_label=first_label,
@@ -89,22 +93,23 @@ def import_(
     )
     taken = predictions.survey
     taken.check_alive(str(folder))
+    places, remarks = predictions.places
     provenance = Provenance(
         model=model or str(folder),
         data=data or str(folder),
         resolution="the labels' size" + (", logits upsampled linearly" if upsample else ""),
         class_names=names_in(class_names),
         ignore=taken.coding.ignore,
-        taken_for=taken.lines,
+        taken_for=(*taken.lines, *remarks),
     )
     options = {"class-axis": class_axis, "label-axis": label_axis, "array-order": array_order, "same-grid": same_grid}
-    options |= {"array": array, "label-array": label_array, "upsample": upsample}
+    options |= {"array": array, "label-array": label_array, "upsample": upsample, "no-labels": no_labels}
     made_from = options_of(options) | {
         "scores": taken.scores,
         "coding of labels": digest_of_bytes(repr(taken.coding).encode()),
         "input files": digest_of_bytes(taken.fingerprint.encode(), digest_of_files(files_in(predictions)).encode()),
     }
-    for line in taken.lines:
+    for line in provenance.taken_for:
         console.print(line, highlight=False, markup=False)
     with engine_opened(engine, folder, labels, images, store) as workers, bars() as progress:
         summary = written(
@@ -114,6 +119,7 @@ def import_(
             provenance=provenance,
             dtype=dtype,
             made_from=made_from,
+            geometry=places,
             overwrite=overwrite,
         )
     console.print(summary, highlight=False)

@@ -14,7 +14,7 @@ from calibrant.cli._parts import Part, PartOption
 
 
 def measure(
-    store: Annotated[str, typer.Argument(help="A store of predictions with labels.")],
+    store: Annotated[list[str], typer.Argument(help="Stores of predictions with labels, measured as one.")],
     calibrator: Annotated[
         list[Path] | None, typer.Option(help="Measure through this calibrator too; may be given several times.")
     ] = None,
@@ -43,16 +43,16 @@ def measure(
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import aside, bars, console, is_standard_output
     from calibrant.cli._engine import engine_opened, watched
+    from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import AS_IT_IS, Study, check_free
-    from calibrant.data import StoredPredictions
     from calibrant.evaluation import tally_all
     from calibrant.metrics import Measurement
 
-    stored = StoredPredictions(store)
+    stored = open_labelled(store, "measure")
     names = _names(calibrator or ())
     through = {AS_IT_IS: None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
     for place in (output, json):
-        check_outside(place, store, *names.values())
+        check_outside(place, *store, *names.values())
     made_from = {"store": stored.digest, **options_of({"num-bins": num_bins, "boundary-width": boundary_width})}
     for name, path in names.items():
         made_from |= {f"{what} {name}": value for what, value in calibrator_origin(path, kinds).items()}
@@ -62,7 +62,7 @@ def measure(
         _measure_part(one, output, stored, through, count, {"made_from": made_from, "how": how}, engine)
         return
     check_free(output, made_from, overwrite=overwrite)
-    with engine_opened(engine, store) as workers, bars() as progress:
+    with engine_opened(engine, *store) as workers, bars() as progress:
         found = tally_all(count, watched(stored, progress, "measuring", workers), through)
     study = Study.of({name: [tally] for name, tally in found.items()}, stored, how)
     study.show(aside if is_standard_output(json) else console)

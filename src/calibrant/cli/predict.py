@@ -32,6 +32,19 @@ def predict(
     first_label: Annotated[
         int | None, _options.count("folder: the label of class 0: with 1, label k is class k - 1.", least=0)
     ] = None,
+    image_folder: Annotated[
+        str | None, typer.Option("--images", help="folder: the folder of images in DATA, such as img_dir/val.")
+    ] = None,
+    label_folder: Annotated[
+        str | None,
+        typer.Option("--labels", help="folder: the folder of labels in DATA, such as ann_dir/val; none: no labels."),
+    ] = None,
+    divide_by: Annotated[
+        float | None,
+        _options.number(
+            "folder: what numbers of TIFFs are divided by; 255 of eight bits if not said.", least=1e-9, most=1e9
+        ),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(help="What the model answers with: logits, probabilities, percent, bytes, sigmoid."),
@@ -62,9 +75,12 @@ def predict(
     dtype: Annotated[
         str | None, typer.Option(help="Store logits as float16, bfloat16 or float32; as they come if not said.")
     ] = None,
-    images: Annotated[bool, typer.Option(help="Keep the images in the store, for reports and image-wise methods.")] = (
-        True
-    ),
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--keep-images/--no-images", help="Keep the images in the store, for reports and image-wise methods."
+        ),
+    ] = True,
     trust: Annotated[
         bool, typer.Option("--trust", help="Let code run that comes with the model, or is named by module:function.")
     ] = False,
@@ -74,12 +90,15 @@ def predict(
 ) -> None:
     """Run MODEL over DATA and store its logits, before any softmax.
 
+    DATA without labels, or pictures alone, will do: calibrators are applied to such a store, and its maps exported.
     Interrupted, the same command goes on, and the store is the same to the byte.
+    Example: calibrant predict runs/segformer data/street -o runs/val
     """
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import aside, console
     from calibrant.cli._recipe import Recipe
     from calibrant.data import Provenance
+    from calibrant.data.geometry import places_in
 
     _options.check_device(device)
     views = _Views.parsed(crop=crop, overlap=overlap, scales=scales, flip=flip, shorter_side=shorter_side)
@@ -91,6 +110,9 @@ def predict(
         class_names,
         ignore_index,
         first_label,
+        image_folder,
+        label_folder,
+        divide_by,
         scores,
         limit,
         resolution,
@@ -106,22 +128,30 @@ def predict(
         aside.print(f"note: {note}", highlight=False)
     source = recipe.answers(opened, examples)
     source.prove_steady()
+    places, remarks = places_in(examples)
     provenance = Provenance(
         model=opened.description + ("" if precision == "32-true" else f", {precision}"),
         data=getattr(examples, "name", "") or str(data),
         resolution=views.described(opened.answers, resolution),
         class_names=examples.class_names,
         ignore=getattr(examples, "ignore", "") or _ignored(ignore_index),
-        taken_for=_taken_for(scores, examples),
+        taken_for=(*_taken_for(scores, examples), *remarks),
     )
     options: dict = {"dataset": dataset, "split": split, "ignore-index": ignore_index, "first-label": first_label}
     options |= {"scores": scores, "resolution": resolution, "crop": crop, "overlap": overlap, "scales": scales}
     options |= {"flip": flip, "shorter-side": shorter_side, "normalise": normalise, "precision": precision}
+    options |= {"images": image_folder, "labels": label_folder, "divide-by": divide_by}
     options |= {"batch": batch, "device": device.partition(":")[0]}
     made_from = options_of(options) | _contents(model, opened.run, dataset, examples, data, store)
     for line in provenance.taken_for:
         console.print(line, highlight=False, markup=False)
-    how = {"dtype": dtype, "with_images": images, "made_from": made_from, "overwrite": overwrite}
+    how: dict = {
+        "geometry": places,
+        "dtype": dtype,
+        "with_images": images,
+        "made_from": made_from,
+        "overwrite": overwrite,
+    }
     summary = _write(source, store, recipe, part, engine, provenance=provenance, **how)
     console.print(summary, highlight=False)
 
@@ -176,7 +206,7 @@ def _write(
 
         def answer(number: int) -> Any:
             strided = source.strided(number)
-            if strided.logits.shape[0] != len(names):
+            if names and strided.logits.shape[0] != len(names):
                 raise _unlike(recipe.model, strided.logits.shape[0], (), names)
             progress.update(task, completed=number + 1)
             return strided

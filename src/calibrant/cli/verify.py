@@ -12,7 +12,9 @@ from calibrant._input.visible import visible
 def verify(
     places: Annotated[
         list[str],
-        typer.Argument(help="Stores, folders of calibrators, samplers, samples or measurements, measurement files."),
+        typer.Argument(
+            help="Stores, folders of calibrators, samplers, samples, exports or measurements, measurement files."
+        ),
     ],
 ) -> None:
     """Read everything, and compare it with the checksums that were written with it.
@@ -37,7 +39,7 @@ def _verified(place: str) -> str:
 
     :raises CalibrantError: it is damaged, or holds nothing that is known.
     """
-    from calibrant.cli._samples import RECORD
+    from calibrant.cli._samples import EXPORT, SAMPLES
     from calibrant.cli._study import SUFFIX
     from calibrant.metrics import load_measurement
 
@@ -48,7 +50,8 @@ def _verified(place: str) -> str:
     kinds: dict[str, Callable[[], str]] = {
         "calibrator.json": lambda: _thing(path, "calibrator"),
         "sampler.json": lambda: _thing(path, "sampler"),
-        RECORD: lambda: _samples(path),
+        SAMPLES.record: lambda: _samples(path),
+        EXPORT.record: lambda: _exported(path),
     }
     found = [check() for name, check in kinds.items() if (path / name).exists()]
     found += [f"{len(files)} measurements, {sum(len(load_measurement(file)[0]) for file in files)} rows"] * bool(files)
@@ -68,6 +71,12 @@ def _thing(path: Path, what: str) -> str:
 
     {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what].load_known(path)
     return f"a {what}"
+
+
+def _exported(path: Path) -> str:
+    from calibrant.cli._samples import EXPORT, verify_samples
+
+    return f"{verify_samples(path, EXPORT)} exported files"
 
 
 def _samples(path: Path) -> str:

@@ -3,6 +3,8 @@
 from calibrant.data.corruptions import CORRUPTIONS, corrupt, corrupted
 from calibrant.data.flips import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, with_class_flips
 from calibrant.data.folder import FolderPredictions, open_folder
+from calibrant.data.geometry import Geometry, geometry_of
+from calibrant.data.joined import JoinedStores
 from calibrant.data.label_maps import (
     ADE20K_TO_COMMON,
     CITYSCAPES_TO_CAMVID,
@@ -52,6 +54,8 @@ __all__ = [
     "DataSet",
     "FileExamples",
     "FolderPredictions",
+    "Geometry",
+    "JoinedStores",
     "LabelMap",
     "Provenance",
     "StoredPredictions",
@@ -66,6 +70,7 @@ __all__ = [
     "corrupt",
     "corrupted",
     "davis",
+    "geometry_of",
     "halves_in_time",
     "huggingface_examples",
     "image_folder",

@@ -11,6 +11,7 @@ from calibrant._input.checks import needs
 from calibrant.data._formats.room import check_room
 from calibrant.errors import DataError, LabelError
 
+TIFF_SUFFIXES = (".tiff", ".tif")
 PLAIN, PALETTE, COLOURS = "plain", "palette", "colours"
 
 
@@ -52,6 +53,38 @@ def read_raster(path: Path, *, labels: bool) -> Raster:
         values = _upright(_black_is_zero(path, values, first, photometric), _tag(first, 274, 1), path)
         single = len(pages) == 1 and first.samplesperpixel == 1 and values.ndim == 2
         return Raster(values, _nodata(first), single)
+
+
+def read_bands(path: Path, divide_by: float | None) -> np.ndarray:
+    """Return all bands of a TIFF of one image, (bands, rows, columns), as float32.
+
+    :param path: the file.
+    :param divide_by: what the numbers are divided by; None for 255 of eight bits, and a question for others.
+    :raises DataError: it holds several images, missing data, or numbers of which nobody says what is white.
+    """
+    with needs("tifffile", "reads such files", name=str(path)).TiffFile(path) as file:
+        if len(file.series) != 1 or set(file.series[0].axes) - set("YXS"):
+            raise DataError(f"{path}: expected a TIFF of one image; got {len(file.pages)} pages. Save one file each.")
+        series, first = file.series[0], file.pages[0]
+        check_room(path, series.shape, 4, "bands")
+        photometric = getattr(first.photometric, "name", str(first.photometric))
+        values = _whole(path, file, [first])
+        if photometric == "PALETTE" or values.dtype.kind not in "biuf":
+            raise DataError(f"{path}: expected bands of numbers; got {photometric} {values.dtype}. Save it as RGB.")
+        values = _black_is_zero(path, values, first, photometric)
+        axes, nodata = series.axes, _nodata(first)
+    bands = values[None] if "S" not in axes else np.moveaxis(values, axes.index("S"), 0)
+    if divide_by is None and bands.dtype != np.uint8:
+        raise DataError(
+            f"{path}: expected pictures in [0, 1], or of eight bits; got {bands.dtype} numbers up to "
+            f"{float(np.nanmax(bands)):.4g}. Say what the model divides them by: --divide-by 10000, say, or 1 for "
+            "nothing (Python: divide_by=)."
+        )
+    missing = np.zeros(bands.shape, bool) if nodata is None else bands == nodata
+    if bands.dtype.kind == "f":
+        missing |= np.isnan(bands)
+    scaled = bands.astype(np.float32) / np.float32(255 if divide_by is None else divide_by)
+    return np.ascontiguousarray(np.where(missing, 0, scaled), np.float32)
 
 
 def _pages(file: Any) -> list[Any]:

@@ -44,6 +44,37 @@ def placed(scores: Tensor, source: Stored, labels: np.ndarray, label: Stored, de
     return _in_order(Pair(scores, source, labels, label, declared, name))
 
 
+def alone(scores: Tensor, source: Stored, declared: Declared, name: str) -> tuple[Tensor, tuple[int, ...]]:
+    """Return scores without labels, the classes first, and their space.
+
+    :param scores: as in the file; NIfTI has its axes turned round.
+    :param source: what the score file says of itself.
+    :param declared: what the user said.
+    :param name: which image, for errors.
+    :raises ShapeError: which axis is that of the classes must be said.
+    """
+    if scores.ndim < 2 or 0 in scores.shape:
+        raise ShapeError(f"{name}: expected scores (classes, *space); got {tuple(scores.shape)}. Save whole maps.")
+    if source.flat or scores.ndim == 2 or (source.kind == VOLUME and scores.ndim == 3):
+        return scores[None], tuple(scores.shape)
+    if source.kind == ARRAY and scores.ndim == 4 and scores.shape[1] == 1 and declared.class_axis is None:
+        scores = scores[:, 0]  # nnU-Net keeps flat images as volumes of one slice
+    said = declared.class_axis
+    if source.kind == VOLUME:
+        # Turned round, the last axis of the file is the first.
+        axis = 0 if said is None else scores.ndim - 1 - said if said >= 0 else -1 - said
+    elif said is None and scores.shape[-1] < scores.shape[0]:
+        raise ShapeError(
+            f"{name}: expected the classes on the first axis, as far as can be seen without labels; got "
+            f"{tuple(scores.shape)}, of which the last axis is shorter. Say which it is: class_axis=0 or class_axis=-1 "
+            "(command line: --class-axis 0 or --class-axis -1)."
+        )
+    else:
+        axis = 0 if said is None else said
+    moved = scores.movedim(axis, 0)
+    return moved, tuple(moved.shape[1:])
+
+
 def _in_order(pair: Pair) -> Placed:
     found = _one_hot(pair)
     if found is not None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibrant._shapes import Tensor
+from calibrant._shapes import IGNORE, Tensor
 from calibrant.data._formats.nifti import Affine, moved
+from calibrant.data._formats.pictures import picture_size
 from calibrant.data._formats.reading import (
     ARRAY,
     NIFTI_SUFFIXES,
@@ -21,7 +22,7 @@ from calibrant.data._formats.reading import (
     read_label_file,
     read_scores,
 )
-from calibrant.data.folder._axes import placed
+from calibrant.data.folder._axes import alone, placed
 from calibrant.data.folder._layouts import Files
 from calibrant.data.folder._pair import Declared
 from calibrant.errors import DataError, InputError, ShapeError
@@ -78,6 +79,8 @@ class FileGroup:
         :param said: what the scores were said to be; None if nothing was, which a name may make necessary.
         """
         files = self.files[i]
+        if not files.labels:
+            return self._without_labels(files, said)
         labels, label, notes = self._labels(files)
         scores, source, more = self._scores(files, label.affine, said)
         axes = replace(self.axes, label_axis="annotators") if len(files.labels) > 1 else self.axes
@@ -93,6 +96,22 @@ class FileGroup:
             label.nodata,
             tuple(dict.fromkeys((*notes, *more, *found.notes))),
         )
+
+    def _without_labels(self, files: Files, said: str | None) -> ImageFiles:
+        """Read scores alone; every pixel is unlabelled."""
+        scores, source, notes = self._scores(files, None, said)
+        with _named(files):
+            found, space = alone(scores, source, self.axes, f"image {files.key!r}")
+            if self.axes.upsample:
+                if files.image is None:
+                    raise ShapeError(
+                        f"image {files.key!r}: expected pictures, whose size is that of the result, to upsample to "
+                        "without labels; got none. Name their folder: images=… (command line: --images)."
+                    )
+                space = picture_size(files.image)
+        _check_own_map(files, source, found)
+        blank = np.full((1, *space), IGNORE, np.int64)
+        return ImageFiles(files, found, blank, False, 0, None, tuple(dict.fromkeys(notes)))
 
     def labels_of(self, i: int) -> Stored:
         """Read the labels of one image alone, those of several annotators stacked."""
@@ -133,7 +152,7 @@ class FileGroup:
                     "class_axis (command line: --class-axis)."
                 )
             source = _of_nnunet(path, source)
-            values, note = self._moved(source, there, path, files.labels[0])
+            values, note = self._moved(source, there, path, *files.labels[:1])
             notes += [f"scores {note}"] if note else []
             parts.append(torch.as_tensor(values))
         if len(parts) > 1:
@@ -145,13 +164,13 @@ class FileGroup:
             return torch.stack(parts), source, notes
         return parts[0], source, notes
 
-    def _moved(self, stored: Stored, there: Affine | None, path: Path, reference: Path) -> tuple[Any, str]:
+    def _moved(self, stored: Stored, there: Affine | None, path: Path, *reference: Path) -> tuple[Any, str]:
         """Return an array with its voxels where the labels have theirs."""
         values = stored.values
         if stored.affine is None or there is None or self.same_grid or self._classes_between(stored):
             return values, ""
         space = min(values.ndim, 3)
-        return moved(np.asarray(values), stored.affine, there, space, f"{path} and {reference}")
+        return moved(np.asarray(values), stored.affine, there, space, " and ".join(map(str, (path, *reference))))
 
     def _classes_between(self, stored: Stored) -> bool:
         """Tell whether the axes of space are not the first three of the NIfTI file, as its affine takes them to be."""
@@ -169,11 +188,11 @@ def _named(files: Files) -> Generator[None]:
     try:
         yield
     except InputError as error:
-        where = f"(Read from {names_of(files.scores)} and {names_of(files.labels)}.)"
+        where = f"(Read from {' and '.join(names_of(each) for each in (files.scores, files.labels) if each)}.)"
         raise type(error)(f"{error} {where}") from error
 
 
-def _own_map(path: Path) -> Path | None:
+def own_map(path: Path) -> Path | None:
     """Return the label map that nnU-Net writes beside its probabilities, as NIfTI."""
     stem = path.name[: -len(path.suffix)]
     return next((own for suffix in NIFTI_SUFFIXES if (own := path.with_name(stem + suffix)).is_file()), None)
@@ -183,7 +202,7 @@ def _of_nnunet(path: Path, source: Stored) -> Stored:
     """Return nnU-Net's .npz with what the files beside it say: axes z, y, x, where its own label map lies."""
     if path.suffix.lower() != ".npz" or source.name.lower() not in PROBABILITIES:
         return source
-    own = _own_map(path)
+    own = own_map(path)
     if own is None and not path.with_suffix(".pkl").is_file():
         return source
     return replace(source, turned=True, affine=None if own is None else affine_of(own))
@@ -191,7 +210,7 @@ def _of_nnunet(path: Path, source: Stored) -> Stored:
 
 def _check_own_map(files: Files, source: Stored, scores: Tensor) -> None:
     """Raise if nnU-Net's own label map is not what its probabilities say: another run, or other axes."""
-    own = _own_map(files.scores[0]) if source.turned and len(files.scores) == 1 else None
+    own = own_map(files.scores[0]) if source.turned and len(files.scores) == 1 else None
     if own is None or own in files.labels or len(scores) < 2:
         return
     kept = read_label_file(own).values

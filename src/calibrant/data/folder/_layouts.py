@@ -63,9 +63,16 @@ def score_folder(path: Path) -> Path:
     return named[0] if named else path
 
 
-def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.PathLike[str] | None) -> Matched:
+def match(
+    path: Path,
+    labels: str | os.PathLike[str] | None,
+    images: str | os.PathLike[str] | None,
+    *,
+    has_labels: bool = True,
+) -> Matched:
     """Match files by the names before their endings.
 
+    :param has_labels: whether there are labels; if not, none are looked for.
     :raises DataError: nothing is there, labels or images are missing, or a name is there twice.
     """
     folder = score_folder(path)
@@ -76,13 +83,14 @@ def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.Pa
         names = sorted(p.name for p in folder.iterdir())
         inside = ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "an empty folder"
         raise DataError(f"{folder}: expected files of scores ({', '.join(SCORE_SUFFIXES)}); got {inside}. {KNOWN}.")
-    if not label_folder.is_dir():
+    if has_labels and not label_folder.is_dir():
         raise DataError(
             f"{label_folder}: expected the folder of labels; there is none. "
-            "Name it: open_folder(path, labels=…) (command line: --labels)."
+            "Name it: open_folder(path, labels=…) (command line: --labels). If there are none, say so: "
+            "has_labels=False (--no-labels)."
         )
-    annotators = _annotators(label_folder, set(scores.values()))
-    groups = _classes(scores, annotators[0])
+    annotators = _annotators(label_folder, set(scores.values())) if has_labels else []
+    groups = _classes(scores, annotators[0] if annotators else dict.fromkeys(_volumes_by_class(scores), path))
     _check_labelled(groups, annotators, label_folder)
     pictures = None
     if images is not None or image_folder.is_dir():
@@ -91,9 +99,21 @@ def match(path: Path, labels: str | os.PathLike[str] | None, images: str | os.Pa
         Files(key, groups[key], tuple(there[key] for there in annotators), pictures[key] if pictures else None)
         for key in sorted(groups)
     ]
-    folders = dict.fromkeys((folder, label_folder, *(_subfolders(label_folder) if len(annotators) > 1 else ())))
+    folders = dict.fromkeys(
+        (folder, *([label_folder] if annotators else ()), *(_subfolders(label_folder) if len(annotators) > 1 else ()))
+    )
     names = [name for each in folders for name in passed_over(each, SCORE_SUFFIXES + LABEL_SUFFIXES)]
-    return Matched(tuple(files), len(annotators[0].keys() - groups.keys()), tuple(names))
+    unused = len(annotators[0].keys() - groups.keys()) if annotators else 0
+    return Matched(tuple(files), unused, tuple(names))
+
+
+def _volumes_by_class(scores: Mapping[str, Path]) -> set[str]:
+    """The names of images whose classes have a NIfTI file each, as the names of the files show."""
+    parts = {stem: stem.rpartition("_") for stem in scores}
+    numbered = all(len(number) == 4 and number.isdigit() for _, _, number in parts.values())
+    volumes = all(split_name(file, NIFTI_SUFFIXES) for file in scores.values())
+    names = {name for name, _, _ in parts.values()}
+    return names if numbered and volumes and all(f"{name}_0001" in scores for name in names) else set()
 
 
 def _check_labelled(groups: Iterable[str], annotators: Sequence[Mapping[str, Path]], label_folder: Path) -> None:

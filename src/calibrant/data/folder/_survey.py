@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calibrant._encoding.label_coding import IgnoreIndex, LabelCoding, label_coding
+from calibrant._encoding.label_coding import NO_LABELS, IgnoreIndex, LabelCoding, label_coding
 from calibrant._encoding.value_domain import (
     CONSTANT,
     LOGITS,
@@ -82,13 +82,17 @@ def survey(
     if said is None:
         where = names_of([path for files in group.files for path in files.scores])
         check_said(counts, where, several=True, short=", or --probabilities")
-    values, missing, digest = _values(group, samples, chosen)
-    classes = max(2, counts.channels)
-    coding = _coding(values, classes, samples, ignore_index, first_label, count, group)
-    kind = said or LOGITS
+    classes, kind = max(2, counts.channels), said or LOGITS
+    if group.files[0].labels:
+        values, missing, digest = _values(group, samples, chosen)
+        coding = _coding(values, classes, samples, ignore_index, first_label, count, group)
+        of_labels = labels_line(values, missing, coding, classes)
+    else:
+        digest = hashlib.sha256("\n".join(files.key for files in group.files).encode())
+        coding, of_labels = LabelCoding(ignore=NO_LABELS), "labels: none, so that nothing can be fitted or measured"
     lines = (
         _scores_line(kind, counts, group, samples),
-        labels_line(values, missing, coding, classes),
+        of_labels,
         *dict.fromkeys(note for sample in samples for note in sample.notes),
         *coding.notes,
         *_left_out(matched),

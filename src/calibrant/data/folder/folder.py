@@ -20,7 +20,7 @@ What the numbers and the axes stand for is inferred from the whole folder, decla
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,9 @@ from calibrant.data._formats.reading import PROBABILITIES, read_picture
 from calibrant.data.folder._file_group import FileGroup, ImageFiles
 from calibrant.data.folder._layouts import Matched, match, score_folder
 from calibrant.data.folder._pair import LABEL_AXES, ORDERS, Declared, is_at_stride
+from calibrant.data.folder._places import places_of
 from calibrant.data.folder._survey import Survey, survey
+from calibrant.data.geometry import Geometry
 from calibrant.errors import DataError, InputError, ShapeError
 from calibrant.predictions import Prediction, StridedPrediction, prediction_from
 
@@ -44,6 +46,7 @@ def open_folder(
     path: str | os.PathLike[str],
     *,
     labels: str | os.PathLike[str] | None = None,
+    has_labels: bool = True,
     images: str | os.PathLike[str] | None = None,
     ignore_index: IgnoreIndex = "auto",
     first_label: int | None = None,
@@ -62,6 +65,8 @@ def open_folder(
 
     :param path: the folder of scores, or the one that holds ``logits/`` and ``labels/``.
     :param labels: the folder of labels, if it is not ``labels`` in ``path``.
+    :param has_labels: False if there are no labels: every pixel is then unlabelled, and the classes are on the first
+        axis (the last of NIfTI) unless said.
     :param images: the folder of pictures, if it is not ``images`` in ``path``; they are resized to the labels.
     :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled. By default 255, or what the
         labels of the folder show: a negative number; 255 is the foreground where two classes are 0 and 255 alone.
@@ -100,7 +105,7 @@ def open_folder(
     for value, choices, what in ((label_axis, LABEL_AXES, "label axis"), (array_order, ORDERS, "order of axes")):
         if value is not None:
             check_choice(value, choices, what)
-    matched = match(root, labels, images)
+    matched = match(root, labels, images, has_labels=has_labels)
     name = score_folder(root).name
     if said is None and name.lower() in PROBABILITIES:
         raise DataError(_ask(str(score_folder(root)), name))
@@ -151,6 +156,11 @@ class FolderPredictions:
         :raises ShapeError, LogitsError, LabelError: more than one reading is possible.
         """
         return survey(self.group, self.scores, self.ignore_index, self.first_label, self.matched)
+
+    @cached_property
+    def places(self) -> tuple[Mapping[str, Geometry], tuple[str, ...]]:
+        """Where the pixels of images lie, by key, for :func:`write_store`, and what is to be said about it."""
+        return places_of(self.matched.files, scores_too=not self.group.axes.upsample)
 
     def __len__(self) -> int:
         """Return the number of images."""

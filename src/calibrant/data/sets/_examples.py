@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from calibrant._shapes import IGNORE, Float, Tensor
+from calibrant.data._formats.names import split_name
 from calibrant.data._formats.pictures import picture_size, stored_size
 from calibrant.data._formats.reading import read_labels, read_picture, reading
+from calibrant.data._formats.tiff import TIFF_SUFFIXES, read_bands
 from calibrant.errors import DataError, LabelError
 from calibrant.predictions import Example
 
@@ -92,16 +94,25 @@ class PictureAndIds:
         return picture_for(picture, labels.shape), labels
 
 
-def picture_for(file: Path, shape: tuple[int, ...]) -> Float[Tensor, "3 h w"]:
-    """Read a picture that must be as large as its labels.
+def picture_for(file: Path, shape: tuple[int, ...] | None, divide_by: float | None = None) -> Float[Tensor, "k h w"]:
+    """Read a picture that must be as large as its labels; of a TIFF all bands.
 
     :param file: the picture.
-    :param shape: rows and columns of its labels.
+    :param shape: rows and columns of its labels; None if there are none.
+    :param divide_by: what the numbers of TIFFs are divided by; None if nobody said.
     :raises DataError: it is not, or cannot be read.
     """
     with reading(file):
+        if split_name(file, TIFF_SUFFIXES):
+            bands = torch.from_numpy(read_bands(file, divide_by))
+            if shape is not None and tuple(bands.shape[1:]) != tuple(shape):
+                raise DataError(
+                    f"{file}: expected a picture as large as its labels, {shape[0]} x {shape[1]} (rows x columns); got "
+                    f"{bands.shape[1]} x {bands.shape[2]}. Resize neither by hand: take both from the same release."
+                )
+            return bands
         size, stored = picture_size(file), stored_size(file)
-    if size != tuple(shape):
+    if shape is not None and size != tuple(shape):
         if stored == tuple(shape):
             raise DataError(
                 f"{file}: expected a picture as large as its labels, {shape[0]} x {shape[1]} (rows x columns); so it "

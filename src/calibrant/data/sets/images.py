@@ -13,10 +13,12 @@ from calibrant._encoding.label_coding import UNLABELLED, IgnoreIndex, LabelCodin
 from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import composed, is_data, key_of, split_name
-from calibrant.data._formats.reading import PICTURE_SUFFIXES, read_labels
+from calibrant.data._formats.reading import read_labels
+from calibrant.data._formats.tiff import TIFF_SUFFIXES
 from calibrant.data.folder._survey import labels_line, passed_over_line
 from calibrant.data.sets._dataset import DataSet, Pairs
 from calibrant.data.sets._examples import FileExamples, classes_of, picture_for, same_ids
+from calibrant.data.sets._pictures_alone import IMAGE_SUFFIXES, pictures_alone
 from calibrant.errors import DataError, LabelError
 
 
@@ -26,11 +28,14 @@ def image_folder(
     *,
     class_names: Sequence[str],
     images: str = "images",
-    labels: str = "labels",
+    labels: str | None = "labels",
     ignore_index: IgnoreIndex = "auto",
     first_label: int | None = None,
+    divide_by: float | None = None,
 ) -> FileExamples:
-    """Return the images of a folder: ``images/NAME.jpg`` (or ``.jpeg``, ``.png``) and ``labels/NAME.png``, any depth.
+    """Return the images of a folder: ``images/NAME.jpg`` (or ``.png``, ``.tif``) and ``labels/NAME.png``, any depth.
+
+    Without labels the folder itself may hold the images, and every pixel is unlabelled.
 
     Labels are class numbers in PNGs of one channel, never colours. The names of the images are their keys. A split is a
     text file of keys, ``splits/SPLIT.txt``, one a line.
@@ -39,10 +44,11 @@ def image_folder(
     :param split: the name of a list in ``splits``, whose images are returned in its order; None for all images, by key.
     :param class_names: one name a class, in the order of their numbers: label k is the k-th.
     :param images: the name of the folder of images in ``path``.
-    :param labels: the name of the folder of labels in ``path``.
+    :param labels: the name of the folder of labels in ``path``; None if there are none.
     :param ignore_index: the label of unlabelled pixels; None if every pixel is labelled. By default 255, or what the
         labels of the folder show: 255 is the foreground where two classes are 0 and 255 alone.
     :param first_label: the label of class 0, if it is not 0: with 1, label k is class k - 1.
+    :param divide_by: what the numbers of TIFFs are divided by; eight bits are divided by 255 if nobody says.
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
 
@@ -71,36 +77,57 @@ def image_folder(
         ),
     )
     root = data_set.root(root)
+    if labels is None:
+        here = root / images if (root / images).is_dir() else root
+        found = _pictures(data_set, here)
+        keys = sorted(found) if split is None else _listed(data_set, root, split)
+        _check_listed(keys, found, here, split)
+        name = f"{root.name} {split or ''}".strip()
+        return pictures_alone(name, {key: found[key] for key in keys}, tuple(class_names), divide_by)
     pictures = _pictures(data_set, root / images)
-    maps = data_set.files(root, data_set.labels, "labels")
+    maps = _tiff_labels(root / labels) or data_set.files(root, data_set.labels, "labels")
 
     def coded(pairs: Pairs, split: str = "") -> FileExamples:
         used = {*pictures.values(), *maps.values()}
         here = [file for folder in (images, labels) for file in sorted((root / folder).rglob("*")) if file.is_file()]
         others = tuple(file.name for file in here if file not in used)
         files = tuple(label_file for _, (_, label_file) in pairs)
-        read = CodedLabels(root.name, len(class_names), ignore_index, first_label, files, others)
+        read = CodedLabels(root.name, len(class_names), ignore_index, first_label, files, others, divide_by)
         return data_set.of(pairs, split, read)
 
     if split is None:
         return coded(data_set.paired(pictures, maps, root, data_set.labels))
     keys = _listed(data_set, root, split)
-    if lost := [key for key in keys if key not in pictures]:
-        raise DataError(
-            f"{root / images / lost[0]}: expected this image ({', '.join(PICTURE_SUFFIXES)}), which "
-            f"splits/{split}.txt lists; there is none (nor for {len(lost) - 1} more). "
-            "Copy it, or take the line out of the list."
-        )
+    _check_listed(keys, pictures, root / images, split)
     listed = {key: pictures[key] for key in keys}
     data_set.paired(listed, {key: maps[key] for key in keys if key in maps}, root, data_set.labels)
     return coded(tuple((key, (pictures[key], maps[key])) for key in keys), split)
+
+
+def _tiff_labels(folder: Path) -> dict[str, Path]:
+    """Return the label maps of a folder that holds TIFFs and no PNG, by key."""
+    there = [file for file in sorted(folder.rglob("*")) if is_data(file, folder)] if folder.is_dir() else []
+    if any(split_name(file, (".png",)) for file in there):
+        return {}
+    parts = {file: split_name(file, TIFF_SUFFIXES) for file in there}
+    return {key_of(file, folder, part[1]): file for file, part in parts.items() if part}
+
+
+def _check_listed(keys: Sequence[str], pictures: Mapping[str, Path], folder: Path, split: str | None) -> None:
+    """Raise unless there is a picture of every key."""
+    if lost := [key for key in keys if key not in pictures]:
+        raise DataError(
+            f"{folder / lost[0]}: expected this image ({', '.join(IMAGE_SUFFIXES)}), which "
+            f"splits/{split}.txt lists; there is none (nor for {len(lost) - 1} more). "
+            "Copy it, or take the line out of the list."
+        )
 
 
 def _pictures(data_set: DataSet, folder: Path) -> dict[str, Path]:
     """Return the pictures of a folder by key."""
     pictures: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
-        if (parts := split_name(file, PICTURE_SUFFIXES)) and is_data(file, folder):
+        if (parts := split_name(file, IMAGE_SUFFIXES)) and is_data(file, folder):
             key = key_of(file, folder, parts[1])
             if key in pictures:
                 raise DataError(
@@ -108,7 +135,7 @@ def _pictures(data_set: DataSet, folder: Path) -> dict[str, Path]:
                 )
             pictures[key] = file
     if not pictures:
-        raise data_set.missing(folder, f"images ({', '.join(PICTURE_SUFFIXES)})")
+        raise data_set.missing(folder, f"images ({', '.join(IMAGE_SUFFIXES)})")
     return pictures
 
 
@@ -135,6 +162,7 @@ class CodedLabels:
     :param first_label: the label of class 0, if it was said.
     :param label_files: all of them.
     :param others: names of files that were passed over.
+    :param divide_by: what the numbers of TIFFs are divided by.
     """
 
     name: str
@@ -143,12 +171,13 @@ class CodedLabels:
     first_label: int | None
     label_files: tuple[Path, ...]
     others: tuple[str, ...]
+    divide_by: float | None = None
 
     def __call__(self, files: tuple[Path, Path]) -> tuple[Float[Tensor, "3 h w"], np.ndarray]:
         """Return the image and its classes."""
         picture, label_file = files
         labels = classes_of(read_labels(label_file), self.table, label_file, self.name)
-        return picture_for(picture, labels.shape), labels
+        return picture_for(picture, labels.shape, self.divide_by), labels
 
     @cached_property
     def values(self) -> Counter[int]:

@@ -9,13 +9,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import zip_longest
 from typing import Any
 
 from calibrant._input.checks import check_version
 from calibrant._storage.files import parse_json
 from calibrant._storage.origin import Origin, canonical, checked, differences
+from calibrant.data.geometry import Geometry
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 
@@ -60,15 +61,21 @@ class Settings:
     :param with_images: whether images are kept.
     :param provenance: in words.
     :param made_from: what the predictions are made from, by name; None if nobody said.
+    :param geometry: where the pixels of images lie, by key, of those that say so.
     """
 
     dtype: str | None
     with_images: bool
     provenance: Provenance = field(default_factory=Provenance)
     made_from: Origin | None = None
+    geometry: Mapping[str, Geometry] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON keeps them."""
+        places = {key: each.as_json() for key, each in self.geometry.items()}
+        return {**self._without_geometry(), **({"geometry": places} if places else {})}
+
+    def _without_geometry(self) -> dict[str, Any]:
         about = asdict(self.provenance)
         if not self.provenance.taken_for:
             del about["taken_for"]  # which version 1 did not have
@@ -89,19 +96,23 @@ class Settings:
             raise TypeError("the provenance is not in words")
         if not isinstance(found["with_images"], bool) or not isinstance(found["dtype"], str | None):
             raise TypeError("the settings are of the wrong kind")
-        return cls(found["dtype"], found["with_images"], Provenance(**about), checked(found.get("made_from")))
+        places = {str(key): Geometry.from_json(each) for key, each in found.get("geometry", {}).items()}
+        return cls(found["dtype"], found["with_images"], Provenance(**about), checked(found.get("made_from")), places)
 
     def fingerprint(self) -> str:
-        """Return a short text that differs where settings differ."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
+        """Return a short text that differs where settings of one image differ."""
+        return hashlib.sha256(json.dumps(self._without_geometry(), sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Settings") -> str:
         """Return in words where ``other`` differs; empty if nowhere."""
-        mine, theirs = ({**asdict(s), **asdict(s.provenance)} for s in (self, other))
+        bare = (replace(each, geometry={}) for each in (self, other))
+        mine, theirs = ({**asdict(each), **asdict(each.provenance)} for each in bare)
         lines = zip_longest(mine.pop("taken_for"), theirs.pop("taken_for"), fillvalue="nothing")
         parts = [f"taken_for is {one!r} there and {two!r} now" for one, two in lines if one != two][:1]
         names = [name for name in mine if name not in ("provenance", "made_from") and mine[name] != theirs[name]]
         parts += [f"{name} is {_json(mine[name])!r} there and {_json(theirs[name])!r} now" for name in names]
+        if self.geometry != other.geometry:
+            parts.append("pixels do not lie in the same places")
         if self.made_from is not None and other.made_from is not None:
             parts.append(differences(self.made_from, other.made_from))
         elif (self.made_from is None) != (other.made_from is None):
@@ -166,7 +177,7 @@ class Manifest:
         """
         found = read_json(place, MANIFEST)
         known = {"format", "version", "dtype", "with_images", "provenance", "num_classes", "images"}
-        known |= {"made_from", "digest"} if found["version"] > 1 else set()
+        known |= {"made_from", "digest", "geometry"} if found["version"] > 1 else set()
         try:
             if unknown := sorted(set(found) - known):
                 raise ValueError(f"it says {unknown[0]!r}, which this version does not know")

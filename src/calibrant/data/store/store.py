@@ -11,13 +11,15 @@ Only one program may write to a store at a time, which a lock sees to on a disk;
 import copy
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from calibrant._encoding.label_coding import NO_LABELS
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Int, Tensor
 from calibrant._storage.origin import Origin, canonical, digest_of_bytes
+from calibrant.data.geometry import Geometry
 from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, opened, read_whole
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
 from calibrant.data.store._parts import merge_parts, write_part
@@ -37,6 +39,7 @@ def write_store(
     dtype: str | None = None,
     with_images: bool = True,
     made_from: Origin | None = None,
+    geometry: Mapping[str, Geometry] | None = None,
     overwrite: bool = False,
     executor: Executor | None = None,
 ) -> "StoredPredictions":
@@ -57,6 +60,7 @@ def write_store(
     :param made_from: options and digests, by name, of all that the predictions are made from; a store that was made
         from something else, or that does not say from what, is refused. None says nothing: then keys, dtype and
         provenance alone tell whether a store that is there is the one asked for.
+    :param geometry: where the pixels of images lie, by key; kept for those who write the results into files again.
     :param overwrite: write anew, and replace a store that is there.
     :param executor: whose workers read and write the images, in shards; the files are the same to the byte. The
         predictions are pickled, and the address must lead to the same place from all workers. None writes here.
@@ -75,7 +79,7 @@ def write_store(
     place = Place(url)
     if overwrite and isinstance(predictions, StoredPredictions) and place.is_same_as(Place(predictions.url)):
         raise StoreError(f"{place.url}: expected another folder than the one read from, which overwriting would empty.")
-    settings = Settings(dtype, with_images, provenance or Provenance(), made_from)
+    settings = Settings(dtype, with_images, provenance or Provenance(), made_from, geometry or {})
     source = predictions if executor is None else Sharded(predictions, executor)
     with place.only_writer():
         write(source, place, settings, overwrite=overwrite)
@@ -91,6 +95,7 @@ def write_store_part(
     dtype: str | None = None,
     with_images: bool = True,
     made_from: Origin | None = None,
+    geometry: Mapping[str, Geometry] | None = None,
     executor: Executor | None = None,
 ) -> int:
     """Write one part of a store, a run of its images; :func:`merge_store_parts` makes the store of all parts.
@@ -105,6 +110,7 @@ def write_store_part(
     :param dtype: float16, bfloat16 or float32 for the logits; None stores them as they come.
     :param with_images: keep the images too, where the source has them.
     :param made_from: options and digests, by name, of all that the predictions are made from; None says nothing.
+    :param geometry: where the pixels of images lie, by key, of all images of the whole.
     :param executor: whose workers read and write the images, in shards; None writes here.
     :returns: how many images the part has.
     :raises StoreError: another store, or parts of another, are there; the disk is full; two images have one key.
@@ -121,7 +127,7 @@ def write_store_part(
     if dtype is not None:
         check_choice(dtype, DTYPES, "dtype")
     source = predictions if executor is None else Sharded(predictions, executor)
-    place, settings = Place(url), Settings(dtype, with_images, provenance or Provenance(), made_from)
+    place, settings = Place(url), Settings(dtype, with_images, provenance or Provenance(), made_from, geometry or {})
     try:
         return write_part(source, place, settings, *part)
     except OSError as error:
@@ -197,14 +203,25 @@ class StoredPredictions:
         return self._manifest.settings.made_from
 
     @property
+    def geometry(self) -> Mapping[str, Geometry]:
+        """Where the pixels of images lie, by key; images of which nobody said so are not in it."""
+        return self._manifest.settings.geometry
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are labels at all; if not, every pixel is unlabelled."""
+        return self.provenance.ignore != NO_LABELS
+
+    @property
     def digest(self) -> str:
         """The digest of all that is read from the store: every number, every key, and the words about them."""
         images = [
             [e.key, e.sha256, dict(e.upsampling), e.unlabelled, {n: dict(t) for n, t in e.tensors.items()}]
             for e in self._manifest.entries
         ]
-        about = replace(self._manifest.settings, made_from=None).as_json()["provenance"]
-        return digest_of_bytes(canonical([about, images]))
+        about = replace(self._manifest.settings, made_from=None).as_json()
+        places = [about["geometry"]] if self.geometry else []
+        return digest_of_bytes(canonical([about["provenance"], images, *places]))
 
     def __len__(self) -> int:
         """Return the number of images."""

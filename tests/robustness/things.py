@@ -21,11 +21,19 @@ def things(folder: Path) -> dict[str, str]:
             found[f"store {where}"] = _store(file.parent)
         elif file.name in ("calibrator.json", "sampler.json"):
             found[f"{file.stem} {where}"] = _saved(file)
+        elif (exported := _export_of(file, folder)) is not None:
+            found[f"files in {exported.relative_to(folder)}"] = _set(exported)
         elif file.suffix in (".measurement", ".npz") or file.name == "samples.json":
             found[f"files in {where}"] = _set(file.parent)
         elif file.suffix not in (".safetensors", ".pt") and file.name != "manifest.partial.json":
             found[str(file.relative_to(folder))] = file.read_bytes().hex()
     return found
+
+
+def _export_of(file: Path, folder: Path) -> Path | None:
+    """The folder of exported maps that a file is one of, which has a record, or is about to get one."""
+    above = [parent for parent in file.parents if parent == folder or folder in parent.parents]
+    return next((p for p in above if (p / "export.json").exists() or (p / ".calibrant-new/export.json").exists()), None)
 
 
 def hidden(folder: Path) -> list[str]:
@@ -59,5 +67,5 @@ def _set(folder: Path) -> str:
         check_settled(folder)
     except DataError:
         return UNSETTLED
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    return json.dumps({file.name: file.read_bytes().hex() for file in files})
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _is_hidden(file, folder)]
+    return json.dumps({str(file.relative_to(folder)): file.read_bytes().hex() for file in files})

@@ -36,6 +36,7 @@ PREDICT = ("predict", "mine:build", "d", "--class-names", "x,y,z", "--trust", "-
 REFINE = ("refine", "s", "--steps", 2, "--num-samples", 2, "--crop", 12, "-o", "OUT/r")
 COPULA = ("refine", "s", "--method", "copula", "--num-samples", 2, "-o", "OUT/c")
 SAMPLE = ("sample", "s", "--num-samples", 2, "-o", "OUT/samples")
+EXPORT = ("export", "s", "--as", "npy", "--calibrator", "ts", "-o", "OUT/maps")
 MEASURE = ("measure", "s", "--calibrator", "ts", "-o", "OUT/m", "--json", "OUT/figures.json")
 COMPARE = ("compare", "s", "--methods", "uncalibrated,temperature", "--num-seeds", 1, "-o", "OUT/r.html")
 COMPARE += ("--tallies", "OUT/tallies", "--json", "OUT/r.json")
@@ -58,6 +59,8 @@ COMMANDS: Mapping[str, Command] = {
     "refine by a copula over": Command(COPULA, before=("refine", "t", *COPULA[2:])),
     "sample": Command(SAMPLE),
     "sample over": Command(SAMPLE, before=("sample", "few", *SAMPLE[2:])),
+    "export": Command(EXPORT),
+    "export over": Command(EXPORT, before=("export", "few", *EXPORT[2:])),
     "measure": Command(MEASURE),
     "measure over": Command(MEASURE, before=("measure", "t", "--calibrator", "vs", "--calibrator", "ts", *MEASURE[4:])),
     "compare": Command(COMPARE),

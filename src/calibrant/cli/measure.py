@@ -59,7 +59,7 @@ def measure(
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
     how = {"confidence bins": f"{num_bins} of equal width, (lo, hi]", "boundary": f"{boundary_width} pixels wide"}
     if (one := Part.parsed(part)) is not None:
-        _measure_part(one, output, stored, through, count, {"made_from": made_from, "how": how}, engine)
+        _measure_part(one, output, stored, through, count, {"made_from": made_from, "how": how}, (engine, *store))
         return
     check_free(output, made_from, overwrite=overwrite)
     with engine_opened(engine, *store) as workers, bars() as progress:
@@ -73,9 +73,15 @@ def measure(
 
 
 def _measure_part(
-    part: Part, folder: Path | None, stored: Any, through: Any, count: Any, facts: dict[str, Any], engine: str | None
+    part: Part,
+    folder: Path | None,
+    stored: Any,
+    through: Any,
+    count: Any,
+    facts: dict[str, Any],
+    engine: tuple[Any, ...],
 ) -> None:
-    """Write the rows of a part of the images, unless they are there.
+    """Write the rows of a part of the images, unless they are there; ``engine`` is followed by what it reads from.
 
     :raises InputError: there is no folder for them.
     """
@@ -95,7 +101,7 @@ def _measure_part(
     facts["methods"] = list(through)
     file, images = part.file(folder, "measure", facts), part.of(stored)
     if not file.exists():
-        with engine_opened(engine, stored.url, folder) as workers, bars() as progress:
+        with engine_opened(*engine, folder) as workers, bars() as progress:
             tallies, left_out = tally_part(count, watched(images, progress, "measuring", workers), through)
         TallyPart(tallies, left_out, part.number, part.count, facts, {}).save(file)
     console.print(f"{len(images)} images, part {part.number} of {part.count} → {file}", highlight=False)

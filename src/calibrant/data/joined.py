@@ -17,7 +17,7 @@ from calibrant.predictions import Prediction, StridedPrediction
 class JoinedStores:
     """The predictions of several stores, one after the other, read when asked for.
 
-    :param stores: of one label space, and of different images.
+    :param stores: the stores that are read one after the other, of one label space and of different images.
     :raises InputError: there is none, classes differ, or an image is in two of them.
 
     >>> import torch

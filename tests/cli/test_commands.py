@@ -59,18 +59,19 @@ def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, store
     from calibrant.data import StoredPredictions
 
     fits, reads = [], []
-    fit, read = TemperatureScaling.fit.__func__, StoredPredictions.__iter__
+    fit, read = TemperatureScaling.fit.__func__, StoredPredictions.in_parts
 
     def counted(cls, predictions, *, pixels_per_image: int | None = 1, seed: int = 0):
         fits.append(seed)
         return fit(cls, predictions, pixels_per_image=pixels_per_image, seed=seed)
 
-    def noted(self):
-        reads.append(self.url.rsplit("/", 1)[-1])
-        return read(self)
+    def noted(self, index):
+        if index == 0:
+            reads.append(self.url.rsplit("/", 1)[-1])
+        return read(self, index)
 
     monkeypatch.setitem(METHODS, "temperature", Method("temperature scaling", partial(counted, TemperatureScaling)))
-    monkeypatch.setattr(StoredPredictions, "__iter__", noted)
+    monkeypatch.setattr(StoredPredictions, "in_parts", noted)
     given = [
         "--methods",
         "uncalibrated,temperature,isotonic",

@@ -6,12 +6,13 @@ TemperatureScaling(temperature=1.996)
 """
 
 from calibrant.calibrators.calibration_network import CalibrationNetwork, CalibrationRecipe
-from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, calibrated
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
 from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.local_temperature import LocalTemperatureScaling
+from calibrant.calibrators.parts import CalibratedInParts, calibrated
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective import (
     EntropyAbove,
@@ -30,6 +31,7 @@ from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 
 __all__ = [
+    "CalibratedInParts",
     "CalibrationNetwork",
     "CalibrationRecipe",
     "Calibrator",

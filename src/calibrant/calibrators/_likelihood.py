@@ -7,7 +7,8 @@ import torch
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.calibrators._passes import serial_sum
-from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks, calibrated
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
+from calibrant.calibrators.parts import calibrated
 from calibrant.calibrators.pixels import Pixels
 from calibrant.predictions import Prediction, Predictions, summed
 

@@ -18,10 +18,11 @@ import torch
 from torch import nn
 
 from calibrant._shapes import Float, Shaped, Tensor
-from calibrant.predictions import Prediction, Predictions
+from calibrant.predictions import Predictions
+from calibrant.predictions.parts import GRID
 
 BLOCK = 2**18
-"""Numbers in a block that stays in a processor's cache (a megabyte of float32); smaller blocks only add calls."""
+"""Most numbers in a block that stays in a processor's cache (a megabyte of float32)."""
 
 MIN_EXPONENT = -80.0
 """exp(x) is negligible beside 1 below this; below -87 it is denormal, which makes processors ten times slower."""
@@ -30,13 +31,16 @@ MIN_EXPONENT = -80.0
 class Calibrator(nn.Module, ABC):
     """A fitted map from logits to logits.
 
-    A subclass, or an instance, says by ``keeps_labels`` whether it never changes the label map, and by
-    :meth:`arguments` what its constructor needs, which is all that is stored.
+    A subclass, or an instance, says by ``keeps_labels`` whether it never changes the label map, by ``reach`` how many
+    pixels around a pixel its result depends on along each axis (0 for none: pixel by pixel; None for the whole image),
+    and by :meth:`arguments` what its constructor needs, which is all that is stored. An image that is too large for
+    memory is calibrated in parts, with as many rows more as the reach says, and whole if there is none.
 
     :param notes: what the fit found, for people to read.
     """
 
     keeps_labels: bool = False
+    reach: int | None = None
 
     def __init__(self, *, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -61,19 +65,6 @@ Fit = Callable[[Predictions], Calibrator]
 """Anything that makes a calibrator from labelled predictions: ``TemperatureScaling.fit``, say."""
 
 
-def calibrated(prediction: Prediction, calibrator: Calibrator | None) -> Float[Tensor, "c *s"]:
-    """Return the logits of one image, as they are or through a calibrator.
-
-    :param prediction: one image, with its logits.
-    :param calibrator: what to send the logits through; None leaves them as they are.
-    """
-    if calibrator is None:
-        return prediction.logits
-    image = None if prediction.image is None else prediction.image[None]
-    with torch.no_grad():
-        return calibrator(prediction.logits[None], image)[0]
-
-
 class Identity(Calibrator):
     """No calibration: the logits as they are, in float32.
 
@@ -84,6 +75,7 @@ class Identity(Calibrator):
     """
 
     keeps_labels = True
+    reach = 0
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -108,12 +100,27 @@ class Identity(Calibrator):
         return cls()
 
 
+def widest(*reaches: int | None) -> int | None:
+    """Return the reach of several calibrators in a row or side by side: that of the one that looks farthest."""
+    return None if None in reaches else max(reach for reach in reaches if reach is not None)
+
+
+def block_width(num_classes: int) -> int:
+    """Return the number of pixels in a block: a power of two, which divides ``predictions.parts.GRID``.
+
+    >>> block_width(19), block_width(1)
+    (8192, 65536)
+    """
+    return min(GRID, 1 << (max(1, BLOCK // num_classes).bit_length() - 1))
+
+
 def by_pixel_blocks(
     function: Callable[..., Float[Tensor, "n o p"]], logits: Float[Tensor, "n c *s"], *maps: Shaped[Tensor, "n ..."]
 ) -> Float[Tensor, "n o *s"]:
     """Return ``function(logits, *maps)`` of a function that works on each pixel alone, computed in cache-sized blocks.
 
     It is called with float32 logits ``(n, c, p)`` and maps ``(n, k, p)`` and returns ``(n, o, p)``, any number o.
+    Blocks begin at multiples of :func:`block_width`, so that a part of an image that begins there has the same blocks.
     Where blocks do not help (on an accelerator, in an export, or when gradients are wanted) it is called once, over
     all pixels.
 
@@ -130,7 +137,7 @@ def by_pixel_blocks(
         return flat.reshape(n, flat.shape[1], *space)
     source, maps = logits.flatten(2), tuple(m.flatten(2) for m in maps)
     pixels = source.shape[2]
-    width = min(pixels, max(1, BLOCK // c))
+    width = min(pixels, block_width(c))
     images = max(1, BLOCK // (c * width))
     result = None
     for i in range(0, n, images):

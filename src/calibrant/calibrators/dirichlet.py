@@ -49,6 +49,7 @@ class DirichletScaling(Calibrator):
     tensor([0.7311, 0.2689])
     """
 
+    reach = 0
     weight: Tensor
     bias: Tensor
 

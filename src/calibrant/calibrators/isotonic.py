@@ -70,6 +70,7 @@ class IsotonicScaling(Calibrator):
     """
 
     keeps_labels = True
+    reach = 0
     definition: ClassVar[Mapping[str, object]] = {"max_log_odds": MAX_LOG_ODDS}
     accuracy: Tensor
 

@@ -18,6 +18,7 @@ from calibrant.calibrators.pixels import Pixels, bounded, fittable
 from calibrant.calibrators.temperature import MAX_TEMPERATURE
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import TemperatureTree
+from calibrant.networks.temperature_tree import REACH
 from calibrant.predictions import Prediction, Predictions, Subset
 
 MAX_HELD_OUT = 24
@@ -39,6 +40,7 @@ class LocalTemperatureScaling(Calibrator):
     """
 
     keeps_labels = True
+    reach = REACH
 
     def __init__(self, network: TemperatureTree, *, notes: tuple[str, ...] = ()) -> None:
         super().__init__(notes=notes)

@@ -31,6 +31,7 @@ class TemperatureScaling(Calibrator):
     """
 
     keeps_labels = True
+    reach = 0
     divisor: Tensor
 
     def __init__(self, temperature: float, *, notes: tuple[str, ...] = ()) -> None:

@@ -38,6 +38,7 @@ class VectorScaling(Calibrator):
     tensor([1., 5.])
     """
 
+    reach = 0
     weight: Tensor
     bias: Tensor
 

@@ -129,6 +129,10 @@ class MoveBar:
             self.progress.remove_task(self.task)
             self.task, self.done = None, 0
 
+    def in_parts(self, image: Any) -> Any:
+        """Move the bar for an image that is read in parts."""
+        return self(image)
+
 
 def is_standard_output(path: Path | None) -> bool:
     """Tell whether ``-`` was given for the path of a file: the standard output, which then holds nothing else.

@@ -80,3 +80,9 @@ class _Calibrated:
         from calibrant.predictions import with_logits
 
         return with_logits(prediction, self.apart(calibrated(prediction, self.calibrator)))
+
+    def in_parts(self, image: Any) -> Any:
+        from calibrant.calibrators import CalibratedInParts
+        from calibrant.predictions import ChangedInParts
+
+        return ChangedInParts(CalibratedInParts(image, self.calibrator), self.apart)

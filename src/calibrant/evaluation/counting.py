@@ -5,14 +5,24 @@ An image without labelled pixels has no score. It gets no row; ``left_out`` of t
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import signature
 from typing import Generic, TypeVar
 
-from calibrant._shapes import Tensor
-from calibrant.calibrators import Calibrator, calibrated
+from calibrant._shapes import IGNORE, Tensor
+from calibrant.calibrators import CalibratedInParts, Calibrator, calibrated
 from calibrant.errors import ShapeError
-from calibrant.evaluation._labelled import Labelled, naming, nothing_labelled, over
+from calibrant.evaluation._labelled import naming, nothing_labelled, over
 from calibrant.metrics import Tally
-from calibrant.predictions import Executor, Prediction, Predictions, mapped_in_shards, spread
+from calibrant.predictions import (
+    Executor,
+    Prediction,
+    PredictionInParts,
+    Predictions,
+    each_in_parts,
+    mapped_in_shards,
+    spread,
+)
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Tally)
@@ -129,17 +139,41 @@ def _rows_of(
 
 
 def _each_counted(
-    predictions: Iterable[Prediction],
+    predictions: Predictions | Iterable[Prediction],
     left_out: list[str],
     count: Count[T],
     calibrators: Sequence[Calibrator | None],
 ) -> Iterator[list[T]]:
     """Yield the row of each labelled image through each calibrator."""
-    for prediction in Labelled(predictions, left_out):
-        labels = prediction.labels[None]
-        with naming(prediction.key):
-            rows = [count(calibrated(prediction, each)[None], labels) for each in calibrators]
-        yield [replace(row, keys=(prediction.key,)) for row in rows]
+    for image in each_in_parts(predictions):
+        with naming(image.key):
+            if not any(bool((image.labels(*run) != IGNORE).any()) for run in image.runs()):
+                left_out.append(image.key)
+                continue
+            rows = list(_through_each(count, image, calibrators))
+        yield [replace(row, keys=(image.key,)) for row in rows]
+
+
+def _through_each(count: Count[T], image: PredictionInParts, calibrators: Sequence[Calibrator | None]) -> Iterator[T]:
+    """The row of one image through each calibrator, counted in parts if that can be done."""
+    in_parts = _in_parts(count)
+    if in_parts is None:
+        whole = image.whole()
+        for calibrator in calibrators:
+            yield count(calibrated(whole, calibrator)[None], whole.labels[None])
+        return
+    for calibrator in calibrators:
+        yield in_parts(image if calibrator is None else CalibratedInParts(image, calibrator))
+
+
+def _in_parts(count: Count[T]) -> Callable[[PredictionInParts], T] | None:
+    """What counts an image in parts as ``count`` does the whole: ``of_parts`` beside ``of``, with the same options."""
+    options, of = (count.keywords, count.func) if isinstance(count, partial) and not count.args else ({}, count)
+    owner = getattr(of, "__self__", None)
+    of_parts = getattr(owner, "of_parts", None)
+    if of_parts is None or of != getattr(owner, "of", None) or not set(options) <= {*signature(of_parts).parameters}:
+        return None
+    return partial(of_parts, **options)
 
 
 def _of_shard(

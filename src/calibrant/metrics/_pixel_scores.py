@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -128,8 +128,7 @@ def each_image(logits: Tensor, labels: Tensor, where: Tensor | None) -> Iterator
             "Turn a sigmoid head's one channel into two: calibrant.predictions.from_sigmoid, image by image."
         )
     check_labels(labels[:0], logits.shape[1], "labels")  # their type; their values are looked at when they are counted
-    if labels[:1].numel() > _MOST:
-        raise ShapeError(f"expected at most {_MOST} labels in one image; got {shape_of(labels[0])}. Cut it into tiles.")
+    check_size(labels[:1].numel(), tuple(labels.shape[1:]))
     if where is not None:
         where = _mask_like(labels, where)
     for i in range(len(logits)):
@@ -139,6 +138,15 @@ def each_image(logits: Tensor, labels: Tensor, where: Tensor | None) -> Iterator
             labels[i],
             None if where is None else where[i],
         )
+
+
+def check_size(num_labels: int, shape: tuple[int, ...]) -> None:
+    """Raise if an image has more labels than the row of one image can count.
+
+    :raises ShapeError: telling its shape.
+    """
+    if num_labels > _MOST:
+        raise ShapeError(f"expected at most {_MOST} labels in one image; got {shape}. Cut it into tiles.")
 
 
 def _mask_like(labels: Tensor, where: Tensor) -> Tensor:
@@ -178,30 +186,68 @@ def count_images(
     :raises LabelError: a label of a counted pixel is no class.
     :raises LogitsError: a logit is NaN or infinite (in float32), be its pixel labelled or not.
     """
-    scratch = Scratch()
+    asked = (keep_outside, likelihood, classwise_bins)
+    with _Counting(kind, count, asked) as counting:
+        rows = [counting.row(image, [_flat(image)]) for image in images]
+    return kind.stack(rows)
 
-    def row(image: Image) -> T:
-        marks = None if image.where is None else image.where.flatten(1)
-        flat = Image(image.name, image.logits.detach().flatten(1), image.labels.flatten(1), marks)
 
+def count_runs(
+    kind: type[T],
+    count: Callable[[PixelScores], T],
+    runs: Iterable[Image],
+    *,
+    keep_outside: bool = False,
+    likelihood: bool = False,
+    classwise_bins: int | None = None,
+) -> T:
+    """Return the row of one image that is read in runs: the same bits as of the whole.
+
+    :param runs: of pixels, (c, p); all but the last hold a multiple of ``2**16``.
+    :raises LabelError, LogitsError: as :func:`count_images`; the message counts within the run.
+    """
+    with _Counting(kind, count, (keep_outside, likelihood, classwise_bins)) as counting:
+        return counting.row(None, runs)
+
+
+def _flat(image: Image) -> Image:
+    marks = None if image.where is None else image.where.flatten(1)
+    return Image(image.name, image.logits.detach().flatten(1), image.labels.flatten(1), marks)
+
+
+class _Counting(Generic[T]):
+    """Counts images, chunk by chunk, on several threads."""
+
+    def __init__(self, kind: type[T], count: Callable[[PixelScores], T], asked: tuple[bool, bool, int | None]) -> None:
+        self.kind, self.count, self.asked = kind, count, asked
+        self.scratch = Scratch()
+        self.threads = ThreadPoolExecutor(min(torch.get_num_threads(), _THREADS))
+
+    def __enter__(self) -> "_Counting[T]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.shutdown()
+
+    def row(self, whole: Image | None, runs: Iterable[Image]) -> T:
+        """Return the row of one image; what is wrong with it is said of the whole, if that is there."""
+        return self.kind.added(each for run in runs for each in self._chunks(run, run if whole is None else whole))
+
+    def _chunks(self, run: Image, named: Image) -> Iterator[T]:
         def counted(start: int) -> T:
             at = slice(start, start + _CHUNK)
-            marks = None if flat.where is None else flat.where[:, at]
-            chunk = Image(flat.name, flat.logits[:, at], flat.labels[:, at], marks)
-            return count(_score_pixels(chunk, keep_outside, likelihood, classwise_bins, scratch))
+            marks = None if run.where is None else run.where[:, at]
+            chunk = Image(run.name, run.logits[:, at], run.labels[:, at], marks)
+            return self.count(_score_pixels(chunk, *self.asked, self.scratch))
 
-        starts = range(0, flat.labels.shape[1], _CHUNK)
-        mapped = threads.map if len(starts) > 1 else map  # a thread for one chunk would only cost its start
+        starts = range(0, run.labels.shape[1], _CHUNK)
+        mapped = self.threads.map if len(starts) > 1 else map  # a thread for one chunk would only cost its start
         try:
-            return kind.added(mapped(counted, starts))
+            yield from mapped(counted, starts)
         except (FloatingPointError, IndexError):
-            check_finite(image.logits.float(), image.name)  # these two say what is wrong in the image as a whole
-            check_labels(image.labels, len(image.logits), image.name)
+            check_finite(named.logits.float(), named.name)  # these two say what is wrong in the image as a whole
+            check_labels(named.labels, len(named.logits), named.name)
             raise
-
-    with ThreadPoolExecutor(min(torch.get_num_threads(), _THREADS)) as threads:
-        rows = [row(image) for image in images]
-    return kind.stack(rows)
 
 
 def _score_pixels(

@@ -1,5 +1,6 @@
 """Everything at once: the tally that a report is made from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -7,13 +8,14 @@ import torch
 
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.metrics._arithmetic import check_num_bins
-from calibrant.metrics._pixel_scores import Image, PixelScores, count_images, each_image
+from calibrant.metrics._pixel_scores import Image, PixelScores, check_size, count_images, count_runs, each_image
 from calibrant.metrics.calibration import CalibrationBins, ClasswiseBins
 from calibrant.metrics.likelihood import LikelihoodSums
 from calibrant.metrics.overlap import ClassCounts
 from calibrant.metrics.ranking import ConfidenceRanks
-from calibrant.metrics.regions import boundary
+from calibrant.metrics.regions import boundary, boundary_of_run
 from calibrant.metrics.tally import Tally
+from calibrant.predictions import PredictionInParts
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,21 @@ class Measurement(Tally):
         return count_images(cls, count, images, keep_outside=True, likelihood=True, classwise_bins=num_bins)
 
     @classmethod
+    def of_parts(cls, image: PredictionInParts, *, num_bins: int = 15, width: int = 2) -> "Measurement":
+        """Count one image that is read in parts: the same bits as :meth:`of` counts of it whole.
+
+        :param image: the image.
+        :param num_bins: bins of equal width.
+        :param width: how far from a change of label the boundary reaches, in pixels.
+        :raises InputError: the image cannot be counted (ShapeError, LabelError, LogitsError), or no bin is asked for.
+        """
+        check_num_bins(num_bins)
+        count = partial(cls._of_pixels, num_bins=num_bins, num_classes=image.num_classes)
+        return count_runs(
+            cls, count, _runs_with_boundary(image, width), keep_outside=True, likelihood=True, classwise_bins=num_bins
+        )
+
+    @classmethod
     def _of_pixels(cls, pixels: PixelScores, *, num_bins: int, num_classes: int) -> "Measurement":
         assert pixels.where is not None, "the boundary is marked by the mask"
         assert pixels.near_tie is not None, "it comes with the likelihood"
@@ -100,6 +117,16 @@ class Measurement(Tally):
     def correct(self) -> CalibrationBins:
         """Top-label bins of the right pixels."""
         return self.bins.minus(self.mistaken)
+
+
+def _runs_with_boundary(image: PredictionInParts, width: int) -> Iterator[Image]:
+    """The runs of an image, checked, with the boundary marked."""
+    runs = [*image.runs()]
+    for start, stop in runs:
+        (run,) = each_image(image.logits(start, stop)[None], image.labels(start, stop)[None], None)
+        check_size(len(run.labels) * image.num_pixels, image.space)
+        name = "" if len(runs) == 1 else f"pixels {start} to {stop - 1}"
+        yield replace(run, name=name, where=boundary_of_run(image, start, stop, width=width))
 
 
 def _with_boundary(image: Image, width: int) -> Image:

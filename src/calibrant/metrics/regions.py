@@ -6,6 +6,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.errors import InputError
+from calibrant.predictions import PredictionInParts
 
 
 def boundary(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a *s"]:
@@ -29,6 +30,22 @@ def boundary(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a 
         high = maximum_filter1d(high, 2 * width + 1, axis=axis, mode="nearest")
         low = minimum_filter1d(low, 2 * width + 1, axis=axis, mode="nearest")
     return torch.from_numpy((high != low) & labelled).to(labels.device)
+
+
+def boundary_of_run(image: PredictionInParts, start: int, stop: int, *, width: int = 2) -> Bool[Tensor, "a p"]:
+    """Return what :func:`boundary` says of a run of pixels of an image that is read in parts.
+
+    :param image: the image.
+    :param start: the number of the first pixel.
+    :param stop: the number of the pixel after the last.
+    :param width: how far the boundary reaches on either side, in pixels.
+    :raises InputError: the width is less than a pixel.
+    """
+    first = max(0, start // image.row - width)
+    last = min(image.space[0], (stop - 1) // image.row + 1 + width)
+    labels = image.labels(first * image.row, last * image.row)
+    near = boundary(labels.reshape(len(labels), last - first, *image.space[1:]), width=width)
+    return near.flatten(1)[:, start - first * image.row : stop - first * image.row]
 
 
 def interior(labels: Int[Tensor, "a *s"], *, width: int = 2) -> Bool[Tensor, "a *s"]:

@@ -12,6 +12,13 @@ Conventions
 from calibrant._shapes import IGNORE
 from calibrant.predictions.arrays import from_arrays, from_probabilities, from_sigmoid, prediction_from
 from calibrant.predictions.margin import MARGIN, nearly_tied, with_margin
+from calibrant.predictions.parts import (
+    ChangedInParts,
+    PredictionInParts,
+    WholeInParts,
+    each_in_parts,
+    read_ahead,
+)
 from calibrant.predictions.prediction import Example, Prediction, StridedPrediction, resized, with_logits
 from calibrant.predictions.sharded import (
     Executor,
@@ -27,16 +34,20 @@ from calibrant.predictions.sources import Examples, Mapped, Predictions, Subset,
 __all__ = [
     "IGNORE",
     "MARGIN",
+    "ChangedInParts",
     "Example",
     "Examples",
     "Executor",
     "Mapped",
     "Prediction",
+    "PredictionInParts",
     "Predictions",
     "Sharded",
     "StridedPrediction",
     "Subset",
+    "WholeInParts",
     "default_shard_size",
+    "each_in_parts",
     "from_arrays",
     "from_probabilities",
     "from_sigmoid",
@@ -46,6 +57,7 @@ __all__ = [
     "nearly_tied",
     "part_of",
     "prediction_from",
+    "read_ahead",
     "resized",
     "split",
     "spread",

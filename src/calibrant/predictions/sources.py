@@ -114,6 +114,12 @@ class Mapped(Generic[Read]):
         """The number of class names: 0 if there are none."""
         return len(self.class_names or ())
 
+    @property
+    def in_parts(self) -> Callable[[int], Any] | None:
+        """Reads an image in parts, where the source can and the function has a method ``in_parts`` for such images."""
+        read, function = getattr(self.source, "in_parts", None), getattr(self.function, "in_parts", None)
+        return None if read is None or function is None else lambda i: function(read(i))
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.source)
@@ -162,6 +168,12 @@ class Subset:
         """Read one image, by number, at the network's own stride; only there if the source has it."""
         read = getattr(self.predictions, "strided")  # noqa: B009 the protocol lacks it
         return lambda index: read(self.numbers[index])
+
+    @property
+    def in_parts(self) -> Callable[[int], Any] | None:
+        """Reads an image in parts, where the source can."""
+        read = getattr(self.predictions, "in_parts", None)
+        return None if read is None else lambda i: read(self.numbers[i])
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -35,8 +35,9 @@ def check_calibrator(fit: Fit, *, num_classes: int = 3, storable: bool = True, o
     evaluation mode alike, saved and loaded without a change, input left alone, the same fit for the same data. The
     ordinary one also to: any order of the axes in memory, a single pixel, a row of pixels, an empty batch, and being
     a branch of :class:`~calibrant.calibrators.SelectiveScaling`, which then keeps the label map and is stored whole.
-    Logits of -1e30 and -3.4e38, which models and ``nan_to_num`` put where a class is left out, must do no more to a fit
-    than -1000 does: the mean negative log-likelihood through it stays within :data:`MASKED_TOLERANCE`.
+    What it says of how far it looks (``reach``) must be so. Logits of -1e30 and -3.4e38, which models and
+    ``nan_to_num`` put where a class is left out, must do no more to a fit than -1000 does: the mean negative
+    log-likelihood through it stays within :data:`MASKED_TOLERANCE`.
 
     :param fit: from predictions to a calibrator, seeded.
     :param num_classes: how many classes the predictions have that it is fitted to.
@@ -113,6 +114,7 @@ def _check_map(calibrator: Calibrator, predictions: Predictions, storable: bool)
     for i in range(len(logits)):
         alone = _apply(calibrator, logits[i : i + 1], image[i : i + 1])
         assert torch.allclose(alone[0], out[i], rtol=1e-5, atol=1e-5), "an image's result depends on the others"
+    _check_reach(calibrator, logits, image, out)
     calibrator.train()
     trained = _apply(calibrator, logits, image)
     calibrator.eval()
@@ -124,6 +126,21 @@ def _check_map(calibrator: Calibrator, predictions: Predictions, storable: bool)
         assert type(loaded) is type(calibrator), "loaded as another kind"
         assert loaded.notes == calibrator.notes, "the notes changed in storage"
         assert torch.equal(_apply(loaded, logits, image), out), "a saved and loaded calibrator differs"
+
+
+def _check_reach(calibrator: Calibrator, logits: Tensor, image: Tensor, out: Tensor) -> None:
+    """Large images are calibrated in parts, which rests on what a calibrator says of how far it looks."""
+    reach = calibrator.reach
+    if reach is None:
+        return
+    first = logits.shape[2] - 2
+    begin = max(0, first - reach)
+    part = _apply(calibrator, logits[:, :, begin:], image[:, :, begin:])[:, :, first - begin :]
+    close = torch.allclose(part, out[:, :, first:], rtol=1e-5, atol=1e-5)
+    assert close, f"a pixel's result depends on pixels that are farther away than reach = {reach}"
+    if reach == 0:
+        flat = _apply(calibrator, logits.flatten(2), image.flatten(2)).view_as(out)
+        assert torch.allclose(flat, out, rtol=1e-5, atol=1e-5), "pixel by pixel (reach = 0), but their order matters"
 
 
 def _check_layouts(calibrator: Calibrator, predictions: Predictions) -> None:

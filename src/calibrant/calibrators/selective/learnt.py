@@ -28,6 +28,8 @@ class LearntSelector(Selector):
     :param quality: how well it does on images it was not trained on, if that was measured.
     """
 
+    reach = 0
+
     def __init__(
         self, weights: Sequence[Tensor], biases: Sequence[Tensor], *, quality: SelectorQuality | None = None
     ) -> None:

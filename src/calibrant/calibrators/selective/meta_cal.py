@@ -35,6 +35,8 @@ class EntropyAbove(Selector):
     tensor([[ True, False]])
     """
 
+    reach = 0
+
     def __init__(self, threshold: float, *, quality: SelectorQuality | None = None) -> None:
         super().__init__(quality=quality)
         self.threshold = float(threshold)
@@ -66,6 +68,8 @@ class Uniform(Calibrator):
     >>> Uniform()(torch.tensor([[[1.0], [3.0]]])).squeeze()
     tensor([0., 0.])
     """
+
+    reach = 0
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -106,7 +110,7 @@ class MetaCal(Calibrator):
         rejected = TemperatureScaling(UNIFORM) if keep_labels else Uniform()
         self.threshold = float(threshold)
         self.scaling = SelectiveScaling(EntropyAbove(threshold), rejected, others, keep_labels=keep_labels)
-        self.keeps_labels = self.scaling.keeps_labels
+        self.keeps_labels, self.reach = self.scaling.keeps_labels, self.scaling.reach
 
     @property
     def selector(self) -> Selector:

@@ -32,6 +32,8 @@ class OracleSelector(Selector):
     :param quality: how well the selector does on images it was not fitted to, if that was measured.
     """
 
+    reach = 0
+
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
     ) -> Bool[Tensor, "n *s"]:

@@ -14,7 +14,7 @@ from calibrant._statistics.left_out import kept_and_held
 from calibrant.calibrators._likelihood import mean_nll, mean_nll_of_images
 from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import keep_labels, nearest_with_winner
-from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks
+from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks, widest
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.learnt import LearntSelector
 from calibrant.calibrators.selective.selector import NoSelector, Selector, SelectorQuality, select
@@ -55,6 +55,7 @@ class SelectiveScaling(Calibrator):
         self.selector, self.mistaken, self.others = selector, mistaken, others
         self.keep_labels = keep_labels
         self.keeps_labels = keep_labels or (mistaken.keeps_labels and others.keeps_labels)
+        self.reach = widest(selector.reach, mistaken.reach, others.reach)
 
     @property
     def quality(self) -> SelectorQuality | None:

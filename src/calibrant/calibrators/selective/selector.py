@@ -74,8 +74,12 @@ class SelectorQuality:
 class Selector(nn.Module, ABC):
     """A map from logits (and image) to suspected mistakes.
 
+    ``reach`` says how many pixels around a pixel its answer depends on, as for a calibrator.
+
     :param quality: how well it does on images it was not trained on, if that was measured.
     """
+
+    reach: int | None = None
 
     def __init__(self, *, quality: SelectorQuality | None = None) -> None:
         super().__init__()
@@ -109,6 +113,8 @@ class NoSelector(Selector):
     >>> NoSelector()(torch.zeros(1, 3, 2)).tolist()
     [[False, False]]
     """
+
+    reach = 0
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None

@@ -7,8 +7,9 @@ repeats what the manifest says of the image, so that an interrupted write needs 
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
-from calibrant._storage.files import parse_json
+from calibrant.data.store._content import TYPES, digest_of_file, read_header, read_tensors
 from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names
 from calibrant.data.store._place import Place
 from calibrant.errors import LogitsError, StoreError
@@ -28,7 +29,6 @@ SUFFIX = ".safetensors"
 AGAIN = "Copy it again, or write the store again with overwrite=True (command line: --overwrite)."
 Read = Callable[..., Tensor]
 _LABEL_TYPES = (torch.uint8, torch.int16, torch.int32)
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1, "I16": 2, "I32": 4}
 
 
 def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[bytes, Entry]:
@@ -38,39 +38,48 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
     """
     logits = item.logits.detach().cpu()
     if settings.dtype is not None:
-        logits = _narrowed(logits, settings.dtype, item.key)
-    kind = next(t for t in _LABEL_TYPES if logits.shape[0] <= torch.iinfo(t).max)
-    unlabelled = torch.iinfo(kind).max
-    labels = item.labels.detach().cpu()
+        logits = narrowed(logits, settings.dtype, item.key)
+    num_classes = len(logits)
     tensors = {
         "logits": logits.contiguous(),
-        "labels": torch.where(labels == IGNORE, unlabelled, labels).to(kind).contiguous(),
+        "labels": coded_labels(item.labels.detach().cpu(), num_classes).contiguous(),
     }
     if item.image is not None and settings.with_images:
-        tensors["image"] = _as_bytes_if_exact(item.image.detach().cpu().contiguous())
-    record = {
+        image = item.image.detach().cpu().contiguous()
+        exact = exact_bytes(image)
+        tensors["image"] = image if exact is None else exact
+    unlabelled = torch.iinfo(label_type(num_classes)).max
+    record = record_of(item.key, digest(tensors), item.upsampling, unlabelled, settings)
+    # One key only: safetensors writes several in any order, and equal images must give equal files.
+    content = save(tensors, {"calibrant": json.dumps(record, sort_keys=True)})
+    _, header, _ = read_header(BytesIO(content), len(content))
+    return content, entry_of(file, len(content), record, header)
+
+
+def record_of(
+    key: str, sha256: str, upsampling: Mapping[str, Any], unlabelled: int, settings: Settings
+) -> dict[str, Any]:
+    """Return what a file says of its image."""
+    return {
         "version": VERSION,
-        "key": item.key,
-        "sha256": digest(tensors),
-        "upsampling": item.upsampling,
+        "key": key,
+        "sha256": sha256,
+        "upsampling": upsampling,
         "unlabelled": unlabelled,
         "settings": settings.fingerprint(),
     }
-    # One key only: safetensors writes several in any order, and equal images must give equal files.
-    content = save(tensors, {"calibrant": json.dumps(record, sort_keys=True)})
-    return content, _entry(file, len(content), record, _told(content, len(content))[1])
 
 
 def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry | None:
     """Return the entry of an image file if it is whole and was written with these settings, else None."""
     try:
-        content = place.read(file)
-        record, header = _told(content, size)
-        if record["settings"] != settings.fingerprint() or record["version"] != VERSION:
-            return None
-        entry = _entry(file, size, record, header)
-        return entry if digest(load(content)) == entry.sha256 else None
-    except (ValueError, KeyError, TypeError, SafetensorError):
+        with place.open(file) as content:
+            record, header, start = read_header(content, size)
+            if record["settings"] != settings.fingerprint() or record["version"] != VERSION:
+                return None
+            entry = entry_of(file, size, record, header)
+            return entry if digest_of_file(content, header, start) == entry.sha256 else None
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -80,32 +89,29 @@ def opened(place: Place, entry: Entry, settings: Settings) -> Generator[Read]:
 
     :raises StoreError: the file is missing, of another size than the manifest says, damaged, or of another image.
     """
+    with failing(place, entry):
+        check_size(place, entry)
+        with place.open(entry.file) as content:
+            record, header, _ = read_header(content, entry.bytes)
+            check_header(record, header, entry, settings, place.name(entry.file))
+            if place.is_local:
+                with safe_open(place.local_path(entry.file), framework="pt") as file:
+                    yield lambda tensor, window=(): file.get_slice(tensor)[(slice(None), *window)]
+            else:
+                content.seek(0)
+                tensors = load(content.read())
+                yield lambda tensor, window=(): tensors[tensor][(slice(None), *window)]
+
+
+@contextmanager
+def failing(place: Place, entry: Entry) -> Generator[None]:
+    """Say of an image file that cannot be read what is wrong with it.
+
+    :raises StoreError: the file is missing or damaged.
+    """
     name = place.name(entry.file)
     try:
-        size = place.size(entry.file)
-        if size != entry.bytes:
-            raise StoreError(
-                f"{name}: expected {entry.bytes} bytes, as the manifest says; got {size}, so the file was cut off "
-                f"or replaced. {AGAIN}"
-            )
-        if place.is_local:
-            place.check_regular(entry.file)
-            with safe_open(place.local_path(entry.file), framework="pt") as file:
-                parts = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118 it is no dict
-                header = {each: {"dtype": s.get_dtype(), "shape": s.get_shape()} for each, s in parts.items()}
-                _check_header(json.loads((file.metadata() or {})["calibrant"]), header, entry, settings, name)
-
-                def read(tensor: str, window: Sequence[slice] | None = None) -> Tensor:
-                    if window is None:
-                        return file.get_tensor(tensor)
-                    return file.get_slice(tensor)[(slice(None), *window)]
-
-                yield read
-        else:
-            content = place.read(entry.file)
-            tensors = load(content)
-            _check_header(*_told(content, entry.bytes), entry, settings, name)
-            yield lambda tensor, window=None: tensors[tensor][(slice(None), *(window or ()))]
+        yield
     except FileNotFoundError as error:
         raise StoreError(
             f"{name}: expected the file of image {entry.key!r}, as the manifest says; it is missing. {AGAIN}"
@@ -114,37 +120,47 @@ def opened(place: Place, entry: Entry, settings: Settings) -> Generator[Read]:
         raise StoreError(f"{name}: expected a whole safetensors file that can be read; got {error}. {AGAIN}") from error
 
 
+def check_size(place: Place, entry: Entry) -> None:
+    """Raise unless a file has as many bytes as the manifest says.
+
+    :raises FileNotFoundError: it is missing.
+    """
+    size = place.size(entry.file)
+    if size != entry.bytes:
+        raise StoreError(
+            f"{place.name(entry.file)}: expected {entry.bytes} bytes, as the manifest says; got {size}, so the file "
+            f"was cut off or replaced. {AGAIN}"
+        )
+
+
 def read_whole(place: Place, entry: Entry, settings: Settings) -> dict[str, Tensor]:
     """Return all tensors of an image, whose content is compared with the checksum.
 
     :raises StoreError: as :func:`opened`, or the content has changed since it was written.
     """
-    with opened(place, entry, settings) as read:
-        tensors = {name: read(name) for name in entry.tensors}
-    if digest(tensors) != entry.sha256:
+    with failing(place, entry):
+        check_size(place, entry)
+        with place.open(entry.file) as file:
+            record, header, start = read_header(file, entry.bytes)
+            check_header(record, header, entry, settings, place.name(entry.file))
+            tensors, found = read_tensors(file, header, start)
+    check_digest(found, place, entry)
+    return tensors
+
+
+def check_digest(found: str, place: Place, entry: Entry) -> None:
+    """Raise unless the content of a file has the checksum that the manifest says.
+
+    :raises StoreError: it has another.
+    """
+    if found != entry.sha256:
         raise StoreError(
             f"{place.name(entry.file)}: expected the content with checksum {entry.sha256[:12]}…; it has changed since "
             f"it was written. {AGAIN}"
         )
-    return tensors
 
 
-def _told(content: bytes, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a file says of its image, and the header of safetensors.
-
-    :raises ValueError, KeyError, TypeError: it is no whole file of so many bytes.
-    """
-    length = int.from_bytes(content[:8], "little")
-    if not 0 < length <= size - 8:
-        raise ValueError("the header is cut off")
-    header = parse_json(content[8 : 8 + length])
-    record = parse_json(header.pop("__metadata__")["calibrant"])
-    if 8 + length + max(tensor["data_offsets"][1] for tensor in header.values()) != size:
-        raise ValueError("the file is cut off")
-    return record, header
-
-
-def _check_header(
+def check_header(
     record: Mapping[str, Any], header: Mapping[str, Any], entry: Entry, settings: Settings, name: str
 ) -> None:
     """Raise unless a file says of its image what the manifest says of it."""
@@ -184,7 +200,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _entry(file: str, size: int, record: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
+def entry_of(file: str, size: int, record: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
     check_tensor_names(header)
     tensors = {
         name: {"dtype": header[name]["dtype"], "shape": header[name]["shape"]}
@@ -193,13 +209,28 @@ def _entry(file: str, size: int, record: Mapping[str, Any], header: Mapping[str,
     }
     for name, tensor in tensors.items():
         begin, end = header[name]["data_offsets"]
-        if end - begin != _BYTES[tensor["dtype"]] * int(np.prod(tensor["shape"], dtype=np.int64)):
+        if end - begin != TYPES[tensor["dtype"]].itemsize * int(np.prod(tensor["shape"], dtype=np.int64)):
             raise ValueError(name)
     upsampling = dict(sorted(record["upsampling"].items()))  # as the header has it: a manifest is the same from either
     return Entry(record["key"], file, size, record["sha256"], upsampling, record["unlabelled"], tensors)
 
 
-def _narrowed(logits: Tensor, dtype: str, key: str) -> Tensor:
+def label_type(num_classes: int) -> torch.dtype:
+    """Return the smallest integers that hold the classes, and one number more for unlabelled."""
+    return next(t for t in _LABEL_TYPES if num_classes <= torch.iinfo(t).max)
+
+
+def coded_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Return labels as they are stored."""
+    kind = label_type(num_classes)
+    return torch.where(labels == IGNORE, torch.iinfo(kind).max, labels).to(kind)
+
+
+def narrowed(logits: Tensor, dtype: str, key: str) -> Tensor:
+    """Return logits in another type.
+
+    :raises LogitsError: a number is too large for it.
+    """
     narrow = logits.to(DTYPES[dtype])
     if narrow.isinf().any():
         raise LogitsError(
@@ -209,8 +240,9 @@ def _narrowed(logits: Tensor, dtype: str, key: str) -> Tensor:
     return narrow
 
 
-def _as_bytes_if_exact(image: Tensor) -> Tensor:
+def exact_bytes(image: Tensor) -> Tensor | None:
+    """Return the bytes n of an image whose numbers are exactly n/255; None of any other."""
     if image.dtype != torch.float32:
-        return image
+        return None
     small = (image * 255).round().clamp(0, 255).to(torch.uint8)
-    return small if torch.equal(small.float() / 255, image) else image
+    return small if torch.equal(small.float() / 255, image) else None

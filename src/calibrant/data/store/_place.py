@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Generator
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 
 import fsspec
@@ -88,6 +89,16 @@ class Place:
         self.check_regular(file)
         return self._fs.cat_file(self._path(file), start=start, end=end)
 
+    def open(self, file: str) -> BufferedIOBase:
+        """Open a file to read parts of it; one in a bucket is read whole first.
+
+        :raises OSError: it is missing, or cannot be read, or is a pipe or a device.
+        """
+        if not self.is_local:
+            return BytesIO(self.read(file))
+        self.check_regular(file)
+        return self.local_path(file).open("rb")
+
     def check_regular(self, file: str) -> None:
         """Raise unless a local file is one that can be read from beginning to end.
 
@@ -126,6 +137,15 @@ class Place:
         else:
             self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(self._path(file), content)
+
+    @contextlib.contextmanager
+    def rewriting(self, file: str) -> Generator[BufferedIOBase]:
+        """Yield an empty file of a local folder to write to and read from, which is there under its name at the end.
+
+        :raises OSError: the disk is full, or may not be written to; nothing is left behind.
+        """
+        with replacing(self.local_path(file)) as temporary, temporary.open("rb+") as out:
+            yield out
 
     def remove(self, file: str) -> None:
         """Remove a file; nothing happens if there is none."""

@@ -12,11 +12,12 @@ digest of the manifest that is to be replaced: if another is there, the write wa
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
+from calibrant.data.store._in_runs import write_in_parts
 from calibrant.data.store._in_shards import check_key, file_for, put_in_shards, reader_of
 from calibrant.data.store._manifest import (
     FORMAT,
@@ -33,7 +34,7 @@ from calibrant.data.store._manifest import (
 )
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
-from calibrant.predictions import Sharded, StridedPrediction, known_keys, spread
+from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, known_keys, read_ahead, spread
 
 ELSEWHERE = "Write to another folder, or pass overwrite=True (command line: --overwrite)."
 
@@ -49,16 +50,24 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
     writer = _Writer(place, settings, total, overwrite)
     if keys is None:
         for item in predictions:
-            writer.put(StridedPrediction.of(item))
+            writer.put(item)
             del item  # or it would be held while the source makes the next one
     elif sharded := spread(predictions):
         _write_in_shards(writer, sharded, keys)
     else:
-        read = reader_of(predictions)
-        for i, key in enumerate(keys):
+        missing = _read(predictions, [i for i, key in enumerate(keys) if key not in writer.whole])
+        for key in keys:
             if not writer.skip(key):
-                writer.put(StridedPrediction.of(read(i)), expected=key)
+                writer.put(next(missing), expected=key)
     writer.finish()
+
+
+def _read(source: Any, numbers: Sequence[int]) -> Iterator[Any]:
+    """Read images; those that a source can read in parts are so, unless it has them at a stride."""
+    in_parts = getattr(source, "in_parts", None)
+    if in_parts is None or hasattr(source, "strided"):
+        return map(reader_of(source), numbers)
+    return read_ahead(in_parts, numbers)
 
 
 def _write_in_shards(writer: "_Writer", sharded: Sharded, keys: Sequence[str]) -> None:
@@ -231,16 +240,32 @@ class _Writer:
             return True
         return False
 
-    def put(self, item: StridedPrediction, expected: str | None = None) -> None:
+    def put(self, item: Any, expected: str | None = None) -> None:
         """Write one image; of a source that had to be asked for it, compare what is whole already."""
-        key, place = item.key, self.place
-        if key in self.entries:
-            raise StoreError(_twice(place, key))
+        if item.key in self.entries:
+            raise StoreError(_twice(self.place, item.key))
         if expected is not None:
-            check_key(place, expected, key)
+            check_key(self.place, expected, item.key)
+        if not isinstance(item, PredictionInParts):
+            self._put_whole(StridedPrediction.of(item))
+        elif self.place.is_local and len([*item.runs()]) > 1:
+            self._put_in_parts(item)
+        else:
+            self._put_whole(StridedPrediction.of(item.whole()))
+
+    def _put_in_parts(self, image: PredictionInParts) -> None:
+        self._check_classes(image.key, image.num_classes)
+        file = self.place_for(image.key)
+        try:
+            self.entries[image.key] = write_in_parts(self.place, file, image, self.settings)
+        except OSError as error:
+            raise self.could_not(f"image {image.key!r}", error) from error
+
+    def _put_whole(self, item: StridedPrediction) -> None:
+        key, place = item.key, self.place
         old = self.whole.get(key)
         content, entry = encode(item.checked(), old.file if old else self.place_for(key), self.settings)
-        self._check_classes(entry)
+        self._check_classes(key, entry.num_classes)
         if old is None:
             self._write(entry.file, content, f"image {key!r}")
         elif old.sha256 != entry.sha256 or old.upsampling != entry.upsampling:
@@ -260,7 +285,7 @@ class _Writer:
 
     def add(self, entry: Entry) -> None:
         """Take note of an image that was written elsewhere."""
-        self._check_classes(entry)
+        self._check_classes(entry.key, entry.num_classes)
         self.entries[entry.key] = entry
 
     def finish(self) -> None:
@@ -283,18 +308,18 @@ class _Writer:
             self.place.remove(file)
         self.place.remove(PARTIAL)
 
-    def _check_classes(self, entry: Entry) -> None:
-        names = len(self.settings.provenance.class_names) or entry.num_classes
-        first = next(iter((self.entries or self.whole).values()), entry)
-        if entry.num_classes != first.num_classes:
+    def _check_classes(self, key: str, num_classes: int) -> None:
+        names = len(self.settings.provenance.class_names) or num_classes
+        first = next(iter((self.entries or self.whole).values()), None)
+        if first is not None and num_classes != first.num_classes:
             raise StoreError(
                 f"{self.place.url}: expected {first.num_classes} classes, as image {first.key!r} has; got "
-                f"{entry.num_classes} in image {entry.key!r}. A store holds predictions of one model."
+                f"{num_classes} in image {key!r}. A store holds predictions of one model."
             )
-        if entry.num_classes != names:
+        if num_classes != names:
             raise StoreError(
-                f"{self.place.url}: expected {names} classes, one for each class name; got {entry.num_classes} in "
-                f"image {entry.key!r}. Name the classes of the logits, in order, without the unlabelled one."
+                f"{self.place.url}: expected {names} classes, one for each class name; got {num_classes} in "
+                f"image {key!r}. Name the classes of the logits, in order, without the unlabelled one."
             )
 
     def _write(self, file: str, content: bytes, what: str) -> None:

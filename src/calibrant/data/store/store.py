@@ -9,6 +9,7 @@ Only one program may write to a store at a time, which a lock sees to on a disk;
 """
 
 import copy
+import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,12 +22,25 @@ from calibrant._shapes import Int, Tensor
 from calibrant._storage.origin import Origin, canonical, digest_of_bytes
 from calibrant.data.geometry import Geometry
 from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, opened, read_whole
+from calibrant.data.store._in_runs import open_in_parts
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
 from calibrant.data.store._parts import merge_parts, write_part
 from calibrant.data.store._place import Place
 from calibrant.data.store._writing import write
 from calibrant.errors import ShapeError, StoreError
-from calibrant.predictions import Executor, Prediction, Sharded, StridedPrediction
+from calibrant.predictions import (
+    Executor,
+    Prediction,
+    PredictionInParts,
+    Sharded,
+    StridedPrediction,
+    WholeInParts,
+    read_ahead,
+)
+from calibrant.predictions.parts import runs_of
+
+AHEAD = 2**26
+"""Bytes of an image up to which the next one is read, and its content checked, while one is in use."""
 
 __all__ = ["Provenance", "StoredPredictions", "merge_store_parts", "write_store", "write_store_part"]
 
@@ -228,7 +242,9 @@ class StoredPredictions:
         return len(self._manifest.entries)
 
     def __iter__(self) -> Iterator[Prediction]:
-        """Read the images in order, holding none but the one handed out."""
+        """Read the images in order: small ones one ahead of the one handed out, large ones when asked for."""
+        if all(entry.bytes <= AHEAD for entry in self._manifest.entries):
+            return read_ahead(self.__getitem__, range(len(self)))
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, i: int, /) -> Prediction:
@@ -238,6 +254,20 @@ class StoredPredictions:
         :raises IndexError: there are not so many images.
         """
         return self.strided(i).upsampled()
+
+    def in_parts(self, index: int) -> PredictionInParts:
+        """Open one image to read it run by run, its content compared with the checksum before.
+
+        What is small, and logits at a smaller stride, is read whole.
+
+        :param index: the number of the image.
+        :raises StoreError: the file is missing, damaged, or has changed since it was written.
+        """
+        entry = self._entry(index)
+        runs = runs_of(math.prod(entry.tensors["labels"]["shape"][1:]), entry.num_classes)
+        if entry.upsampling["mode"] != "none" or len([*runs]) < 2:
+            return WholeInParts(self[index])
+        return open_in_parts(self._place, entry, self._manifest.settings)
 
     def strided(self, index: int) -> StridedPrediction:
         """Read one image as it is stored, the logits at the network's own stride.

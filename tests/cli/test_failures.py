@@ -20,7 +20,6 @@ from calibrant.cli._failure import RESUMABLE, interrupted, is_lack_of_memory, wi
 from calibrant.errors import LabelError
 
 GROUP = typer.main.get_command(app)
-SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -99,37 +98,6 @@ def test_a_refusal_of_the_system_names_the_file(calibrant, failing):
     code, _, err = calibrant("measure", "store")
     assert code == 2
     assert err == "error: No space left on device: runs/a.json. Check the path and the disk space."
-
-
-FULL = """
-import resource, signal, sys
-from calibrant.cli import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize(
-    ("named", "given"),
-    [
-        pytest.param(".measurement", ["measure", "STORE", "-o", "OUT"], marks=SLOW),
-        pytest.param("figures.json", ["measure", "STORE", "--json", "OUT/figures.json"], marks=SLOW),
-        pytest.param(".npy", ["export", "STORE", "--as", "npy", "-o", "OUT"], marks=SLOW),
-        (".npz", ["sample", "STORE", "-o", "OUT", "--num-samples", "2"]),
-        pytest.param("OUT", ["refine", "STORE", "-o", "OUT", "--steps", "1", "--num-samples", "2"], marks=SLOW),
-        pytest.param("OUT", ["fit", "STORE", "--method", "isotonic", "-o", "OUT"], marks=SLOW),
-    ],
-)
-def test_a_full_disk_is_a_sentence_that_names_the_file(store, tmp_path, named, given):
-    words = {"STORE": str(store), "OUT": str(tmp_path / "out"), "OUT/figures.json": str(tmp_path / "out/figures.json")}
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, *(words.get(each, each) for each in given)], capture_output=True, text=True
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert words.get(named, named) in done.stderr
-    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".calibrant-")]
 
 
 def test_ctrl_c_promises_what_the_command_keeps():

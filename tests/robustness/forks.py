@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Arms:
     :param full: from then on no file can grow beyond so many bytes; None where disks have room.
     :param refused: the change itself fails, as it does on a full disk; later ones do not.
     :param setup: ``module:function``, called in the process before the command.
+    :param environment: variables of the process.
     """
 
     below: str = ""
@@ -46,6 +47,7 @@ class Arms:
     full: int | None = None
     refused: bool = False
     setup: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def _child(request: Mapping[str, Any], arms: Arms, shared: mmap.mmap, out: int, 
         os.dup2(err, 2)
         os.chdir(request["cwd"])
         sys.path.insert(0, request["cwd"])
+        os.environ |= arms.environment
         if arms.setup:
             import importlib
 
@@ -222,6 +225,7 @@ def serve() -> None:
     os.dup2(2, 1)
     import gc
     import importlib
+    import io
     import pkgutil
 
     import torch
@@ -233,7 +237,7 @@ def serve() -> None:
         importlib.import_module(module.name)
     importlib.import_module("PIL.PngImagePlugin")
     importlib.import_module("matplotlib.backends.backend_svg")
-    with contextlib.suppress(SystemExit):  # what is made when the first command line is parsed
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):  # what the first command imports
         main(["verify", os.devnull])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -4,12 +4,10 @@ import itertools
 import os
 import shutil
 import sys
-from collections import Counter
 
 import pytest
+from outcomes import Outcomes
 from worlds import FIT, MODEL, arrays, contents, copied
-
-COUNTS: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,6 @@ def world(tmp_path_factory, calibrant):
         assert calibrant("refine", "s", "--method", "copula", "--num-samples", count, "-o", name)[0] == 0
     yield path
     os.chdir(before)
-    print("\n" + "\n".join(f"{name:50} {count:5}" for name, count in sorted(COUNTS.items())))
 
 
 QUESTIONS = {
@@ -110,8 +107,11 @@ def place(command, where):
 
 
 @pytest.mark.parametrize("command", QUESTIONS)
-def test_another_question_is_refused_and_the_same_one_finds_its_answer(calibrant, world, tmp_path, command):
-    made = []
+def test_another_question_is_refused_and_the_same_one_finds_its_answer(
+    calibrant, world, tmp_path, command, record_property
+):
+    made: list[dict[str, bytes]] = []
+    outcomes = Outcomes("stale results")
     for number, question in enumerate(QUESTIONS[command]):
         where = tmp_path / str(number)
         where.mkdir()
@@ -121,7 +121,7 @@ def test_another_question_is_refused_and_the_same_one_finds_its_answer(calibrant
         code, _, err = calibrant(*question, *place(command, where))
         assert code == 0, err
         assert contents(where / "out") == made[number], question
-        COUNTS[f"{command}: the same question"] += 1
+        outcomes.trials += 1
     for one, other in itertools.permutations(range(len(made)), 2):
         code, _, err = calibrant(*QUESTIONS[command][other], *place(command, tmp_path / str(one)))
         told = (QUESTIONS[command][one], QUESTIONS[command][other], err)
@@ -129,7 +129,7 @@ def test_another_question_is_refused_and_the_same_one_finds_its_answer(calibrant
         assert "--overwrite" in err, told
         assert " there and " in err or "not the same" in err or "holds " in err, told
         assert contents(tmp_path / str(one) / "out") == made[one], told
-        COUNTS[f"{command}: another question"] += 1
+        outcomes.trials += 1
     for number in (1, 2):
         where = tmp_path / "0"
         code, _, err = calibrant(*QUESTIONS[command][number], *place(command, where), "--overwrite")
@@ -138,7 +138,8 @@ def test_another_question_is_refused_and_the_same_one_finds_its_answer(calibrant
         if command in ("import", "apply"):  # the names of files differ, what they hold does not
             found, expected = (sorted(v for k, v in each.items() if k[0] in "abcd") for each in (found, expected))
         assert found == expected
-        COUNTS[f"{command}: --overwrite"] += 1
+        outcomes.trials += 1
+    outcomes.told(record_property)
 
 
 def touched(path, change):

@@ -62,7 +62,10 @@ def of_system(error: OSError) -> str:
     :param error: the refusal.
     """
     named = error.filename if error.filename is not None else "a file"
-    return f"error: {error.strerror or error}: {named}. Check the path and the disk space."
+    advice = "Check the path and the disk space."
+    if "://" in str(named):
+        advice = "Check the connection and the permissions there, then run the same command again."
+    return f"error: {error.strerror or error}: {named}. {advice}"
 
 
 def logged(error: BaseException, arguments: Sequence[str]) -> str:

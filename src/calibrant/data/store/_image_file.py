@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
 from calibrant.data.store._content import TYPES, digest_of_file, read_header, read_tensors
 from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names
-from calibrant.data.store._place import Place
+from calibrant.data.store._place import UNREACHED, Place
 from calibrant.errors import LogitsError, StoreError
 from calibrant.predictions import StridedPrediction
 
@@ -116,7 +116,10 @@ def failing(place: Place, entry: Entry) -> Generator[None]:
         raise StoreError(
             f"{name}: expected the file of image {entry.key!r}, as the manifest says; it is missing. {AGAIN}"
         ) from error
-    except (SafetensorError, KeyError, OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        advice = AGAIN if place.is_local else UNREACHED
+        raise StoreError(f"{name}: expected a file that can be read; got {error}. {advice}") from error
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreError(f"{name}: expected a whole safetensors file that can be read; got {error}. {AGAIN}") from error
 
 

@@ -17,7 +17,7 @@ from calibrant._input.checks import check_version
 from calibrant._storage.files import parse_json
 from calibrant._storage.origin import Origin, canonical, checked, differences
 from calibrant.data.geometry import Geometry
-from calibrant.data.store._place import Place
+from calibrant.data.store._place import UNREACHED, Place
 from calibrant.errors import StoreError
 
 FORMAT = "calibrant predictions"
@@ -263,9 +263,8 @@ def read_json_of_ours(place: Place, file: str) -> dict[str, Any]:
     try:
         found = parse_json(place.read(file))
     except OSError as error:
-        raise StoreError(
-            f"{name}: expected a file that can be read; got {error}. Check the file permissions."
-        ) from error
+        advice = "Check the file permissions." if place.is_local else UNREACHED
+        raise StoreError(f"{name}: expected a file that can be read; got {error}. {advice}") from error
     except ValueError as error:
         raise StoreError(
             f"{name}: expected JSON; it cannot be read ({error}). The file was damaged: remove the folder and "

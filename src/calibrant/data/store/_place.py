@@ -1,16 +1,20 @@
 """A folder on disk or at a URL, in which a file is there whole or not at all."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from calibrant._storage.files import check_regular, only_writer, remove_leftovers, replacing
 from calibrant.errors import StoreError
+
+UNREACHED = "Check the connection and the permissions there, then run the same command again."
 
 
 class Place:
@@ -46,31 +50,49 @@ class Place:
         return Path(self._root) / file
 
     def is_folder(self) -> bool:
-        """Tell whether there is such a folder (or, in a bucket, anything below the address)."""
-        return self._fs.isdir(self._root)
+        """Tell whether there is such a folder (or, in a bucket, anything below the address).
+
+        :raises OSError: a server gave no answer.
+        """
+        return self._kind(self._root) == "directory"
 
     def is_file(self) -> bool:
         """Tell whether a file stands where a folder is expected.
 
         Over HTTP whatever answers is a file, folders among them, so that this says nothing there.
+
+        :raises OSError: a server gave no answer.
         """
-        return not self._is_web and self._fs.isfile(self._root)
+        return not self._is_web and self._kind(self._root) == "file"
 
     def has(self, file: str) -> bool:
-        """Tell whether there is a file of this name."""
-        return self._fs.exists(self._path(file))
+        """Tell whether there is a file of this name.
+
+        :raises OSError: a server gave no answer.
+        """
+        return self._kind(self._path(file)) is not None
+
+    def _kind(self, path: str) -> str | None:
+        """What lies at a path: a file, a directory or another thing; None for nothing."""
+        try:
+            return self._asked(path, lambda: self._fs.info(path))["type"]
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if self.is_local:  # nothing that could be looked at
+                return None
+            raise
 
     def sizes(self) -> dict[str, int]:
         """Return the names of the visible files and their sizes in bytes; nothing if there is no folder."""
         self._fs.invalidate_cache()
         try:
-            found = self._fs.ls(self._root, detail=True)
+            found = self._asked(self._root, lambda: self._fs.ls(self._root, detail=True))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            raise StoreError(
-                f"{self.url}: expected a folder that can be listed; got {error}. Check the file permissions."
-            ) from error
+            advice = "Check the file permissions." if self.is_local else UNREACHED
+            raise StoreError(f"{self.url}: expected a folder that can be listed; got {error}. {advice}") from error
         files = ((item["name"].rstrip("/").rsplit("/", 1)[-1], item) for item in found)
         return {name: item["size"] or 0 for name, item in files if not name.startswith(".")}
 
@@ -78,8 +100,10 @@ class Place:
         """Return the size of one file in bytes.
 
         :raises FileNotFoundError: there is none.
+        :raises OSError: a server gave no answer.
         """
-        return self._fs.info(self._path(file))["size"]
+        path = self._path(file)
+        return self._asked(path, lambda: self._fs.info(path))["size"]
 
     def read(self, file: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return the bytes of a file, or some of them.
@@ -87,7 +111,25 @@ class Place:
         :raises OSError: it is missing, or cannot be read, or is a pipe or a device.
         """
         self.check_regular(file)
-        return self._fs.cat_file(self._path(file), start=start, end=end)
+        path = self._path(file)
+        return self._asked(path, lambda: self._fs.cat_file(path, start=start, end=end))
+
+    def _asked(self, path: str, request: Callable[[], Any]) -> Any:
+        """Return the answer to a request. Whatever fails between here and a server is an OSError, as on a disk.
+
+        :raises FileNotFoundError: there is no such file.
+        :raises OSError: another answer came, or none; it names the address.
+        """
+        if self.is_local:
+            return request()
+        try:
+            return request()
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+            if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == 404):
+                raise
+            words = f"{type(cause or error).__name__}: {cause or error}".rstrip(": ")
+            raise OSError(errno.EIO, words, self._fs.unstrip_protocol(path)) from error
 
     def open(self, file: str) -> BufferedIOBase:
         """Open a file to read parts of it; one in a bucket is read whole first.
@@ -135,8 +177,9 @@ class Place:
             with replacing(self.local_path(file), sweep=False) as temporary:
                 temporary.write_bytes(content)
         else:
-            self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(self._path(file), content)
+            self._asked(self._root, lambda: self._fs.makedirs(self._root, exist_ok=True))
+            path = self._path(file)
+            self._asked(path, lambda: self._fs.pipe_file(path, content))
 
     @contextlib.contextmanager
     def rewriting(self, file: str) -> Generator[BufferedIOBase]:
@@ -144,13 +187,14 @@ class Place:
 
         :raises OSError: the disk is full, or may not be written to; nothing is left behind.
         """
-        with replacing(self.local_path(file)) as temporary, temporary.open("rb+") as out:
+        with replacing(self.local_path(file), sweep=False) as temporary, temporary.open("rb+") as out:
             yield out
 
     def remove(self, file: str) -> None:
         """Remove a file; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._path(file))
+            path = self._path(file)
+            self._asked(path, lambda: self._fs.rm_file(path))
 
     def sweep(self) -> None:
         """Remove the temporary files of a write that was killed; only who alone writes here may do so."""

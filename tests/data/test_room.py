@@ -71,6 +71,33 @@ def test_a_header_that_asks_for_too_much_is_a_sentence_and_takes_nothing(tmp_pat
     tracemalloc.stop()
 
 
+def deflated(path, numbers):
+    """A TIFF of 64 x 64 pixels whose one deflated strip holds so many."""
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(path, np.zeros((numbers // 64, 64), np.uint8), compression="zlib", rowsperstrip=numbers // 64)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("ImageLength", "RowsPerStrip"):
+            file.pages[0].tags[name].overwrite(64)
+
+
+@pytest.mark.parametrize("read", [read_scores, read_label_file])
+def test_a_tiff_that_unpacks_to_more_than_its_header_says_takes_nothing(tmp_path, monkeypatch, read):
+    monkeypatch.setenv(LIMIT, "0.001")
+    deflated(tmp_path / "a.tif", 2**25)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"a\.tif: expected 4096 bytes in a compressed part.*made to fill memory"):
+        read(tmp_path / "a.tif")
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
+def test_a_tiff_that_compresses_well_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT, "0.001")
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((1000, 1000), np.uint8), compression="zlib", rowsperstrip=1000)
+    assert read_label_file(tmp_path / "a.tif").values.shape == (1000, 1000)
+
+
 def test_a_picture_that_asks_for_too_much_is_a_sentence(tmp_path):
     png(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png"):

@@ -155,6 +155,9 @@ def test_other_answers_are_declared_too(after, kind):
     model = net(*after)
     with pytest.raises(LogitsError, match=f"--scores {kind}"):
         BlockPredictions(model, examples()).prove_steady()
+    for source in (ModelPredictions(model, examples()), BlockPredictions(model, examples())):
+        with pytest.raises(LogitsError, match=f"--scores {kind}"):
+            source[0]
     found = BlockPredictions(DeclaredScores(model, kind), examples())[0].logits.softmax(0)
     answer = model(examples()[0].image[None])[0]
     torch.testing.assert_close(found, answer / answer.sum(0), atol=1e-5, rtol=0)

@@ -60,6 +60,18 @@ def _check_logits(answer: Tensor, name: str) -> None:
         check_declared(counts, name)
 
 
+def check_first(answer: Float[Tensor, "n c *t"], model: Callable[[Tensor], Any], name: str) -> None:
+    """Raise if the answer to the first image of a set must be declared, sigmoids included.
+
+    :param answer: to one image or more.
+    :param model: is not looked at if it says itself what it answers with.
+    :param name: whose answer it is.
+    :raises LogitsError: saying how.
+    """
+    if getattr(model, "scores", None) is None:
+        check_declared(count_values(answer[0], every=max(1, answer[0, 0].numel() // LOOKED_AT)), name)
+
+
 def check_declared(counts: ValueCounts, name: str) -> None:
     """Raise if a model's answers must be declared, saying how."""
     python = "calibrant.models.DeclaredScores(model, {})"

@@ -12,7 +12,7 @@ from torch import nn
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
-from calibrant.models._answer import answer_of, evaluating
+from calibrant.models._answer import answer_of, check_first, evaluating
 from calibrant.models.steady import check_steady
 from calibrant.models.windows import InViews
 from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, keys_of, prediction_from, resized
@@ -117,7 +117,11 @@ class ModelPredictions:
             self.prove_steady()
         images = self._images(batch)
         with self._running(images):
-            return answer_of(self.model, images, f"image {batch[0].key!r}")
+            answer = answer_of(self.model, images, f"image {batch[0].key!r}")
+        if not (self._looked_at or isinstance(self.model, InViews)):  # whose runs are looked at one by one
+            check_first(answer, self.model, f"image {batch[0].key!r}")
+            self._looked_at.append(True)
+        return answer
 
     def prove_steady(self) -> None:
         """Run the model on the first image twice, and behind another one, unless that was done.
@@ -135,6 +139,10 @@ class ModelPredictions:
 
     @cached_property
     def _proven(self) -> list[bool]:
+        return []
+
+    @cached_property
+    def _looked_at(self) -> list[bool]:
         return []
 
     def _images(self, batch: list[Example]) -> Tensor:

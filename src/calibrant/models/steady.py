@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from calibrant._encoding.value_domain import count_values
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError, LogitsError
-from calibrant.models._answer import answer_of, check_declared
+from calibrant.models._answer import answer_of, check_first
 
 MOST_BETWEEN_RUNS = 1e-3
 """So much may a probability differ between two runs; rounding on a GPU is a hundred times smaller."""
@@ -30,8 +29,7 @@ def check_steady(model: Callable[[Tensor], Any], image: Float[Tensor, "1 k *s"],
     :raises LogitsError: the answer is no logits, or the same in every pixel of both images.
     """
     answer = answer_of(model, image, name)
-    if getattr(model, "scores", None) is None:
-        check_declared(count_values(answer[0]), name)
+    check_first(answer, model, name)
     first, again = _probabilities(answer), _probabilities(answer_of(model, image, name))
     if (apart := float((first - again).abs().max())) > MOST_BETWEEN_RUNS:
         raise InputError(

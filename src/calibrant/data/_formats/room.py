@@ -6,7 +6,8 @@ A file of some kilobytes may say that it holds terabytes, by mistake or on purpo
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,8 @@ LIMIT = "CALIBRANT_MAX_GIB"
 
 DEFAULT = 16.0
 """GiB, where the variable says nothing: 19 classes over 220 megapixels in float32."""
+
+_BLOCK = 2**20
 
 
 def limit() -> float:
@@ -55,6 +58,37 @@ def check_room(path: Path, shape: Sequence[int], itemsize: int, what: str = "an 
             f"{' x '.join(map(str, shape))}, which is {size / 2**30:.4g} GiB. If it is right, and there is room, allow "
             f"it: {LIMIT}={math.ceil(size / 2**30)}."
         )
+
+
+DEFLATE_AT_MOST = 1032
+"""So many bytes may one byte of a deflated stream stand for."""
+
+
+def check_deflated(path: Path, places: Iterable[tuple[int, int]], size: int) -> None:
+    """Raise if a deflated part of a file would unpack to more than its header says, and that is too much.
+
+    Parts that cannot take too much memory, however they were made, are not looked at.
+
+    :param path: the file.
+    :param places: where the parts begin, and how many bytes each has.
+    :param size: bytes that the header says a part unpacks to at most.
+    :raises DataError: one would; the header was made to hide it.
+    """
+    most = limit()
+    with path.open("rb") as stream:
+        for begin, length in places:
+            if length * DEFLATE_AT_MOST <= max(size, most):
+                continue
+            stream.seek(begin)
+            unpacked, left, unpacker = 0, stream.read(length), zlib.decompressobj()
+            while left and unpacked <= max(size, most):
+                unpacked += len(unpacker.decompress(left, _BLOCK))
+                left = unpacker.unconsumed_tail
+            if unpacked > max(size, most):
+                raise DataError(
+                    f"{path}: expected {size} bytes in a compressed part, as its header says; it unpacks to more than "
+                    f"{most / 2**30:.4g} GiB. The file is damaged, or was made to fill memory."
+                )
 
 
 def check_npy(path: Path) -> None:

@@ -1,5 +1,6 @@
 """TIFF: all pages of a file, and what its tags say of colours, of white, of orientation and of missing data."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from calibrant._input.checks import needs
-from calibrant.data._formats.room import check_room
+from calibrant.data._formats.room import check_deflated, check_room
 from calibrant.errors import DataError, LabelError
 
 TIFF_SUFFIXES = (".tiff", ".tif")
@@ -46,6 +47,8 @@ def read_raster(path: Path, *, labels: bool) -> Raster:
             )
         first = pages[0]
         check_room(path, (len(pages), *first.shape), np.dtype(first.dtype or np.uint8).itemsize, "pages")
+        for page in pages:
+            _check_compressed(path, page)
         photometric = getattr(first.photometric, "name", str(first.photometric))
         if labels:
             _check_numbers(path, first, photometric)
@@ -89,6 +92,16 @@ def read_bands(path: Path, divide_by: float | None) -> np.ndarray:
 
 def _pages(file: Any) -> list[Any]:
     return [page for page in file.pages if page is not None]
+
+
+def _check_compressed(path: Path, page: Any) -> None:
+    """Raise if deflated strips or tiles would unpack to far more than their size.
+
+    :raises DataError: they would.
+    """
+    if getattr(page.compression, "name", "") in ("ADOBE_DEFLATE", "DEFLATE"):
+        size = math.prod(page.chunks) * np.dtype(page.dtype or np.uint8).itemsize
+        check_deflated(path, zip(page.dataoffsets, page.databytecounts, strict=True), size)
 
 
 def _check_numbers(path: Path, page: Any, photometric: str) -> None:

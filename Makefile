@@ -61,6 +61,8 @@ bench: setup  ## ratios to a plain pass, and to other libraries, in one run
 	$(BIN)/python -m benchmarks.tally
 	$(BIN)/python -m benchmarks.fit
 	$(BIN)/python -m benchmarks.apply
+	$(BIN)/python -m benchmarks.checking
+	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.city
 	$(BIN)/python -m benchmarks.hypotheses
 	$(BIN)/python -m benchmarks.sampling

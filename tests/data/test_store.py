@@ -133,7 +133,7 @@ def test_the_manifest_says_where_the_predictions_come_from(tmp_path):
     assert stored.provenance == said
     assert stored.class_names == ("road", "sky", "car", "tree")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert (manifest["version"], manifest["num_classes"], manifest["dtype"]) == (2, 4, "float16")
+    assert (manifest["version"], manifest["num_classes"], manifest["dtype"]) == (3, 4, "float16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "manifest.json"]
 
 

@@ -10,6 +10,7 @@ a better likelihood. So labels and confidences are those of the file (no pixel o
 rest of the distribution is another.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 
 from calibrant.calibrators import load
 from calibrant.data import StoredPredictions
+from calibrant.errors import StoreError
 from calibrant.evaluation import tally
 from calibrant.metrics import Measurement, load_measurement
 from calibrant.samplers import load_sampler
@@ -80,3 +82,18 @@ def test_an_old_measurement_opens_and_its_numbers_have_not_moved(predictions):
     known = [replace(each, by_prediction=each.bins, near_ties=each.bins.count) for each in (measured, again)]
     for one, other in zip(*(each.columns() for each in known), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_store_with_checksums_of_sha_256_opens_and_is_checked(tmp_path):
+    """``version2/`` was written before stores had checksums of BLAKE3."""
+    stored = StoredPredictions(OLD.with_name("version2") / "store")
+    stored.verify()
+    assert stored.digest == "sha256:c528e6641ffbdcdc6e2ff0b72088d96c45f2e4a105e6443fc0e1b03835efd123"  # as it was
+    assert [float(p.logits.double().sum()) for p in stored] == pytest.approx([4.130133628845215, 36.91893005371094])
+    shutil.copytree(stored.url, tmp_path / "store")
+    file = tmp_path / "store" / "a.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match="expected the content with checksum sha256:"):
+        StoredPredictions(tmp_path / "store")[0]

@@ -5,7 +5,6 @@ type meaning unlabelled; ``image`` (k *s), uint8 where the numbers are exactly n
 repeats what the manifest says of the image, so that an interrupted write needs no second record to go on from.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
-from calibrant.data.store._content import TYPES, digest_of_file, read_header, read_tensors
-from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names
+from calibrant.data.store._content import TYPES, digest, digest_of_file, read_header, read_tensors
+from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names, checksum_in
 from calibrant.data.store._place import UNREACHED, Place
 from calibrant.errors import LogitsError, StoreError
 from calibrant.predictions import StridedPrediction
@@ -57,13 +56,13 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
 
 
 def record_of(
-    key: str, sha256: str, upsampling: Mapping[str, Any], unlabelled: int, settings: Settings
+    key: str, checksum: str, upsampling: Mapping[str, Any], unlabelled: int, settings: Settings
 ) -> dict[str, Any]:
     """Return what a file says of its image."""
     return {
         "version": VERSION,
         "key": key,
-        "sha256": sha256,
+        "checksum": checksum,
         "upsampling": upsampling,
         "unlabelled": unlabelled,
         "settings": settings.fingerprint(),
@@ -78,7 +77,7 @@ def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry |
             if record["settings"] != settings.fingerprint() or record["version"] != VERSION:
                 return None
             entry = entry_of(file, size, record, header)
-            return entry if digest_of_file(content, header, start) == entry.sha256 else None
+            return entry if digest_of_file(content, header, start, entry.kind) == entry.checksum else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -146,7 +145,7 @@ def read_whole(place: Place, entry: Entry, settings: Settings) -> dict[str, Tens
         with place.open(entry.file) as file:
             record, header, start = read_header(file, entry.bytes)
             check_header(record, header, entry, settings, place.name(entry.file))
-            tensors, found = read_tensors(file, header, start)
+            tensors, found = read_tensors(file, header, start, entry.kind)
     check_digest(found, place, entry)
     return tensors
 
@@ -156,10 +155,10 @@ def check_digest(found: str, place: Place, entry: Entry) -> None:
 
     :raises StoreError: it has another.
     """
-    if found != entry.sha256:
+    if found != entry.checksum:
         raise StoreError(
-            f"{place.name(entry.file)}: expected the content with checksum {entry.sha256[:12]}…; it has changed since "
-            f"it was written. {AGAIN}"
+            f"{place.name(entry.file)}: expected the content with checksum {entry.checksum[:19]}…; it has changed "
+            f"since it was written. {AGAIN}"
         )
 
 
@@ -170,7 +169,7 @@ def check_header(
     tensors = {each: {"dtype": part["dtype"], "shape": part["shape"]} for each, part in header.items()}
     pairs = {
         "key": (record["key"], entry.key),
-        "sha256": (record["sha256"], entry.sha256),
+        "checksum": (checksum_in(record), entry.checksum),
         "upsampling": (record["upsampling"], entry.upsampling),
         "unlabelled": (record["unlabelled"], entry.unlabelled),
         "settings": (record["settings"], settings.fingerprint()),
@@ -195,14 +194,6 @@ def decode_image(image: Shaped[Tensor, "k *s"]) -> Float[Tensor, "k *s"]:
     return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of the tensors' bytes, in the order of their names."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        total.update(memoryview(tensors[name].contiguous().flatten().view(torch.uint8).numpy()))
-    return total.hexdigest()
-
-
 def entry_of(file: str, size: int, record: Mapping[str, Any], header: Mapping[str, Any]) -> Entry:
     check_tensor_names(header)
     tensors = {
@@ -215,7 +206,7 @@ def entry_of(file: str, size: int, record: Mapping[str, Any], header: Mapping[st
         if end - begin != TYPES[tensor["dtype"]].itemsize * int(np.prod(tensor["shape"], dtype=np.int64)):
             raise ValueError(name)
     upsampling = dict(sorted(record["upsampling"].items()))  # as the header has it: a manifest is the same from either
-    return Entry(record["key"], file, size, record["sha256"], upsampling, record["unlabelled"], tensors)
+    return Entry(record["key"], file, size, checksum_in(record), upsampling, record["unlabelled"], tensors)
 
 
 def label_type(num_classes: int) -> torch.dtype:

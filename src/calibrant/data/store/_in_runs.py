@@ -49,7 +49,7 @@ def open_in_parts(place: Place, entry: Entry, settings: Settings) -> "StoredInPa
         file = stack.enter_context(place.open(entry.file))
         record, header, start = read_header(file, entry.bytes)
         check_header(record, header, entry, settings, place.name(entry.file))
-        check_digest(digest_of_file(file, header, start), place, entry)
+        check_digest(digest_of_file(file, header, start, entry.kind), place, entry)
         stack.pop_all()
         return StoredInParts(file, entry, header, start)
 
@@ -126,7 +126,9 @@ def write_in_parts(place: Place, file: str, image: PredictionInParts, settings: 
     """
     first = image.logits(*next(image.runs()))  # whose numbers are asked for once
     kinds = _kinds(image, first, settings)
-    record = record_of(image.key, "0" * 64, {"mode": "none"}, torch.iinfo(label_type(image.num_classes)).max, settings)
+    record = record_of(
+        image.key, f"blake3:{'0' * 64}", {"mode": "none"}, torch.iinfo(label_type(image.num_classes)).max, settings
+    )
     head, header = written_header(record, kinds, image.space)
     with place.rewriting(file) as out:
         out.write(head)
@@ -137,7 +139,7 @@ def write_in_parts(place: Place, file: str, image: PredictionInParts, settings: 
                 out.seek(begin + (channel * image.num_pixels + start) * part.element_size())
                 out.write(memoryview(row))
         out.flush()
-        record["sha256"] = digest_of_file(out, header, len(head))
+        record["checksum"] = digest_of_file(out, header, len(head))
         out.seek(0)
         out.write(written_header(record, kinds, image.space)[0])
         size = out.seek(0, 2)

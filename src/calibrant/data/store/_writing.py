@@ -268,7 +268,7 @@ class _Writer:
         self._check_classes(key, entry.num_classes)
         if old is None:
             self._write(entry.file, content, f"image {key!r}")
-        elif old.sha256 != entry.sha256 or old.upsampling != entry.upsampling:
+        elif old.checksum != entry.checksum or old.upsampling != entry.upsampling:
             raise StoreError(
                 f"{place.name(old.file)}: expected image {key!r} with the same numbers as before; they differ, so "
                 f"these are other predictions under the same name. {ELSEWHERE}"

@@ -230,7 +230,13 @@ class StoredPredictions:
     def digest(self) -> str:
         """The digest of all that is read from the store: every number, every key, and the words about them."""
         images = [
-            [e.key, e.sha256, dict(e.upsampling), e.unlabelled, {n: dict(t) for n, t in e.tensors.items()}]
+            [
+                e.key,
+                e.checksum.removeprefix("sha256:"),
+                dict(e.upsampling),
+                e.unlabelled,
+                {n: dict(t) for n, t in e.tensors.items()},
+            ]
             for e in self._manifest.entries
         ]
         about = replace(self._manifest.settings, made_from=None).as_json()

@@ -48,7 +48,7 @@ lowest: setup  ## the quick tests with the oldest packages that pyproject.toml a
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-lowest
 	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-lowest/torch.txt
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid"
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid" -W "ignore:Using a non-tuple sequence"
 
 shapes: setup  ## the tests with every shape annotation turned into a check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"

@@ -69,7 +69,7 @@ def test_pictures_of_16_bits_are_refused(tmp_path):
         (tmp_path / part).mkdir()
     Image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / "images" / "a.png")
     Image.new("L", (5, 4)).save(tmp_path / "labels" / "a.png")
-    with pytest.raises(DataError, match="eight bits a channel; got mode I;16"):
+    with pytest.raises(DataError, match="eight bits a channel; got mode I"):
         image_folder(tmp_path, class_names="ab")[0]
 
 

@@ -123,6 +123,8 @@ def _write_each(images: Iterable[Any], first: int, draws: Any, folder: Path, cou
 
 def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     """Write the arrays of one image, whole or not at all."""
+    from io import BytesIO
+
     import numpy as np
 
     from calibrant._storage.files import replacing
@@ -133,8 +135,10 @@ def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
         "entropy": entropy.numpy().astype(np.float32),
         "key": np.array(key),
     }
+    content = BytesIO()  # on a full disk numpy 1.26 leaves the archive open, and Python prints a traceback when it goes
+    np.savez_compressed(content, **arrays)
     with replacing(folder / f"{_file_name(key)}.npz") as temporary:
-        np.savez_compressed(temporary, **arrays)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _file_name(key: str) -> str:

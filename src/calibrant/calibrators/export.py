@@ -15,7 +15,8 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant._storage.files import replacing
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.errors import StoreError
-from calibrant.predictions import MARGIN, with_margin
+from calibrant.models._answer import logits_in
+from calibrant.predictions import MARGIN, resized, with_margin
 
 
 class _Probabilities(nn.Module):
@@ -24,9 +25,21 @@ class _Probabilities(nn.Module):
     def __init__(self, calibrator: Calibrator, model: nn.Module | None, margin: float) -> None:
         super().__init__()
         self.calibrator, self.model, self.margin = calibrator, model, margin
+        self.smaller = False
+
+    def looked_at(self, example: Float[Tensor, "n k *s"]) -> "_Probabilities":
+        """Note whether the model answers at another size than that of the image."""
+        if self.model is not None:
+            with torch.no_grad():
+                self.smaller = logits_in(self.model(example)).shape[2:] != example.shape[2:]
+        return self
 
     def forward(self, given: Float[Tensor, "n k *s"]) -> tuple[Float[Tensor, "n c *s"], Int[Tensor, "n *s"]]:
-        logits = self.calibrator(given) if self.model is None else self.calibrator(self.model(given), given)
+        if self.model is None:
+            logits = self.calibrator(given)
+        else:
+            answer = logits_in(self.model(given))
+            logits = self.calibrator(resized(answer, tuple(given.shape[2:])) if self.smaller else answer, given)
         apart = with_margin(logits, self.margin)  # the largest is 0
         # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
         weight = apart.exp()
@@ -42,6 +55,8 @@ def export_onnx(
     example: Tensor | None = None,
     spatial_dims: int = 2,
     margin: float = MARGIN,
+    any_size: bool = True,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write a calibrator, alone or behind a model, as one ONNX file (opset 20) with any batch size and spatial size.
 
@@ -51,19 +66,44 @@ def export_onnx(
     :param calibrator: the calibrator to be exported.
     :param path: the file to be written.
     :param num_classes: the number of classes of its logits.
-    :param model: from images to logits; the file then takes ``image``, and ``logits`` otherwise.
-    :param example: an input to trace with, (n, k, *s); by default of 2 x c (or 3) x 32 x 48.
+    :param model: from images to logits, alone, under ``logits`` or ``out``; smaller ones are upsampled to the image,
+        bilinear, before they are calibrated. The file then takes ``image``, and ``logits`` otherwise.
+    :param example: an input to trace with, (n, k, *s); by default of 2 x c x 32 x 48, and of
+        2 x 3 x 256 x 320 for a model.
     :param spatial_dims: 2 for images, 3 for volumes.
     :param margin: how far below the largest logit every smaller one is brought at least, in nats; see
         :func:`calibrant.predictions.with_margin`. With 0 the argmax of the probabilities may be another label.
+    :param any_size: False for images of the size of the example alone, as some models need.
+    :param metadata: words that the file says of itself, by name.
     :raises PackageError: the extra ``onnx`` is not installed.
     :raises StoreError: the file cannot be written.
     """
-    channels = num_classes if model is None else 3
-    space = (32, 48) if spatial_dims == 2 else (8, 16, 24)
-    example = torch.zeros(2, channels, *space) if example is None else example
-    name = "logits" if model is None else "image"
-    write_onnx(_Probabilities(calibrator, model, margin), {name: example}, path, outputs=("probabilities", "labels"))
+    if example is None:
+        space = (8, 16, 24) if spatial_dims == 3 else (32, 48) if model is None else (256, 320)
+        example = torch.zeros(2, num_classes if model is None else 3, *space)
+    write_onnx(
+        _Probabilities(calibrator, model, margin).eval().looked_at(example),
+        {"logits" if model is None else "image": example},
+        path,
+        outputs=("probabilities", "labels"),
+        any_size=any_size,
+        metadata=metadata,
+    )
+
+
+def probabilities_and_labels(
+    calibrator: Calibrator, model: nn.Module | None, given: Float[Tensor, "n k *s"], *, margin: float = MARGIN
+) -> tuple[Float[Tensor, "n c *s"], Int[Tensor, "n *s"]]:
+    """Return what a file of :func:`export_onnx` gives, computed by torch.
+
+    :param calibrator: the calibrator in the file.
+    :param model: the model in front of it; None if logits are given.
+    :param given: images, or logits.
+    :param margin: as in the file.
+    """
+    wrapped = _Probabilities(calibrator, model, margin).eval()
+    with torch.no_grad():
+        return wrapped.looked_at(given)(given)
 
 
 def write_onnx(
@@ -73,6 +113,8 @@ def write_onnx(
     *,
     outputs: Sequence[str],
     channels: Mapping[str, int] = MappingProxyType({}),
+    any_size: bool = True,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write a module as one ONNX file (opset 20), whole or not at all.
 
@@ -81,6 +123,8 @@ def write_onnx(
     :param path: the file to be written.
     :param outputs: the names of what it returns.
     :param channels: by input, the axis that keeps the size it has, if it is another than 1; all others may have any.
+    :param any_size: whether they may; if not, only the first axis, which counts the images, may.
+    :param metadata: words that the file says of itself, by name.
     :raises PackageError: the extra ``onnx`` is not installed.
     :raises StoreError: the file cannot be written.
     """
@@ -88,7 +132,8 @@ def write_onnx(
         needs(package, "torch's ONNX exporter uses")
     free = torch.export.Dim.DYNAMIC
     dynamic = tuple(
-        {axis: free for axis in range(each.ndim) if axis != channels.get(name, 1)} for name, each in inputs.items()
+        {axis: free for axis in range(each.ndim) if axis == 0 or (any_size and axis != channels.get(name, 1))}
+        for name, each in inputs.items()
     )
     try:
         with torch.no_grad(), _quiet():
@@ -103,6 +148,7 @@ def write_onnx(
                 verbose=False,
             )
         assert program is not None  # dynamo=True returns one
+        program.model.metadata_props.update(metadata)
         with replacing(path) as temporary:
             program.save(temporary)
     except OSError as error:

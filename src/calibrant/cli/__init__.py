@@ -30,6 +30,7 @@ from calibrant.cli.fit import fit
 from calibrant.cli.import_ import import_
 from calibrant.cli.measure import measure
 from calibrant.cli.merge import merge
+from calibrant.cli.onnx import onnx
 from calibrant.cli.predict import predict
 from calibrant.cli.refine import refine
 from calibrant.cli.report import report
@@ -44,7 +45,22 @@ app = typer.Typer(
     rich_markup_mode=None,  # half of the time that help takes
     help="Honest confidence for semantic segmentation: measure it, repair it after training, sample what is ambiguous.",
 )
-for command in (demo, predict, import_, measure, fit, apply, export, compare, refine, sample, merge, report, verify):
+for command in (
+    demo,
+    predict,
+    import_,
+    measure,
+    fit,
+    apply,
+    export,
+    onnx,
+    compare,
+    refine,
+    sample,
+    merge,
+    report,
+    verify,
+):
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
 
 

@@ -14,6 +14,16 @@ from calibrant._shapes import Float, Tensor
 from calibrant.errors import LogitsError, ShapeError
 
 
+def logits_in(output: Any) -> Any:
+    """Return the logits in what a model answers: under ``logits`` or ``out``, or the answer itself.
+
+    :param output: a tensor, a mapping, or an object with an attribute ``logits``.
+    """
+    if isinstance(output, Mapping):
+        return next((output[key] for key in ("logits", "out") if key in output), output)
+    return getattr(output, "logits", output)
+
+
 def answer_of(
     model: Callable[[Tensor], Any],
     images: Float[Tensor, "n k *s"],
@@ -28,11 +38,7 @@ def answer_of(
         the model itself has a word ``scores`` on it.
     :raises ShapeError, LogitsError: it gives something else.
     """
-    output = model(images)
-    if isinstance(output, Mapping):
-        answer = next((output[key] for key in ("logits", "out") if key in output), output)
-    else:
-        answer = getattr(output, "logits", output)
+    answer = logits_in(model(images))
     _check(answer, images, name)
     owner = getattr(model, "__self__", model)  # a method says what its object says
     if scores is None and getattr(owner, "scores", None) is None:

@@ -1,0 +1,157 @@
+"""``calibrant onnx``: a calibrator, alone or behind its model, as one file for a server."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from calibrant.cli import _options
+from calibrant.cli._made_from import calibrator_origin, check_outside
+from calibrant.cli._own import Kinds, described, open_calibrator
+
+TOLERANCE = 1e-4
+"""How far a probability of the file may lie from that of torch."""
+
+
+def onnx(
+    calibrator: Annotated[Path, typer.Argument(help="A calibrator, as calibrant fit made it.")],
+    model: Annotated[
+        str | None, typer.Argument(help="The model that it was fitted to, as for calibrant predict; none: logits in.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file, such as calibrated.onnx.")] = Path(
+        "model.onnx"
+    ),
+    class_names: Annotated[
+        str, typer.Option(help="Names with commas between, or a text file; those of the model if not said.")
+    ] = "",
+    num_classes: Annotated[
+        int | None, _options.count("How many classes, without MODEL and without names.", least=2)
+    ] = None,
+    channels: Annotated[int, _options.count("MODEL: channels of an image.", most=10_000)] = 3,
+    size: Annotated[
+        str | None,
+        _options.numbers(
+            "MODEL: images of this size alone, such as 512,1024; of any size if not said.", int, least=1, most=100_000
+        ),
+    ] = None,
+    dims: Annotated[int, _options.count("2 for images, 3 for volumes.", least=2, most=3)] = 2,
+    normalise: Annotated[str | None, typer.Option(help="MODEL: none, imagenet, or means/deviations.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let code run that comes with the model, or names it.")
+    ] = False,
+    kinds: Kinds = None,
+) -> None:
+    """Write an ONNX file that gives calibrated probabilities and labels, and compare it with torch.
+
+    Images in [0, 1] go in, of any number and size; normalisation and upsampling are inside. The file names its classes
+    and what it was made from. It is run at another number and size of images before it takes its place.
+    Example: calibrant onnx runs/ts runs/segformer -o calibrated.onnx
+    """
+    from calibrant._storage.files import replacing
+    from calibrant.calibrators import export_onnx
+    from calibrant.cli._console import console
+    from calibrant.cli.import_ import names_in
+    from calibrant.models import open_model
+
+    loaded = open_calibrator(calibrator, kinds)
+    check_outside(output, calibrator, None if model is None or not Path(model).is_dir() else model)
+    opened = None if model is None else open_model(model, trust_code=trust, normalise=normalise)
+    names = names_in(class_names) or (() if opened is None else tuple(opened.class_names))
+    count = _count(names, num_classes, opened)
+    space = _options.numbers_in(size or "", int)
+    example = _images(2, count if opened is None else channels, space or _usual(dims, opened), seed=0)
+    about = {
+        "calibrant.calibrator": described(loaded),
+        "calibrant.calibrator_digest": calibrator_origin(calibrator, kinds)["calibrator"],
+    }
+    about |= {"calibrant.class_names": ",".join(names)} if names else {}
+    if opened is not None:
+        about |= {"calibrant.model": opened.description, "calibrant.input": "images in [0, 1], normalised inside"}
+    with replacing(output) as temporary:
+        run = None if opened is None else opened.run
+        try:
+            export_onnx(
+                loaded,
+                temporary,
+                num_classes=count,
+                model=run,
+                example=example,
+                spatial_dims=dims,
+                any_size=not space,
+                metadata=about,
+            )
+        except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+            raise _cannot(model, error, space) from error
+        other = space or tuple(length + 32 if opened is not None else length + 5 for length in example.shape[2:])
+        off = _compared(temporary, loaded, run, _images(3, example.shape[1], other, seed=1))
+    sizes = "any size" if not space else " x ".join(map(str, space))
+    console.print(
+        f"{count} classes, images of {sizes}; probabilities within {off:.1g} of torch's → {output}", highlight=False
+    )
+
+
+def _count(names: Sequence[str], said: int | None, opened: Any) -> int:
+    """How many classes there are.
+
+    :raises InputError: nobody says, or two say different numbers.
+    """
+    from calibrant.errors import InputError
+
+    said_by = (len(names), said, None if opened is None else opened.num_classes)
+    known = {number for number in said_by if number}
+    if len(known) != 1:
+        raise InputError(
+            f"expected one number of classes; got {' and '.join(map(str, sorted(known))) or 'none'}. Say it: "
+            "--num-classes, or name the classes: --class-names."
+        )
+    return known.pop()
+
+
+def _usual(dims: int, opened: Any) -> tuple[int, ...]:
+    if opened is None:
+        return (32, 48) if dims == 2 else (8, 16, 24)
+    return (256, 320) if dims == 2 else (64, 64, 96)
+
+
+def _images(count: int, channels: int, space: Sequence[int], *, seed: int) -> Any:
+    import torch
+
+    return torch.rand(count, channels, *space, generator=torch.Generator().manual_seed(seed))
+
+
+def _compared(path: Path, calibrator: Any, run: Any, given: Any) -> float:
+    """Run a file and torch on the same images, and return how far their probabilities lie apart.
+
+    :raises InputError: labels differ, or probabilities by more than rounding.
+    """
+    import torch
+
+    from calibrant._input.checks import needs
+    from calibrant.calibrators.export import probabilities_and_labels
+    from calibrant.errors import InputError
+
+    runtime = needs("onnxruntime", "runs the file before it is said to be done", name=str(path))
+    expected, labels = probabilities_and_labels(calibrator, run, given)
+    try:
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        probs, found = map(torch.from_numpy, session.run(None, {session.get_inputs()[0].name: given.numpy()}))
+    except Exception as error:  # onnxruntime raises kinds of its own
+        raise _cannot(None, error, ()) from error
+    off = float((probs - expected).abs().max()) if probs.shape == expected.shape else float("inf")
+    changed = float((found != labels).float().mean()) if found.shape == labels.shape else 1.0
+    if not off <= TOLERANCE or changed > TOLERANCE:
+        raise InputError(
+            f"expected a file that answers as torch does on images {tuple(given.shape)}; its probabilities are off by "
+            f"{off:.2g}, and {changed:.2%} of its labels are others. The model may do for one size alone: --size."
+        )
+    return off
+
+
+def _cannot(model: str | None, error: Exception, space: Sequence[int]) -> Exception:
+    """The sentence for a model that the exporter, or onnxruntime, cannot take."""
+    from calibrant.errors import InputError
+
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    do = "Its operations may be unknown to ONNX" if space else "A fixed size may do: --size 512,512"
+    return InputError(f"{model or 'the file'}: expected a model that ONNX can hold and run; {first}. {do}.")

@@ -1,0 +1,107 @@
+"""``calibrant onnx``: files that are run before they are there."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+DICT = """
+import torch
+from torch import nn
+
+class Strided(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Conv2d(3, 4, 4, stride=4)
+
+    def forward(self, images):
+        return {"out": self.inside(images), "aux": images}
+
+def build():
+    torch.manual_seed(0)
+    return Strided()
+
+class OneSize(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside, self.place = nn.Conv2d(3, 4, 1), nn.Parameter(torch.ones(4, 64, 96))
+
+    def forward(self, images):
+        return self.inside(images) * self.place
+
+def one_size():
+    torch.manual_seed(0)
+    return OneSize()
+"""
+
+
+def answers(path, images):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["probabilities", "labels"], {session.get_inputs()[0].name: images})
+
+
+def test_a_calibrator_alone(calibrant, temperature, tmp_path):
+    file = tmp_path / "ts.onnx"
+    code, out, err = calibrant("onnx", temperature, "--class-names", "sky,road,tree,car", "-o", file)
+    assert code == 0, err
+    assert "within" in out
+    said = {each.key: each.value for each in onnx.load(file).metadata_props}
+    assert said["calibrant.class_names"] == "sky,road,tree,car"
+    assert said["calibrant.calibrator_digest"].startswith("sha256:")
+    probs, labels = answers(file, np.random.default_rng(0).normal(size=(5, 4, 11, 7)).astype(np.float32))
+    assert probs.shape == (5, 4, 11, 7)
+    assert np.array_equal(probs.astype(np.float16).argmax(1), labels)
+
+
+def test_a_model_that_answers_with_a_mapping_at_a_stride(calibrant, temperature, tmp_path):
+    (tmp_path / "net.py").write_text(DICT)
+    file = tmp_path / "both.onnx"
+    given = ["--trust", "--class-names", "sky,road,tree,car", "--normalise", "imagenet", "-o", file]
+    code, _, err = calibrant("onnx", temperature, f"{tmp_path / 'net.py'}:build", *given)
+    assert code == 0, err
+    probs, labels = answers(file, np.random.default_rng(0).random((1, 3, 64, 128), dtype=np.float32))
+    assert probs.shape == (1, 4, 64, 128)
+    assert np.array_equal(probs.argmax(1), labels)
+    assert "less [0.485" in {each.key: each.value for each in onnx.load(file).metadata_props}["calibrant.model"]
+
+
+def test_a_model_of_one_size_is_refused_in_a_sentence_and_taken_with_its_size(calibrant, temperature, tmp_path):
+    (tmp_path / "net.py").write_text(DICT)
+    file = tmp_path / "one.onnx"
+    given = [temperature, f"{tmp_path / 'net.py'}:one_size", "--trust", "--num-classes", 4, "-o", file]
+    code, _, err = calibrant("onnx", *given)
+    assert code == 2
+    assert "--size" in err
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".onnx"]
+    code, _, err = calibrant("onnx", *given, "--size", "64,96")
+    assert code == 0, err
+    assert answers(file, np.zeros((3, 3, 64, 96), np.float32))[0].shape == (3, 4, 64, 96)
+
+
+@pytest.mark.slow
+def test_a_segformer(calibrant, tmp_path):
+    pytest.importorskip("transformers")
+    import torch
+    from tiny_models import segformer
+
+    from calibrant.calibrators import TemperatureScaling, save
+
+    torch.manual_seed(0)
+    segformer().save_pretrained(tmp_path / "segformer")
+    save(TemperatureScaling(1.7), tmp_path / "ts")
+    file = tmp_path / "calibrated.onnx"
+    given = ["--normalise", "imagenet", "-o", file]
+    code, _, err = calibrant("onnx", tmp_path / "ts", tmp_path / "segformer", *given)
+    assert code == 0, err
+    probs, labels = answers(file, np.random.default_rng(0).random((1, 3, 192, 256), dtype=np.float32))
+    assert probs.shape == (1, 5, 192, 256)
+    assert np.array_equal(probs.argmax(1), labels)
+    said = {each.key: each.value for each in onnx.load(file).metadata_props}
+    assert said["calibrant.class_names"] == "road,sky,tree,car,house"

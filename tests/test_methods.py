@@ -10,6 +10,7 @@ from calibrant.calibrators import (
     CalibrationNetwork,
     CalibrationRecipe,
     Calibrator,
+    Identity,
     MetaCal,
     SelectiveScaling,
     TemperatureScaling,
@@ -18,7 +19,7 @@ from calibrant.calibrators import (
 )
 from calibrant.errors import DataError, InputError, MethodError
 from calibrant.methods import GROUPS, METHODS, Method, parse_method, parse_methods, with_options
-from calibrant.predictions import Predictions
+from calibrant.predictions import Prediction, Predictions, Sharded, Subset
 from calibrant.testing import toy_predictions
 
 PREDICTIONS = toy_predictions(num_images=4, size=(16, 20), spread=1.5)
@@ -33,6 +34,20 @@ def test_every_method_fits_by_its_name(name):
         out = calibrator(logits, image)
     assert out.shape == logits.shape
     assert ("kept" in name or "star" in name) <= calibrator.keeps_labels
+
+
+def test_a_method_reads_images_by_their_keys():
+    read = []
+
+    def fit(predictions):
+        read.append([prediction.key for prediction in predictions])
+        return Identity()
+
+    images = [Prediction(key, torch.zeros(2, 1), torch.zeros(1, 1, dtype=torch.long)) for key in "cab"]
+    sources = [images, Subset(images, (0, 1, 2)), Sharded(images, None)]
+    for source in sources:
+        Method("own", fit).fitted(source)
+    assert read == [["a", "b", "c"]] * 3
 
 
 def test_titles_tell_methods_apart_and_groups_are_of_methods():

@@ -138,7 +138,7 @@ def options_in_messages():
         docstrings = {ast.get_docstring(each, clean=False) for each in ast.walk(tree) if isinstance(each, documented)}
         for each in ast.walk(tree):
             if isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value not in docstrings:
-                for option in re.findall(r"(?<![\w-])(?<!install )--[a-z][a-z-]+", each.value):
+                for option in re.findall(r"(?<![\w-])(?<!install )(?<!ray start )--[a-z][a-z-]+(?![\w])", each.value):
                     yield option, path
 
 

@@ -7,6 +7,8 @@ renaming, removing, making folders), and calls of ``os.fsync``. Signals are real
 
 import contextlib
 import errno
+import gc
+import importlib
 import json
 import mmap
 import os
@@ -24,6 +26,8 @@ from typing import Any
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 EVENTS = {"os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.link": 2, "os.symlink": 2, "os.truncate": 1}
 """The audit events of changes, and how many of their arguments are paths."""
+TRAIN = ("refine", "demo")
+"""Commands that train networks, for which torch imports much more."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +162,6 @@ def _child(request: Mapping[str, Any], arms: Arms, shared: mmap.mmap, out: int, 
         sys.path.insert(0, request["cwd"])
         os.environ |= arms.environment
         if arms.setup:
-            import importlib
-
             module, _, name = arms.setup.partition(":")
             getattr(importlib.import_module(module), name)()
         _Changes(arms, shared).watch()
@@ -181,6 +183,9 @@ def _child(request: Mapping[str, Any], arms: Arms, shared: mmap.mmap, out: int, 
 
 def _served(request: Mapping[str, Any]) -> dict[str, Any]:
     arms = Arms(**request["arms"])
+    if request["arguments"][0] in TRAIN and "torch._dynamo" not in sys.modules:
+        importlib.import_module("torch._dynamo")  # seconds, which every process would need of its own
+        gc.freeze()
     shared = mmap.mmap(-1, 2**20)
     pipes = [os.pipe(), os.pipe()]
     begun = time.perf_counter()
@@ -223,8 +228,6 @@ def serve() -> None:
     """Answer requests, a line each, until there are no more."""
     answers = os.dup(1)
     os.dup2(2, 1)
-    import gc
-    import importlib
     import io
     import pkgutil
 

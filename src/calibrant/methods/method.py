@@ -2,14 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from calibrant.calibrators import Calibrator, Fit
 from calibrant.errors import MethodError
-from calibrant.predictions import Predictions
+from calibrant.predictions import Predictions, Sharded, Subset, keys_of, known_keys
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,34 @@ class Method:
             ) from error
 
     def fitted(self, predictions: Predictions, **defaults: Any) -> Calibrator:
-        """Return the fitted calibrator.
+        """Return the fitted calibrator, which does not depend on the order of the images: the fit reads them by key.
 
         :param predictions: labelled predictions to fit on.
         :param defaults: keywords that the fit gets where it takes them and they are not among its options. A fit that
             it takes, such as ``base``, gets them, too: it is fitted on as many pixels and with the same seed.
         :raises MethodError: a fit of your own returns something else than a calibrator.
         """
-        calibrator = _with_defaults(self.fit, defaults)(predictions)
+        calibrator = _with_defaults(self.fit, defaults)(_by_key(predictions))
         if not isinstance(calibrator, Calibrator):
             raise MethodError(
                 f"{self.title}: expected a fit that returns a calibrant.calibrators.Calibrator; it returned "
                 f"{type(calibrator).__name__}. Subclass Calibrator, and check it: calibrant.testing.check_calibrator."
             )
         return calibrator
+
+
+def _by_key(predictions: Predictions) -> Predictions:
+    """The images in the order of their keys, if these are known without reading them."""
+    listed = isinstance(predictions, list | tuple)
+    if not listed and known_keys(predictions) is None:
+        return predictions
+    keys = keys_of(predictions)
+    numbers = sorted(range(len(keys)), key=keys.__getitem__)
+    if numbers == list(range(len(keys))):
+        return predictions
+    if isinstance(predictions, Sharded):
+        return replace(predictions, source=Subset(predictions.source, numbers))
+    return Subset(predictions, numbers)
 
 
 def _set_in(fit: Callable[..., Calibrator]) -> Mapping[str, Any]:

@@ -2,6 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+# The versions that are installed; constraints-hashed.txt has uv compare what it downloads with checksums, torch excepted.
+CONSTRAINTS ?= constraints.txt
 
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
@@ -12,7 +14,7 @@ setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt uv
-	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 demo: setup  ## the whole job on built-in scenes; prints where the report is
@@ -67,10 +69,11 @@ bench: setup  ## ratios to a plain pass, and to other libraries, in one run
 	$(BIN)/python -m benchmarks.hypotheses
 	$(BIN)/python -m benchmarks.sampling
 
-lock: setup  ## refresh constraints.txt; it holds no address, and torch stays without a local tag
+lock: setup  ## refresh constraints.txt, also with hashes; they hold no address, and torch stays without a local tag
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
-	  --no-annotate --no-header -c pins.in pyproject.toml -o .lock.tmp
-	{ grep -vE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' .lock.tmp; cat pins.in; } > constraints.txt
+	  --generate-hashes --no-annotate --no-header -c pins.in pyproject.toml -o .lock.tmp
+	{ awk '/^[a-z]/ { keep = !/^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==/ } keep' .lock.tmp; cat pins.in; } > constraints-hashed.txt
+	grep '^[a-z]' constraints-hashed.txt | sed 's/ \\$$//' > constraints.txt
 	rm .lock.tmp
 
 clean:

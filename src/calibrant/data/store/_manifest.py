@@ -1,124 +1,40 @@
 """What a store says about itself: the JSON beside the image files.
 
-``manifest.json`` is written last, so a folder that has one is a finished store. Until then ``manifest.partial.json``
-holds the settings, so that an interrupted write can go on with the same ones and refuse others. Both hold their own
-digest (files of version 1 do not), and whatever else a file says than its version knows is refused.
+``manifest.json`` lists the images; with more than :data:`IN_ONE` of them it lists files that do, so that opening reads
+a few kilobytes, and a worker the entries of its own images. It is written last, so a folder that has one is a finished
+store. Until then ``manifest.partial.json`` holds the settings, so that an interrupted write can go on with the same
+ones and refuse others. Both hold their own digest (files of version 1 do not), and whatever else a file says than its
+version knows is refused.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import zip_longest
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import accumulate
+from typing import Any, overload
 
 from calibrant._input.checks import check_version
 from calibrant._storage.files import parse_json
-from calibrant._storage.origin import Origin, canonical, checked, differences
-from calibrant.data.geometry import Geometry
+from calibrant._storage.origin import canonical, digest_of_bytes
 from calibrant.data.store._place import UNREACHED, Place
+from calibrant.data.store._settings import Settings
 from calibrant.errors import StoreError
 
 FORMAT = "calibrant predictions"
-VERSION = 3
+VERSION, IN_PARTS = 3, 4
+"""Of a store whose manifest is one file, and of one whose manifest is in several."""
+IN_ONE = 4096
+"""Images that one file of a manifest lists at most."""
 MANIFEST = "manifest.json"
+PART = "manifest-"
+"""How the names of the files of a manifest in several begin; the rest is the beginning of their digest."""
 PARTIAL = "manifest.partial.json"
 RECORDS = "manifest.part-"
 """How the names of the records of parts begin."""
 UPSAMPLINGS = ("none", "linear", "bilinear", "trilinear")
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where predictions come from, in words; all of it is shown in reports and kept in stores.
-
-    :param model: which model, with which weights.
-    :param data: which images.
-    :param resolution: at what size the model is judged: "the labels' own size", "every third pixel".
-    :param class_names: one name a class, in order; empty if nobody said.
-    :param ignore: which pixels count as unlabelled: "255 in the label files".
-    :param taken_for: what the input was taken for, a line each: axes, kind of scores, classes, what was left out.
-    """
-
-    model: str = ""
-    data: str = ""
-    resolution: str = ""
-    class_names: Sequence[str] = ()
-    ignore: str = ""
-    taken_for: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(self.class_names))
-        object.__setattr__(self, "taken_for", tuple(self.taken_for))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What must stay the same over all runs that write one store.
-
-    :param dtype: of the logits; None as they come.
-    :param with_images: whether images are kept.
-    :param provenance: in words.
-    :param made_from: what the predictions are made from, by name; None if nobody said.
-    :param geometry: where the pixels of images lie, by key, of those that say so.
-    """
-
-    dtype: str | None
-    with_images: bool
-    provenance: Provenance = field(default_factory=Provenance)
-    made_from: Origin | None = None
-    geometry: Mapping[str, Geometry] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON keeps them."""
-        places = {key: each.as_json() for key, each in self.geometry.items()}
-        return {**self._without_geometry(), **({"geometry": places} if places else {})}
-
-    def _without_geometry(self) -> dict[str, Any]:
-        about = asdict(self.provenance)
-        if not self.provenance.taken_for:
-            del about["taken_for"]  # which version 1 did not have
-        parts = {"dtype": self.dtype, "with_images": self.with_images, "provenance": about}
-        return json.loads(json.dumps(parts if self.made_from is None else {**parts, "made_from": dict(self.made_from)}))
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Settings":
-        """Read settings.
-
-        :raises KeyError, TypeError, ValueError: something is missing or of the wrong kind.
-        """
-        about = found["provenance"]
-        kinds = {"class_names": list, "taken_for": list}
-        if not set(about) <= {f.name for f in fields(Provenance)}:
-            raise ValueError(f"the provenance says {', '.join(map(str, about))}")
-        if not all(isinstance(value, kinds.get(name, str)) for name, value in about.items()):
-            raise TypeError("the provenance is not in words")
-        if not isinstance(found["with_images"], bool) or not isinstance(found["dtype"], str | None):
-            raise TypeError("the settings are of the wrong kind")
-        places = {str(key): Geometry.from_json(each) for key, each in found.get("geometry", {}).items()}
-        return cls(found["dtype"], found["with_images"], Provenance(**about), checked(found.get("made_from")), places)
-
-    def fingerprint(self) -> str:
-        """Return a short text that differs where settings of one image differ."""
-        return hashlib.sha256(json.dumps(self._without_geometry(), sort_keys=True).encode()).hexdigest()[:16]
-
-    def differences(self, other: "Settings") -> str:
-        """Return in words where ``other`` differs; empty if nowhere."""
-        bare = (replace(each, geometry={}) for each in (self, other))
-        mine, theirs = ({**asdict(each), **asdict(each.provenance)} for each in bare)
-        lines = zip_longest(mine.pop("taken_for"), theirs.pop("taken_for"), fillvalue="nothing")
-        parts = [f"taken_for is {one!r} there and {two!r} now" for one, two in lines if one != two][:1]
-        names = [name for name in mine if name not in ("provenance", "made_from") and mine[name] != theirs[name]]
-        parts += [f"{name} is {_json(mine[name])!r} there and {_json(theirs[name])!r} now" for name in names]
-        if self.geometry != other.geometry:
-            parts.append("pixels do not lie in the same places")
-        if self.made_from is not None and other.made_from is not None:
-            parts.append(differences(self.made_from, other.made_from))
-        elif (self.made_from is None) != (other.made_from is None):
-            how = "not recorded there" if self.made_from is None else "recorded there, and not given now (made_from)"
-            parts.append(f"what it was made from is {how}")
-        return "; ".join(filter(None, parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,30 +65,128 @@ class Entry:
         return self.checksum.partition(":")[0]
 
 
+class Entries(Sequence[Entry]):
+    """The images of a manifest in several files, read as they are asked for.
+
+    :param place: where the files are.
+    :param files: of each its name, its SHA-256 and how many images it lists.
+    """
+
+    def __init__(self, place: Place, files: Sequence[tuple[str, str, int]]) -> None:
+        self._place, self._files = place, tuple(files)
+        self._ends = list(accumulate(count for _, _, count in self._files))
+        self._last: tuple[int, tuple[Entry, ...]] = (-1, ())
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, i: int) -> Entry: ...
+    @overload
+    def __getitem__(self, i: slice) -> tuple[Entry, ...]: ...
+    def __getitem__(self, i: int | slice) -> Entry | tuple[Entry, ...]:
+        if isinstance(i, slice):
+            return tuple(self[n] for n in range(*i.indices(len(self))))
+        number = range(len(self))[i]
+        file = bisect_right(self._ends, number)
+        if self._last[0] != file:
+            self._last = (file, self._read(file))
+        return self._last[1][number - (self._ends[file - 1] if file else 0)]
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of the images, without the rest."""
+        for file in range(len(self._files)):
+            yield from (image["key"] for image in self._images(file))
+
+    def _read(self, file: int) -> tuple[Entry, ...]:
+        try:
+            return tuple(entry_from(image) for image in self._images(file))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unlike(file, repr(error)) from error
+
+    def _images(self, file: int) -> list[dict[str, Any]]:
+        name, sha256, count = self._files[file]
+        try:
+            content = self._place.read(name)
+        except OSError as error:
+            raise self._unlike(file, str(error)) from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise self._unlike(file, "it has changed since it was written")
+        images = json.loads(content)["images"]
+        if len(images) != count:
+            raise self._unlike(file, f"it lists {len(images)} images, not {count}")
+        return images
+
+    def _unlike(self, file: int, what: str) -> StoreError:
+        return StoreError(
+            f"{self._place.name(self._files[file][0])}: expected a part of the manifest, as it was written; {what}. "
+            "Copy the file again, or write the store again with overwrite=True (command line: --overwrite)."
+        )
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """A finished store: the settings and one entry an image, in order."""
+    """A finished store: the settings and one entry an image, in order.
+
+    :param content: the digest of all that is read from the store, where it was recorded.
+    """
 
     settings: Settings
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
+    content: str | None = None
 
     @property
     def num_classes(self) -> int:
         """The number of classes."""
         return self.entries[0].num_classes
 
-    def text(self) -> bytes:
-        """Return the manifest as JSON, one image a line."""
-        head = {
-            "format": FORMAT,
-            "version": VERSION,
-            **self.settings.as_json(),
-            "num_classes": self.num_classes,
-        }
-        images = [asdict(entry) for entry in self.entries]
-        head |= {"digest": digest_of({**head, "images": images}), "images": []}
-        lines = ",\n".join(f"  {json.dumps(image)}" for image in images)
-        return json.dumps(head, indent=1).replace('"images": []', f'"images": [\n{lines}\n ]').encode()
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the images.
+
+        :raises StoreError: two images have one name.
+        """
+        if not isinstance(self.entries, Entries):
+            return tuple(entry.key for entry in self.entries)
+        keys = tuple(self.entries.names())
+        if len(set(keys)) < len(keys):
+            raise StoreError("expected a manifest in which every image has another key; two have one. Write it again.")
+        return keys
+
+    def digest(self) -> str:
+        """Return the digest of all that is read from the store: every number, every key, and the words about them."""
+        if self.content is not None:
+            return self.content
+        images = [
+            [
+                e.key,
+                e.checksum.removeprefix("sha256:"),
+                dict(e.upsampling),
+                e.unlabelled,
+                {n: dict(t) for n, t in e.tensors.items()},
+            ]
+            for e in self.entries
+        ]
+        about = replace(self.settings, made_from=None).as_json()
+        places = [about["geometry"]] if self.settings.geometry else []
+        return digest_of_bytes(canonical([about["provenance"], images, *places]))
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the names and contents of the files of the manifest, the last of which makes it one."""
+        head = {"format": FORMAT, "version": VERSION, **self.settings.as_json(), "num_classes": self.num_classes}
+        if len(self.entries) <= IN_ONE:
+            images = [asdict(entry) for entry in self.entries]
+            head |= {"digest": digest_of({**head, "images": images})}
+            yield MANIFEST, _with_lines(head, images)
+            return
+        parts: list[tuple[str, str, int]] = []
+        for start in range(0, len(self.entries), IN_ONE):
+            images = [asdict(entry) for entry in self.entries[start : start + IN_ONE]]
+            content = _with_lines({"format": FORMAT, "version": IN_PARTS}, images)
+            sha256 = hashlib.sha256(content).hexdigest()
+            parts.append((f"{PART}{sha256[:16]}.json", sha256, len(images)))
+            yield parts[-1][0], content
+        head |= {"version": IN_PARTS, "content": self.digest(), "parts": parts}
+        yield MANIFEST, json.dumps({**head, "digest": digest_of(head)}, indent=1).encode()
 
     @classmethod
     def read(cls, place: Place) -> "Manifest":
@@ -181,11 +195,14 @@ class Manifest:
         :raises StoreError: it is no manifest, or damaged, or of a newer version.
         """
         found = read_json(place, MANIFEST)
-        known = {"format", "version", "dtype", "with_images", "provenance", "num_classes", "images"}
+        known = {"format", "version", "dtype", "with_images", "provenance", "num_classes"}
         known |= {"made_from", "digest", "geometry"} if found["version"] > 1 else set()
+        known |= {"parts", "content"} if found["version"] == IN_PARTS else {"images"}
         try:
             if unknown := sorted(set(found) - known):
                 raise ValueError(f"it says {unknown[0]!r}, which this version does not know")
+            if found["version"] == IN_PARTS:
+                return cls(Settings.from_json(found), _entries_of(place, found["parts"]), str(found["content"]))
             entries = tuple(entry_from(image) for image in found["images"])
             manifest = cls(Settings.from_json(found), entries)
             if manifest.num_classes != found["num_classes"]:
@@ -202,8 +219,22 @@ class Manifest:
         return manifest
 
 
-def _json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _entries_of(place: Place, parts: Any) -> Entries:
+    """Read the list of files that list images.
+
+    :raises TypeError, ValueError: it is no such list.
+    """
+    files = [(str(name), str(sha256), int(count)) for name, sha256, count in parts]
+    if not files or not all(re.fullmatch(rf"{PART}[0-9a-f]{{16}}\.json", name) and n > 0 for name, _, n in files):
+        raise ValueError("a part of the manifest does not lie in the store")
+    return Entries(place, files)
+
+
+def _with_lines(head: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> bytes:
+    """JSON with one image a line."""
+    lines = ",\n".join(f"  {json.dumps(image)}" for image in images)
+    text = json.dumps({**head, "images": []}, indent=1)
+    return text.replace('"images": []', f'"images": [\n{lines}\n ]').encode()
 
 
 def digest_of(found: Mapping[str, Any]) -> str:
@@ -292,5 +323,5 @@ def read_json_of_ours(place: Place, file: str) -> dict[str, Any]:
             f"{name}: expected a manifest with format {FORMAT!r}; got another file of that name. "
             "Is this a folder of arrays? Then use calibrant.data.open_folder (command line: calibrant import)."
         )
-    check_version(found.get("version"), VERSION, name)
+    check_version(found.get("version"), IN_PARTS if file == MANIFEST else VERSION, name)
     return found

@@ -111,7 +111,8 @@ def merge_parts(place: Place) -> None:
             f"{place.url}: expected {entries[0].num_classes} classes, as image {entries[0].key!r} has; got "
             f"{unlike.num_classes} in image {unlike.key!r}. A store holds predictions of one model."
         )
-    place.write(MANIFEST, Manifest(settings, entries).text())
+    for name, content in Manifest(settings, entries).files():
+        place.write(name, content)
     for name in (*(found[0] for found in records), PARTIAL):
         place.remove(name)
 

@@ -22,6 +22,7 @@ from calibrant.data.store._in_shards import check_key, file_for, put_in_shards, 
 from calibrant.data.store._manifest import (
     FORMAT,
     MANIFEST,
+    PART,
     PARTIAL,
     RECORDS,
     VERSION,
@@ -135,6 +136,7 @@ class _Writer:
             raise StoreError(f"{place.url}: expected a folder to write a store to; got a file. Choose another name.")
         files = place.sizes()
         self.records = [file for file in files if file.startswith(RECORDS)]
+        self.parts = [file for file in files if file.startswith(PART)]
         if files and not {MANIFEST, PARTIAL} & set(files):
             raise StoreError(
                 f"{place.url}: expected an empty or new folder, or a store to go on with; got a folder with other "
@@ -303,8 +305,11 @@ class _Writer:
                 raise StoreError(f"{self.place.url}: holds these images in another order. {ELSEWHERE}")
             return
         manifest = Manifest(self.settings, tuple(self.entries.values()))
-        self._write(MANIFEST, manifest.text(), "the manifest")
-        for file in (*self.old, *self.records):
+        written = []
+        for name, content in manifest.files():
+            self._write(name, content, "the manifest")
+            written.append(name)
+        for file in (*self.old, *self.records, *(file for file in self.parts if file not in written)):
             self.place.remove(file)
         self.place.remove(PARTIAL)
 

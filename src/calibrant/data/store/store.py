@@ -19,13 +19,14 @@ from typing import Any
 from calibrant._encoding.label_coding import NO_LABELS
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Int, Tensor
-from calibrant._storage.origin import Origin, canonical, digest_of_bytes
+from calibrant._storage.origin import Origin
 from calibrant.data.geometry import Geometry
 from calibrant.data.store._image_file import DTYPES, SUFFIX, decode_image, decode_labels, opened, read_whole
 from calibrant.data.store._in_runs import open_in_parts
-from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, Provenance, Settings, read_json
+from calibrant.data.store._manifest import MANIFEST, PARTIAL, Entry, Manifest, read_json
 from calibrant.data.store._parts import merge_parts, write_part
 from calibrant.data.store._place import Place
+from calibrant.data.store._settings import Provenance, Settings
 from calibrant.data.store._writing import write
 from calibrant.errors import ShapeError, StoreError
 from calibrant.predictions import (
@@ -194,7 +195,7 @@ class StoredPredictions:
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of the images, in order; known without reading any."""
-        return tuple(entry.key for entry in self._manifest.entries)
+        return self._manifest.keys()
 
     @property
     def provenance(self) -> Provenance:
@@ -229,19 +230,7 @@ class StoredPredictions:
     @property
     def digest(self) -> str:
         """The digest of all that is read from the store: every number, every key, and the words about them."""
-        images = [
-            [
-                e.key,
-                e.checksum.removeprefix("sha256:"),
-                dict(e.upsampling),
-                e.unlabelled,
-                {n: dict(t) for n, t in e.tensors.items()},
-            ]
-            for e in self._manifest.entries
-        ]
-        about = replace(self._manifest.settings, made_from=None).as_json()
-        places = [about["geometry"]] if self.geometry else []
-        return digest_of_bytes(canonical([about["provenance"], images, *places]))
+        return self._manifest.digest()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -346,7 +335,7 @@ class StoredPredictions:
         ('c', 'a')
         """
         some = copy.copy(self)
-        some._manifest = replace(self._manifest, entries=tuple(self._entry(i) for i in numbers))
+        some._manifest = replace(self._manifest, entries=tuple(self._entry(i) for i in numbers), content=None)
         return some
 
     def verify(self) -> None:
@@ -358,6 +347,8 @@ class StoredPredictions:
         """
         for entry in self._manifest.entries:
             read_whole(self._place, entry, self._manifest.settings)
+        if self.digest != replace(self._manifest, content=None).digest():
+            raise StoreError(f"{self.url}: expected a manifest whose parts are those of its digest. Write it again.")
 
     def _entry(self, i: int) -> Entry:
         number = operator.index(i)
@@ -370,9 +361,9 @@ def _check_finished(place: Place) -> None:
     """Raise unless there is a manifest, saying what is there instead."""
     if place.is_file():
         raise StoreError(f"{place.url}: expected the folder of a store; got a file. Give the folder that it lies in.")
-    files = place.sizes()
-    if MANIFEST in files or place.has(MANIFEST):  # a server may well not list its folders
+    if place.has(MANIFEST):  # listing a folder of a million files takes minutes, and a server may not list any
         return
+    files = place.sizes()
     if PARTIAL in files:
         expected = read_json(place, PARTIAL).get("expected")
         whole = sum(file.endswith(SUFFIX) for file in files)

@@ -1,0 +1,162 @@
+"""What engines and large stores cost: ``python -m benchmarks.scale [--engines processes:2,dask:2] [--images 100000]``.
+
+Engines: tasks that do nothing, by the clock and by the processor time of the process that sends them; then tallies of
+the same images here and by way of the engine, by the processor time of all processes together. Stores: images of
+2 x 2 pixels, made without waiting for the disk, opened, asked for their keys and digest, gone on with and merged.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks._memory import peak_megabytes
+from benchmarks._scenes import MadeScenes
+from calibrant.data import StoredPredictions, merge_store_parts, write_store, write_store_part
+from calibrant.engines import open_engine
+from calibrant.evaluation import tally
+from calibrant.metrics import Measurement
+from calibrant.predictions import Prediction, Sharded, mapped_in_shards
+
+TASKS = 300
+
+
+def nothing(images: Iterable[Any], first: int) -> int:
+    """What a task without work does."""
+    return len(list(images))
+
+
+def processor_time() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def engine(name: str, images: MadeScenes) -> None:
+    """Print what an engine costs for a task, and in all."""
+    begun = time.perf_counter()
+    with open_engine(name) as workers:
+        list(mapped_in_shards(nothing, Sharded(range(8), workers, shard_size=1)))
+        ready = time.perf_counter() - begun
+        wall, processor = time.perf_counter(), time.process_time()
+        list(mapped_in_shards(nothing, Sharded(range(TASKS), workers, shard_size=1)))
+        wall, processor = (time.perf_counter() - wall) / TASKS, (time.process_time() - processor) / TASKS
+        print(
+            f"  {name}: ready after {ready:.1f} s; a task {1000 * wall:.2f} ms by the clock, "
+            f"{1000 * processor:.2f} ms of the driver's processor time",
+            flush=True,
+        )
+        for size in (1, 8):
+            before = time.perf_counter()
+            found = tally(Measurement.of, Sharded(images, workers, shard_size=size))
+            print(f"    {len(found)} images in shards of {size}: {time.perf_counter() - before:.2f} s", flush=True)
+
+
+class Tiny:
+    """Images of 2 x 2 pixels and two classes, made when asked for.
+
+    :param count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.keys = [f"{number // 1000:04d}/{number:07d}" for number in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> Prediction:
+        logits = torch.tensor([i % 97 + 0.5, -1.0 - i % 7]).reshape(2, 1, 1).expand(2, 2, 2)
+        return Prediction(self.keys[i], logits, torch.zeros(1, 2, 2, dtype=torch.long))
+
+
+def steps(count: int, folder: Path) -> None:
+    """Print how long a store of so many images takes to write, open, go on with and merge."""
+    source, store, parts = Tiny(count), folder / "store", folder / "parts"
+    os.fsync = lambda handle: None  # the disk is not what is measured
+    timed("write", count, lambda: write_store(source, store))
+    for step in ("open", "keys", "digest"):
+        out = subprocess.run(
+            [sys.executable, "-m", "benchmarks.scale", "--step", step, "--store", str(store)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        print(f"    {step:<10}{out.stdout.strip()}", flush=True)
+    timed("go on", count, lambda: write_store(source, store))
+    timed("write part", count // 10, lambda: [write_store_part(source, parts, (1, 10))])
+    for number in range(2, 11):
+        write_store_part(source, parts, (number, 10))
+    timed("merge", count, lambda: merge_store_parts(parts))
+    same = (store / "manifest.json").read_bytes() == (parts / "manifest.json").read_bytes()
+    print(f"    parts merged are the store written whole: {'yes' if same else 'NO'}", flush=True)
+
+
+def timed(what: str, count: int, step: Any) -> None:
+    wall, processor = time.perf_counter(), time.process_time()
+    step()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    print(
+        f"    {what:<10}{wall:9.2f} s by the clock {processor:9.2f} s of the processor, "
+        f"{1e6 * processor / max(1, count):9.1f} us an image",
+        flush=True,
+    )
+
+
+def one_step(step: str, store: str) -> None:
+    """Print processor time and memory of a step, in a process of its own."""
+    base, wall, processor = peak_megabytes(), time.perf_counter(), time.process_time()
+    stored = StoredPredictions(store)
+    if step == "keys":
+        len(stored.keys)
+    elif step == "digest":
+        len(stored.digest)
+    print(
+        f"{time.perf_counter() - wall:9.2f} s by the clock {time.process_time() - processor:9.2f} s of the processor, "
+        f"{peak_megabytes() - base:7.0f} MB more than before"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default="processes:2,dask:2")
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--step")
+    parser.add_argument("--store")
+    chosen = parser.parse_args()
+    if chosen.step:
+        one_step(chosen.step, chosen.store)
+        return
+    torch.set_num_threads(1)
+    scenes = MadeScenes(16, 19, 256, 256)
+    before, wall = time.process_time(), time.perf_counter()
+    tally(Measurement.of, scenes)
+    print(
+        f"engines: {len(scenes)} images of 19 classes, 256 x 256, here: {time.perf_counter() - wall:.2f} s by the "
+        f"clock, {time.process_time() - before:.2f} s of the processor",
+        flush=True,
+    )
+    for name in filter(None, chosen.engines.split(",")):
+        used = processor_time()
+        engine(name, scenes)
+        print(f"    all processes, with their start: {processor_time() - used:.1f} s of the processor", flush=True)
+    count = 1000
+    while count <= chosen.images:
+        print(f"a store of {count:,} images", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            steps(count, Path(folder))
+        count *= 10
+
+
+if __name__ == "__main__":
+    main()

@@ -28,8 +28,8 @@ class Ray(Engine):
             self._ray.init(address=place or "local", logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise EngineError(
-                f"{self.name}: expected a cluster of Ray; {str(error).strip().splitlines()[0].rstrip('.')}. Start one "
-                "(ray start --head), or check the address."
+                f"{self.name}: expected a cluster of Ray; {str(error).strip().splitlines()[0].rstrip('.')}. Start "
+                "one, or check the address."
             ) from error
         self._remote: dict[Callable[..., Any], Any] = {}
 

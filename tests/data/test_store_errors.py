@@ -62,8 +62,8 @@ def test_a_manifest_of_something_else(store):
 
 
 def test_a_store_written_by_a_newer_version(store):
-    edit(store, version=4)
-    with pytest.raises(StoreError, match=r"version 3 or older; got version 4.*pip install --upgrade calibrant"):
+    edit(store, version=5)
+    with pytest.raises(StoreError, match=r"version 4 or older; got version 5.*pip install --upgrade calibrant"):
         StoredPredictions(store)
     with pytest.raises(StoreError, match="Upgrade"):
         write_store([toy("a"), toy("b")], store)

@@ -221,3 +221,35 @@ def test_labels_survive_float16_and_the_share_of_near_ties_is_printed(calibrant,
     code, out, _ = calibrant("measure", store, "--calibrator", tmp_path / "held")
     assert code == 0
     assert "With held the two largest probabilities are nearly tied in" in out
+
+
+def test_a_condition_that_holds_is_exit_code_one(calibrant, store, temperature, tmp_path):
+    through = ["--calibrator", temperature]
+    assert calibrant("measure", store, "--fail-if", "ece>0.9")[0] == 0
+    code, _, err = calibrant("measure", store, "--fail-if", "ece > 0.001", "--fail-if", "miou<0")
+    assert code == 1
+    assert "failed: ece > 0.001 holds, ece is" in err
+    assert "miou" not in err
+    before = 0.15  # the model is worse than this, and the calibrator better: it is the one that counts
+    assert calibrant("measure", store, "--fail-if", f"ece>{before}")[0] == 1
+    assert calibrant("measure", store, *through, "--fail-if", f"ece>{before}")[0] == 0
+    given = ["--methods", "temperature", "--num-seeds", 1, "--num-cases", 0, "-o", tmp_path / "r.html"]
+    assert calibrant("compare", store, *given, "--fail-if", f"ece>{before}")[0] == 0  # one method is good enough
+    assert calibrant("compare", store, *given, "--fail-if", "nll>0")[0] == 1
+    for wrong in ("ece", "ece>x", "ecee>1", "ece>1 or miou<1"):
+        code, _, err = calibrant("measure", store, "--fail-if", wrong)
+        assert code == 2, wrong
+        assert "expected" in err
+
+
+def test_help_methods_and_quiet(calibrant, store):
+    assert "Print the scores" in calibrant("measure", "-h")[1]
+    code, out, _ = calibrant("methods")
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} >= {*METHODS, "all", "published"}
+    assert calibrant("measure", store, "--quiet")[:2] == (0, "")
+    code, out, err = calibrant("measure", store, "--quiet", "--json", "-")
+    assert code == 0
+    assert json.loads(out)["facts"]
+    assert err == ""
+    assert "uncalibrated" in calibrant("measure", store)[1]

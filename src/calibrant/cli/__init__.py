@@ -30,6 +30,7 @@ from calibrant.cli.fit import fit
 from calibrant.cli.import_ import import_
 from calibrant.cli.measure import measure
 from calibrant.cli.merge import merge
+from calibrant.cli.methods import methods
 from calibrant.cli.onnx import onnx
 from calibrant.cli.predict import predict
 from calibrant.cli.refine import refine
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # half of the time that help takes
     help="Honest confidence for semantic segmentation: measure it, repair it after training, sample what is ambiguous.",
 )
@@ -60,8 +62,9 @@ for command in (
     merge,
     report,
     verify,
+    methods,
 ):
-    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command is not demo)(command)
+    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command not in (demo, methods))(command)
 
 
 _REFUSED: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
@@ -78,6 +81,7 @@ def _print_version(wanted: bool | None) -> None:
 def _of_all(
     version: bool | None = typer.Option(False, "--version", callback=_print_version, is_eager=True),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an unexpected error."),
+    quiet: bool = typer.Option(False, "--quiet", help="Print errors alone, and what --json - asks for."),
 ) -> None:
     pass
 
@@ -86,18 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error that a user can mend is one message and exit code 2.
 
     Any other error is one line, which names a log with all that is needed to find the fault, and exit code 70; with
-    ``--debug`` anywhere, or CALIBRANT_DEBUG=1, its traceback is shown as well.
+    ``--debug`` anywhere, or CALIBRANT_DEBUG=1, its traceback is shown as well. With ``--quiet`` anywhere nothing is
+    printed but errors.
 
     :param arguments: the command and its arguments; None for those of this process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or os.environ.get("CALIBRANT_DEBUG", "0") not in ("", "0")
-    given = [each for each in given if each != "--debug"]
+    quiet = "--quiet" in given
+    given = [each for each in given if each not in ("--debug", "--quiet")]
     group: Any = typer.main.get_command(app)
     command = next((each for each in given if each in group.commands), None)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: stop(interrupted(given, command), 128 + number))
     _let_waiting_threads_sleep()
+    _keep_quiet(quiet)
     try:
         code = group.main(given, prog_name="calibrant", standalone_mode=False)
     except _REFUSED as error:
@@ -112,6 +119,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _failed(error, given, command, group)
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _keep_quiet(quiet: bool) -> None:
+    """Print nothing but errors and JSON from here on, or print again."""
+    console = sys.modules.get("calibrant.cli._console")
+    if console is None and quiet:
+        from calibrant.cli import _console as console
+    if console is not None:
+        console.console.quiet = console.aside.quiet = quiet
 
 
 def _failed(error: Exception, given: Sequence[str], command: str | None, group: Any) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
+from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust
 
@@ -45,6 +46,7 @@ def compare(
     num_cases: Annotated[int, _options.count("How many of the worst images the report shows.", least=0)] = 6,
     trust: Trust = False,
     engine: EngineName = None,
+    fail_if: FailIf = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit methods, judge them on other images, report.
@@ -55,12 +57,14 @@ def compare(
     from calibrant._storage.origin import options_of
     from calibrant.cli import _console
     from calibrant.cli._engine import engine_opened
+    from calibrant.cli._fail_if import Condition, broken_in, fail_if_broken
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import check_free
     from calibrant.methods import METHODS, parse_methods
     from calibrant.report import shift_table
 
+    conditions = [Condition.parsed(each) for each in fail_if or ()]
     urls = test or []
     names = [""] if len(urls) < 2 else _names(urls)
     counts = {"pixels_per_image": pixels_per_image, "num_bins": num_bins, "num_cases": num_cases}
@@ -94,6 +98,7 @@ def compare(
     if json is not None and _console.is_standard_output(json):
         found = [study.as_json() for study in studies]
         _console.write_json(dict(zip(names, found, strict=True)) if len(found) > 1 else found[0], json)
+    fail_if_broken([line for study in studies for line in broken_in(conditions, study.comparison, any_method=False)])
 
 
 def _names(urls: Sequence[str]) -> list[str]:

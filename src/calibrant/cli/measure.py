@@ -8,6 +8,7 @@ import typer
 
 from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
+from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 from calibrant.cli._parts import Part, PartOption
@@ -31,6 +32,7 @@ def measure(
     kinds: Kinds = None,
     engine: EngineName = None,
     part: PartOption = None,
+    fail_if: FailIf = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Print the scores of STORE with their intervals, as it is and through each --calibrator.
@@ -43,11 +45,13 @@ def measure(
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import aside, bars, console, is_standard_output
     from calibrant.cli._engine import engine_opened, watched
+    from calibrant.cli._fail_if import Condition, broken_in, fail_if_broken
     from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import AS_IT_IS, Study, check_free
     from calibrant.evaluation import tally_all
     from calibrant.metrics import Measurement
 
+    conditions = [Condition.parsed(each) for each in fail_if or ()]
     stored = open_labelled(store, "measure")
     names = _names(calibrator or ())
     through = {AS_IT_IS: None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
@@ -70,6 +74,7 @@ def measure(
         study.save(output, made_from, overwrite=overwrite)
     if json is not None:
         study.write_json(json)
+    fail_if_broken(broken_in(conditions, study.comparison, any_method=True))
 
 
 def _measure_part(

@@ -25,6 +25,7 @@ from calibrant.metrics import (
     intersection_over_union,
     mean_iou,
     pixel_accuracy,
+    presence_excess,
     reliability_curve,
     sample_divergence,
     sample_diversity,
@@ -84,6 +85,7 @@ class Counted:
         return {
             "GED": round(float(ged.nanmean()), 4),
             "GED, unbiased": round(float(generalised_energy_distance(self.distances, diagonal=False).nanmean()), 4),
+            "presence": round(float(presence_excess(self.distances).nanmean()), 4),
             "floor": round(float(ged_floor(self.distances, self.distances.num_samples).nanmean()), 4),
             "diversity": round(float(diversity.nanmean()), 4),
             "KL of mean from F": round(float(sample_divergence(self.divergence).nanmean()), 4),

@@ -46,6 +46,8 @@ SHOWN = (
     "GED 100",
     "HM-IoU 16",
     "unbiased GED",
+    "presence",
+    "shape",
     "floor 16",
     "diversity",
     "KL to F",
@@ -161,6 +163,8 @@ def show(figures: dict[str, dict[str, Any]], gaps: dict[str, dict[str, Any]]) ->
     print(f"\n{'':42s}{'seeds':>6s}" + "".join(f"{score:>14s}" for score in SHOWN))
     for name, row in figures.items():
         print(f"{name:42s}{len(row['seeds']):6d}" + "".join(f"{row[score]['value']:14.4f}" for score in SHOWN))
+    print("\nunbiased GED is the excess over the floor, of which presence is 2 (share of maps with a nodule - share of")
+    print("annotators who drew one)^2; one map that never varies can beat all samplers in HM-IoU (see majority)")
     print("\nknown marks, GED 16: " + ", ".join(f"{name} {mark:.3f}" for name, mark in MARKS.items()))
     apart = next(iter(figures.values()))["annotators' diversity"]["value"]
     print(f"two annotators differ by {apart:.3f}; known: .50")

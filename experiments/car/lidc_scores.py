@@ -21,8 +21,10 @@ from calibrant.metrics import (
     hungarian_matched_iou,
     interval_coverage,
     interval_width,
+    presence_excess,
     sample_divergence,
     sample_diversity,
+    shape_excess,
 )
 from calibrant.predictions import Prediction
 
@@ -37,6 +39,8 @@ SCORES: dict[str, Callable[[HypothesisDistances, AreaSamples, SampleDivergence],
     "GED 100": lambda d, a, k: generalised_energy_distance(d, num_samples=100),
     "HM-IoU 16": lambda d, a, k: hungarian_matched_iou(d, 16),
     "unbiased GED": lambda d, a, k: generalised_energy_distance(d, diagonal=False),
+    "presence": lambda d, a, k: presence_excess(d),
+    "shape": lambda d, a, k: shape_excess(d),
     "floor 16": lambda d, a, k: ged_floor(d, 16),
     "diversity": lambda d, a, k: sample_diversity(d),
     "annotators' diversity": lambda d, a, k: annotator_diversity(d),
@@ -65,7 +69,7 @@ def kept_columns(path: Path, of: str, draw: Callable[[], Drawn]) -> Columns:
     """Return the scores in a file if they are of this, or those of maps drawn now, which are written there."""
     if path.exists():
         held = torch.load(path, weights_only=True)
-        if held["of"] == of:
+        if held["of"] == of and list(held["columns"]) == list(SCORES):
             return held["columns"]
     found = columns(draw())
     path.parent.mkdir(parents=True, exist_ok=True)

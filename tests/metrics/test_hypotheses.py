@@ -18,8 +18,10 @@ from calibrant.metrics import (
     ged_floor,
     generalised_energy_distance,
     hungarian_matched_iou,
+    presence_excess,
     resampled_scores,
     sample_diversity,
+    shape_excess,
 )
 from calibrant.predictions import IGNORE
 
@@ -253,3 +255,18 @@ def test_numbers_of_samples_that_cannot_be_are_told():
     weighted = HypothesisDistances.of(hypotheses, labels, num_classes=2, sample_weights=torch.tensor([[1.0, 2, 3]] * 2))
     with pytest.raises(InputError, match="weigh the same"):
         ged(weighted, num_samples=2)
+
+
+@pytest.mark.parametrize("empty", ["one", "nan", "zero"])
+def test_the_excess_is_split_into_presence_and_shape(empty):
+    """Presence is 2 (pi - g)^2 of one class; both parts together are the unbiased GED, whatever the convention."""
+    generator = torch.Generator().manual_seed(0)
+    modes = torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]])
+    ours = torch.multinomial(torch.tensor([0.7, 0.1, 0.2]), 4000, True, generator=generator).reshape(200, 20)
+    theirs = torch.multinomial(torch.tensor([0.2, 0.4, 0.4]), 2000, True, generator=generator).reshape(200, 10)
+    found = HypothesisDistances.of(modes[ours].movedim(1, 0), modes[theirs], num_classes=2, classes=[1], empty=empty)
+    presence, whole = presence_excess(found), ged(found, diagonal=False)
+    torch.testing.assert_close(presence + shape_excess(found), whole)
+    assert float(presence.mean()) == pytest.approx(2 * (0.3 - 0.8) ** 2, abs=0.03)
+    same = HypothesisDistances.of(modes[theirs].movedim(1, 0), modes[theirs], num_classes=2, classes=[1], empty=empty)
+    assert float(presence_excess(same).mean()) < 0

@@ -10,7 +10,7 @@ from calibrant._shapes import Int, Tensor
 from calibrant._statistics.generators import generator_for
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.evaluation._labelled import Labelled, naming, nothing_labelled, over
-from calibrant.metrics import Tally
+from calibrant.metrics import HypothesisDistances, Tally
 from calibrant.predictions import Executor, Prediction, Predictions, mapped_in_shards, with_logits
 from calibrant.samplers import Sampler
 
@@ -103,6 +103,8 @@ def tally_hypotheses(
 ) -> T:
     """Draw hypotheses of every image of a source and count them against its labels, one row an image.
 
+    Distances of hypotheses are marked as dependent where the sampler says by ``draws`` that they are.
+
     :param count: from hypotheses (m, n, *s) and labels (n, a, *s) to a tally with n rows, such as
         ``functools.partial(HypothesisDistances.of, num_classes=2, classes=[1])``.
     :param sampler: what draws the maps.
@@ -139,5 +141,7 @@ def _hypotheses_of_shard(
     for prediction, hypotheses in draws.from_each(Labelled(images, left_out)):
         with naming(prediction.key):
             row = count(hypotheses[:, None], prediction.labels[None])
+        if isinstance(row, HypothesisDistances) and draws.sampler.draws != "independent":
+            row = replace(row, independent=torch.zeros_like(row.independent))
         rows.append(replace(row, keys=(prediction.key,)))
     return rows, left_out

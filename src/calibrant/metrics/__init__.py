@@ -29,8 +29,8 @@ What is scored
     overlap:
     :func:`intersection_over_union`, :func:`mean_iou`, :func:`dice`, :func:`pixel_accuracy`.
     hypotheses:
-    :func:`generalised_energy_distance` (and :func:`ged_floor`), :func:`hungarian_matched_iou`,
-    :func:`sample_diversity`, :func:`annotator_diversity`, :func:`sample_divergence` (and
+    :func:`generalised_energy_distance` (and :func:`ged_floor`), :func:`presence_excess`, :func:`shape_excess`,
+    :func:`hungarian_matched_iou`, :func:`sample_diversity`, :func:`annotator_diversity`, :func:`sample_divergence` (and
     :func:`expected_sample_divergence`), :func:`flip_frequencies`, :func:`flip_offsets`.
     areas:
     :func:`area_crps`, :func:`area_interval`, :func:`area_pit`, :func:`area_ranks`, :func:`interval_coverage`,
@@ -83,7 +83,9 @@ from calibrant.metrics.hypotheses import (
     ged_floor,
     generalised_energy_distance,
     hungarian_matched_iou,
+    presence_excess,
     sample_diversity,
+    shape_excess,
 )
 from calibrant.metrics.intervals import (
     Interval,
@@ -180,11 +182,13 @@ __all__ = [
     "negative_log_likelihood",
     "paired_difference",
     "pixel_accuracy",
+    "presence_excess",
     "reliability_curve",
     "resampled_scores",
     "risk_coverage_curve",
     "sample_divergence",
     "sample_diversity",
     "save_measurement",
+    "shape_excess",
     "top_label_brier_score",
 ]

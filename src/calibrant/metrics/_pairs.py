@@ -14,11 +14,13 @@ _BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def pairwise_distances(maps: np.ndarray, classes: Sequence[int], empty: float) -> np.ndarray:
-    """Return 1 - IoU of every pair of maps (m, p), as (m, m): the mean over classes.
+    """Return 1 - IoU of every pair of maps (m, p), the mean over classes, and its part due to presence: (2, m, m).
+
+    The second counts the classes that one map of a pair shows and the other does not, each of which is at distance 1.
 
     :param empty: the IoU of two empty regions; NaN leaves the class out of the mean of that pair.
     """
-    total, count = np.zeros((2, len(maps), len(maps)))
+    total, absent, count = np.zeros((3, len(maps), len(maps)))
     for shared in intersections(maps, classes):
         size = shared.diagonal()
         union = size[:, None] + size - shared
@@ -26,8 +28,9 @@ def pairwise_distances(maps: np.ndarray, classes: Sequence[int], empty: float) -
         iou = np.where(nothing, empty, shared / np.where(nothing, 1, union))
         known = ~np.isnan(iou)
         total += np.where(known, 1 - iou, 0)
+        absent += (size[:, None] == 0) != (size == 0)
         count += known
-    return np.where(count == 0, np.nan, total / np.maximum(count, 1))
+    return np.where(count == 0, np.nan, np.stack([total, absent]) / np.maximum(count, 1))
 
 
 def intersections(maps: np.ndarray, classes: Sequence[int]) -> np.ndarray:

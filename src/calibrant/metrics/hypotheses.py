@@ -45,6 +45,10 @@ class HypothesisDistances(ImageWise):
     :param label_weights: one a label, adding up to 1; 0 marks padding.
     :param sample_weights: one a hypothesis, adding up to 1.
     :param modes: whether the labels are all modes of a known law.
+    :param presence_to_labels: the part of each distance that is due to classes which one of the two maps alone shows.
+    :param presence_between_hypotheses: that part of the distances between hypotheses.
+    :param presence_between_labels: that part of the distances between labels.
+    :param independent: whether the hypotheses were drawn independently of each other.
     :param keys: names of the rows, if they are known.
     :param left_out: names of images that have no row because nothing in them is labelled.
     """
@@ -55,6 +59,10 @@ class HypothesisDistances(ImageWise):
     label_weights: Float[Tensor, "n a"]
     sample_weights: Float[Tensor, "n m"]
     modes: Bool[Tensor, " n"]
+    presence_to_labels: Float[Tensor, "n m a"]
+    presence_between_hypotheses: Float[Tensor, "n m m"]
+    presence_between_labels: Float[Tensor, "n a a"]
+    independent: Bool[Tensor, " n"]
 
     @classmethod
     def of(
@@ -68,6 +76,7 @@ class HypothesisDistances(ImageWise):
         weights: Float[Tensor, "n a"] | None = None,
         modes: bool = False,
         sample_weights: Float[Tensor, "n m"] | None = None,
+        independent: bool = True,
     ) -> "HypothesisDistances":
         """Compare every pair of maps of each image of a batch, one row each.
 
@@ -82,6 +91,8 @@ class HypothesisDistances(ImageWise):
         :param weights: one a label; by default all annotators who labelled a pixel of the image weigh the same.
         :param modes: the labels are all modes of a known law, ``weights`` their probabilities.
         :param sample_weights: one a hypothesis; by default all weigh the same.
+        :param independent: whether the hypotheses were drawn independently; False for those of samplers whose ``draws``
+            is another word, of which unbiased scores are not defined.
         :raises ShapeError, LabelError, InputError, MethodError: what was passed cannot be compared.
 
         >>> ring, dot = torch.tensor([[1, 1, 1, 0]]), torch.tensor([[0, 1, 0, 0]])
@@ -109,7 +120,7 @@ class HypothesisDistances(ImageWise):
             if not maps.complete.all():
                 stacked = stacked[:, maps.complete]
             distances = pairwise_distances(stacked, counted, EMPTY[empty])
-            between_labels = distances[num_samples:, num_samples:][np.ix_(maps.weights > 0, maps.weights > 0)]
+            between_labels = distances[0, num_samples:, num_samples:][np.ix_(maps.weights > 0, maps.weights > 0)]
             shows_nothing = stacked.shape[1] == 0 or np.isnan(between_labels).all()
             distances = np.full_like(distances, np.nan) if shows_nothing else np.nan_to_num(distances, nan=0.0)
             all_distances.append(torch.from_numpy(distances))
@@ -118,12 +129,12 @@ class HypothesisDistances(ImageWise):
         if sample_weights is None:
             sample_weights = torch.ones(len(rows), num_samples)
         return cls(
-            rows[:, :num_samples, num_samples:].clone(),
-            rows[:, :num_samples, :num_samples].clone(),
-            rows[:, num_samples:, num_samples:].clone(),
+            *_corners(rows[:, 0], num_samples),
             torch.stack(label_weights),
             normalised(sample_weights, "hypotheses"),
             torch.full((len(rows),), modes),
+            *_corners(rows[:, 1], num_samples),
+            torch.full((len(rows),), independent),
         )
 
     @property
@@ -146,7 +157,18 @@ class HypothesisDistances(ImageWise):
             self,
             to_labels=self.to_labels[:, chosen],
             between_hypotheses=self.between_hypotheses[:, chosen, chosen],
+            presence_to_labels=self.presence_to_labels[:, chosen],
+            presence_between_hypotheses=self.presence_between_hypotheses[:, chosen, chosen],
             sample_weights=normalised(self.sample_weights[:, chosen], "hypotheses"),
+        )
+
+    def of_presence(self: T) -> T:
+        """Return the parts of the distances that are due to classes which one of two maps alone shows."""
+        return replace(
+            self,
+            to_labels=self.presence_to_labels,
+            between_hypotheses=self.presence_between_hypotheses,
+            between_labels=self.presence_between_labels,
         )
 
     @classmethod
@@ -169,6 +191,8 @@ class HypothesisDistances(ImageWise):
             self,
             to_labels=pad(self.to_labels, (0, more)),
             between_labels=pad(self.between_labels, (0, more, 0, more)),
+            presence_to_labels=pad(self.presence_to_labels, (0, more)),
+            presence_between_labels=pad(self.presence_between_labels, (0, more, 0, more)),
             label_weights=pad(self.label_weights, (0, more)),
         )
 
@@ -187,16 +211,17 @@ def generalised_energy_distance(
         held: with D the mean distance of two different hypotheses it is :math:`\mathrm{GED}_\infty + D/m`, which also
         reaches beyond the number held. ``distances.first(m)`` uses the first m alone, with more noise.
     :param diagonal: keep the distance of a map to itself, as published. Without it the value does not depend on the
-        number of samples or annotators, but for chance, and is 0 on average for a perfect sampler; it can fall below
-        0, and needs two hypotheses and, unless labels are modes, two annotators, or it is NaN.
-    :raises InputError: ``num_samples`` of hypotheses with unlike weights.
+        number of samples or annotators, but for chance, and is 0 on average for a perfect sampler: the excess over
+        ``ged_floor``. It can fall below 0, and needs two hypotheses, drawn independently, and, unless labels are modes,
+        two annotators, or it is NaN.
+    :raises InputError: ``num_samples`` of hypotheses with unlike weights, or other than independent ones.
     """
     crossed = torch.einsum("nm,nma,na->n", distances.sample_weights, distances.to_labels, distances.label_weights)
     within = _within(distances.between_hypotheses, distances.sample_weights)
     between = _within(distances.between_labels, distances.label_weights)
     if not diagonal:
         labels = torch.where(distances.modes, between.all, between.different)
-        return 2 * crossed - within.different - labels
+        return torch.where(distances.independent, 2 * crossed - within.different - labels, torch.nan)
     if num_samples is None:
         return 2 * crossed - within.all - between.all
     _check_alike(distances, num_samples)
@@ -228,6 +253,31 @@ def ged_floor(distances: HypothesisDistances, num_samples: int | float) -> Float
     return (apart - labels.same) * (1 / num_samples + of_labels)
 
 
+def presence_excess(distances: HypothesisDistances) -> Float[Tensor, " n"]:
+    r"""Return the part of the unbiased GED that is due to which classes maps show at all, and not to their shapes.
+
+    A class that one map of a pair alone shows is at distance 1 whatever its shape. Of one class, shown by a share pi of
+    a sampler's maps and g of the annotators, this part is expected to be :math:`2 (\pi - g)^2`. The rest,
+    :func:`shape_excess`, is due to shapes of what both show. Unbiased, as GED without the diagonal is, and NaN where
+    that is.
+
+    :param distances: one row an image.
+
+    >>> nothing, some = torch.zeros(2, 1, 1, 4, dtype=torch.long), torch.ones(1, 2, 1, 4, dtype=torch.long)
+    >>> presence_excess(HypothesisDistances.of(nothing, some, num_classes=2, classes=[1]))
+    tensor([2.], dtype=torch.float64)
+    """
+    return generalised_energy_distance(distances.of_presence(), diagonal=False)
+
+
+def shape_excess(distances: HypothesisDistances) -> Float[Tensor, " n"]:
+    """Return the part of the unbiased GED that is due to the shapes of classes that both maps of a pair show.
+
+    :param distances: one row an image.
+    """
+    return generalised_energy_distance(distances, diagonal=False) - presence_excess(distances)
+
+
 def sample_diversity(distances: HypothesisDistances) -> Float[Tensor, " n"]:
     """Return the mean distance of two different hypotheses: 0 for a sampler that has collapsed.
 
@@ -252,6 +302,9 @@ def hungarian_matched_iou(distances: HypothesisDistances, num_samples: int | Non
     from the sample weights to the label weights. Where weights are alike this is the one-to-one assignment after both
     sets have been repeated to their least common multiple; for 16 hypotheses and 4 annotators that is the published
     form (Kohl et al. 2019; CAR), in which each annotator is repeated four times.
+
+    It does not score distributions: one map for all hypotheses, the consensus of the annotators, can beat the
+    annotators' own law. Read it beside GED.
 
     :param distances: one row an image.
     :param num_samples: how many hypotheses are used, the first ones; by default all.
@@ -282,8 +335,19 @@ def _within(distances: Float[Tensor, "n w w"], weights: Float[Tensor, "n w"]) ->
     return _Within(everything, torch.where(alone, torch.nan, different), (weights * to_itself).sum(-1))
 
 
+def _corners(rows: Float[Tensor, "n w w"], num_samples: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the distances from hypotheses to labels, between hypotheses, and between labels."""
+    ours, theirs = slice(num_samples), slice(num_samples, None)
+    return rows[:, ours, theirs].clone(), rows[:, ours, ours].clone(), rows[:, theirs, theirs].clone()
+
+
 def _check_alike(distances: HypothesisDistances, num_samples: int) -> None:
     weights = distances.sample_weights
+    if num_samples != weights.shape[1] and not bool(distances.independent.all()):
+        raise InputError(
+            f"expected hypotheses drawn independently, to say what {num_samples} of {weights.shape[1]} would score; "
+            f"got dependent ones. Draw {num_samples} at a time, or draw independently."
+        )
     if num_samples < 1 or not torch.allclose(weights, torch.full_like(weights, 1 / weights.shape[1])):
         raise InputError(
             f"expected 1 sample or more, of hypotheses that weigh the same; got num_samples={num_samples} and weights "

@@ -143,6 +143,24 @@ def test_a_sampler_is_made_and_drawn_from(calibrant, store, temperature, tmp_pat
         assert np.array_equal(arrays["hypotheses"], drawn["b"][name]["hypotheses"])
 
 
+@pytest.mark.slow
+def test_samples_keep_the_probabilities_of_a_calibrator(calibrant, store, temperature, tmp_path):
+    refine = ["refine", store, "--calibrator", temperature, "--num-samples", 2, "--draws", "spread", "--steps", 1]
+    code, _, err = calibrant(*refine, "--method", "energy", "--inputs", "image", "-o", tmp_path / "energy")
+    assert (code, err) == (0, "")
+    given = ["sample", store, "--calibrator", temperature, "--coupled", "--num-samples", 3, "-o", tmp_path / "maps"]
+    code, out, err = calibrant(*given, "--sampler", tmp_path / "energy")
+    assert (code, err) == (0, "")
+    assert "depend on each other: no unbiased excess" in out
+    assert "excess (without" not in out
+    code, _, err = calibrant(*given[:-1], tmp_path / "others")
+    assert code == 2
+    assert "got IndependentSampler" in err
+    code, _, err = calibrant(*refine, "--method", "refinement", "-o", tmp_path / "x")
+    assert code == 2
+    assert "--inputs and --draws with --method energy" in err
+
+
 def test_bad_input_ends_with_two_and_says_what_to_do(calibrant, store, folder, tmp_path):
     def refused(*arguments):
         code, _, err = calibrant(*arguments)

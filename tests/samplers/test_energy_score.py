@@ -158,7 +158,7 @@ def test_interrupted_and_resumed_it_is_the_same_sampler(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_it_learns_a_known_law():
     """Unbiased, so that a perfect sampler scores 0: seven maps an image with known weights, images never seen."""
-    known, _ = blobs(400, size=(24, 24), num_annotators=4)
+    known, _ = blobs(2000, size=(24, 24), num_annotators=4)
     fresh, made = blobs(60, size=(24, 24), seed=1)
     sampler = EnergyScoreSampler.fit(
         known,

@@ -23,6 +23,9 @@ def sample(
         Path | None, typer.Option(help="A sampler, as calibrant refine made it; independent pixels if not said.")
     ] = None,
     calibrator: Annotated[Path | None, typer.Option(help="The calibrator that the sampler was made behind.")] = None,
+    coupled: Annotated[
+        bool, typer.Option("--coupled", help="Keep the probabilities of the calibrator exactly, pixel by pixel.")
+    ] = False,
     num_samples: Annotated[int, _options.count("Label maps an image.", most=100_000)] = 16,
     classes: Annotated[
         str,
@@ -55,20 +58,22 @@ def sample(
     from calibrant.evaluation import Draws
     from calibrant.metrics import HypothesisDistances
     from calibrant.predictions import mapped_in_shards
-    from calibrant.samplers import IndependentSampler, load_sampler
+    from calibrant.samplers import Coupled, IndependentSampler, Sampler, load_sampler
     from calibrant.samplers.storage import STORAGE
 
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
-    chosen = IndependentSampler() if sampler is None else load_sampler(sampler)
+    chosen: Sampler = IndependentSampler() if sampler is None else load_sampler(sampler)
+    if coupled:
+        chosen = Coupled(chosen)
     counted = list(_options.numbers_in(classes, int)) or None
     check_outside(output, store, calibrator, sampler)
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds)}
-    made_from |= options_of({"num-samples": num_samples, "seed": seed})
+    made_from |= options_of({"num-samples": num_samples, "seed": seed, "coupled": coupled})
     made_from |= {} if sampler is None else {"sampler": STORAGE.digest(sampler)}
     generator = torch.Generator().manual_seed(seed)
     draws = Draws.of(chosen, front, num_samples, generator)
-    count = partial(HypothesisDistances.of, classes=counted, empty=empty)
+    count = partial(HypothesisDistances.of, classes=counted, empty=empty, independent=chosen.draws == "independent")
     if (one := Part.parsed(part)) is not None:
         _sample_part(one, output, stored, draws, count, {"made_from": made_from, "num_samples": num_samples}, engine)
         return
@@ -163,17 +168,24 @@ def tell(distances: Any, num_samples: int, console: Any) -> None:
         ged_floor,
         generalised_energy_distance,
         hungarian_matched_iou,
+        presence_excess,
         sample_diversity,
+        shape_excess,
     )
 
     scores = {
         f"generalised energy distance, {num_samples} samples": generalised_energy_distance(distances),
-        "  of a perfect sampler": ged_floor(distances, num_samples),
-        "  without the diagonal": generalised_energy_distance(distances, diagonal=False),
+        "  of a perfect sampler with independent draws": ged_floor(distances, num_samples),
+        "  excess (without the diagonal)": generalised_energy_distance(distances, diagonal=False),
+        "    from which classes are shown at all": presence_excess(distances),
+        "    from their shapes": shape_excess(distances),
         "Hungarian-matched IoU": hungarian_matched_iou(distances),
         "diversity of samples": sample_diversity(distances),
     }
     for name, values in scores.items():
         known = values[values.isfinite()]
         if len(known):
-            console.print(f"{name:45} {float(known.mean()):.4f}", highlight=False)
+            console.print(f"{name:47} {float(known.mean()):.4f}", highlight=False)
+    console.print("one map that never varies can have the best Hungarian-matched IoU of all", highlight=False)
+    if not bool(distances.independent.all()):
+        console.print("label maps of an image depend on each other: no unbiased excess", highlight=False)

@@ -1,8 +1,10 @@
 """Logits → hypotheses: label maps drawn from a law whose pixels belong together."""
 
 from calibrant.samplers.copula import CopulaSampler
+from calibrant.samplers.coupled import Coupled
 from calibrant.samplers.energy_score import EnergyScoreLoss, EnergyScoreSampler
 from calibrant.samplers.learnt_sampler import LearntSampler
+from calibrant.samplers.mean_of_samples import MeanOfSamples
 from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.recipe import RefinementRecipe, SamplerRecipe
 from calibrant.samplers.refinement import RefinementSampler
@@ -11,10 +13,12 @@ from calibrant.samplers.storage import load_sampler, save_sampler
 
 __all__ = [
     "CopulaSampler",
+    "Coupled",
     "EnergyScoreLoss",
     "EnergyScoreSampler",
     "IndependentSampler",
     "LearntSampler",
+    "MeanOfSamples",
     "NetworkSampler",
     "RefinementRecipe",
     "RefinementSampler",

@@ -133,6 +133,7 @@ class NetworkSampler(Sampler):
         *,
         num_samples: int,
         generator: torch.Generator,
+        draws: str | None = None,
     ) -> Iterator[Float[Tensor, "m n c *s"]]:
         """Yield the logits of samples, some at a time.
 
@@ -140,6 +141,7 @@ class NetworkSampler(Sampler):
         :param image: the images; needed if the sampler was trained with images.
         :param num_samples: how many samples of each image, m.
         :param generator: where all random numbers come from; the same state gives the same samples.
+        :param draws: how latents are drawn, "independent" or "spread"; by default as the sampler draws.
         """
         check_request(logits, num_samples)
         seen = network_input(image, self.standardise, *self._maps(logits))
@@ -152,7 +154,7 @@ class NetworkSampler(Sampler):
         space = logits.shape[2:]
         windows = _Windows.over(space, self.window)
         shape = (num_samples, len(logits), self.network.latent_size(windows.size))
-        latents = latents_of(shape, generator, logits.device, draws=self.draws)
+        latents = latents_of(shape, generator, logits.device, draws=draws or self.draws)
         shared = [self.network.encode(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
         block = max(1, _NUMBERS // (32 * logits[:, 0].numel()))
         for part in latents.split(block):
@@ -175,12 +177,14 @@ class NetworkSampler(Sampler):
     ) -> Float[Tensor, "n c *s"]:
         """Return the logarithm of the mean over samples of their probabilities, the softmax of their scores.
 
+        Latents are spread, so that the mean of a number of samples is as near as can be to that of all.
+
         :param logits: scores of each pixel, calibrated already if they are to be.
         :param image: the images; needed if the sampler was trained with images.
         :param num_samples: how many samples the mean is over.
         :param generator: where all random numbers come from.
         """
-        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator)
+        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator, draws="spread")
         total = sum(scores.softmax(2).sum(0) for scores in blocks)
         assert isinstance(total, Tensor)
         return (total / num_samples).clamp_min(1e-12).log()

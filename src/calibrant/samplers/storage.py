@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from calibrant._storage.fitted import Storage
 from calibrant.networks import RefinementUNet
 from calibrant.samplers.copula import CopulaSampler
+from calibrant.samplers.coupled import Coupled
 from calibrant.samplers.energy_score import EnergyScoreSampler
 from calibrant.samplers.learnt_sampler import LearntSampler
 from calibrant.samplers.refinement import RefinementSampler
@@ -21,6 +22,7 @@ KINDS: dict[str, type] = {
     "independent": IndependentSampler,
     "copula": CopulaSampler,
     "refinement": RefinementSampler,
+    "coupled": Coupled,
     "standardised images": Standardise,
     **LEARNT,
 }

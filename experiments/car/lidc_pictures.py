@@ -18,7 +18,14 @@ NUM_IMAGES, NUM_SAMPLES = 8, 4
 SHOWN = (f"CAR{LONGER}", "copula, one level", f"cGAN + cross-entropy{LONGER}", "cGAN, lambda 0", "independent pixels")
 
 
-def draw_pictures(path: Path, test: Sequence[Prediction], samplers: Mapping[str, Sampler], *, seed: int) -> None:
+def draw_pictures(
+    path: Path,
+    test: Sequence[Prediction],
+    samplers: Mapping[str, Sampler],
+    *,
+    seed: int,
+    shown: Sequence[str] = SHOWN,
+) -> None:
     """Write a PNG: image, annotators' masks, F's probability, and samples of each sampler.
 
     Images are drawn at random among those with at least 40 pixels of nodule (smaller ones show nothing at this size).
@@ -31,7 +38,7 @@ def draw_pictures(path: Path, test: Sequence[Prediction], samplers: Mapping[str,
         ("four annotators", [[_tile(mask) for mask in masks(each)] for each in chosen]),
         ("F", [[_tile(each.logits.softmax(0)[1])] for each in chosen]),
     ]
-    for name in SHOWN:
+    for name in shown:
         if name in samplers:
             generator = torch.Generator().manual_seed(seed)
             drawn = draw_hypotheses(samplers[name], chosen, num_samples=NUM_SAMPLES, generator=generator)

@@ -1,12 +1,14 @@
 """What the comparison of samplers on LIDC runs: networks, inputs, seeds, and steps that take alike long."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from calibrant.samplers import EnergyScoreLoss, SamplerRecipe
 from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.storage import LEARNT
 from calibrant.training import Augmentation
+from experiments.car.lidc_config import LONGER
+from experiments.car.lidc_config import Config as LidcConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Config:
     :param steps: of each sampler's training, so that all take alike many seconds of one core; ``--times`` measures a
         step of each.
     :param sizes: of the networks, by sampler; nothing for ``small``.
+    :param car: the trainings of CAR that are shown, by their names in ``experiments.car.lidc``.
     :param num_samples: drawn of each image for the scores.
     """
 
@@ -34,6 +37,7 @@ class Config:
     steps: Mapping[str, int] = field(default_factory=lambda: {"energy": 2400})
     batch_size: int = 32
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    car: tuple[str, ...] = ("CAR", f"CAR{LONGER}")
     num_samples: int = 100
     num_resamples: int = 1000
 
@@ -48,10 +52,16 @@ class Config:
             seeds=(0,),
             steps=dict.fromkeys(LEARNT, 3),
             batch_size=2,
+            car=("CAR",),
             sizes={"energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8}},
             num_samples=20,
             num_resamples=50,
         )
+
+    @property
+    def lidc(self) -> LidcConfig:
+        """What ``experiments.car.lidc`` trains, F and CAR, on the same patients."""
+        return replace(LidcConfig(), runs=self.lidc_runs) if self.folder else LidcConfig.smoke(self.lidc_runs)
 
     def recipe(self, name: str) -> SamplerRecipe:
         """Return how a sampler is trained: alike, but for the number of steps."""

@@ -3,12 +3,19 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
+from typing import Any
+
+from torch import Tensor
 
 from calibrant.data import BlobAnnotators
 from calibrant.predictions import Prediction
 from calibrant.samplers import LearntSampler, load_sampler, save_sampler
+from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.storage import LEARNT, STORAGE
 from experiments._data import lidc_crops, place
 from experiments.car.lidc_jobs import without_black_box
@@ -20,13 +27,6 @@ def training_images(config: Config) -> list[Prediction]:
     if not config.folder:
         return [without_black_box(each) for each in BlobAnnotators(18, seed=0)]
     return [without_black_box(each) for each in lidc_crops(place(config.folder), "train")]
-
-
-def test_images(config: Config) -> list[Prediction]:
-    """Return the middle of the val patients' crops."""
-    if not config.folder:
-        return [without_black_box(each) for each in BlobAnnotators(6, seed=1)]
-    return [without_black_box(each) for each in lidc_crops(place(config.folder), "val", crop=config.crop)]
 
 
 def folder_of(config: Config, name: str, inputs: str, seed: int) -> Path:
@@ -62,6 +62,35 @@ def trained(
 
 def _listed(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+def seconds_a_step(config: Config, *, num_steps: int = 12) -> dict[str, float]:
+    """Return the seconds of processor that a step of each sampler's training takes, from the image alone.
+
+    The median over steps but the first two, in which memory is got.
+    """
+    images, found = training_images(config)[: 8 * config.batch_size], {}
+    for name, kind in LEARNT.items():
+        times = [time.process_time()]
+        fitted = partial(kind.network_class.small, **config.sizes.get(name, {}))
+        loss = _Timed(loss_of(name), times)
+        recipe = replace(config.recipe(name), num_steps=num_steps)
+        kind.fit(images, inputs="image", loss=loss, recipe=recipe, make=fitted)
+        steps = [later - earlier for earlier, later in pairwise(times)]
+        found[name] = median(steps[2:])
+    return found
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A loss that notes when it is asked for."""
+
+    loss: SampleLoss
+    times: list[float]
+
+    def __call__(self, *given: Any) -> Mapping[str, Tensor]:
+        self.times.append(time.process_time())
+        return self.loss(*given)
 
 
 class Timer:

@@ -1,0 +1,62 @@
+"""The comparison of samplers on LIDC: all parts run on synthetic data, and what is done is not done again."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from experiments.car import rivals
+from experiments.car.lidc_scores import Patients
+from experiments.car.rivals_config import Config, loss_of
+from experiments.car.rivals_jobs import Timer, folder_of, seconds_a_step
+from experiments.car.rivals_scores import SHOWN, pooled_ece
+
+from calibrant.samplers.storage import LEARNT
+
+
+@pytest.mark.slow
+def test_smoke_and_going_on(tmp_path, capsys):
+    config = Config.smoke(str(tmp_path))
+    assert rivals.main(config, train=False) == {}
+    whole = rivals.main(config)
+    free = "energy, image and F"
+    wanted = {f"{free}{how}" for how in ("", ", spread", ", coupled to F", ", coupled to its mean")}
+    assert wanted | {"CAR", "CAR, coupled to F", "copula, one level, behind F"} <= set(whole["table"])
+    for name, row in whole["table"].items():
+        dependent = "coupled" in name or "spread" in name
+        assert (row["excess"]["value"] != row["excess"]["value"]) == dependent, name
+        assert 0 <= row["ECE of the mean"]["low"] <= row["ECE of the mean"]["value"] <= 1
+    again = rivals.main(config, train=False, draw=False)
+    assert {name: row["GED 16"] for name, row in again["table"].items()} == {
+        name: row["GED 16"] for name, row in whole["table"].items()
+    }
+    assert Timer.read(folder_of(config, "energy", "image", 0))["processor"] > 0
+    assert "split by patient" in capsys.readouterr().out
+
+
+def test_every_sampler_of_the_library_has_steps_and_a_loss():
+    config = Config()
+    assert set(config.steps) == set(LEARNT)
+    assert all(config.recipe(name).num_steps == steps for name, steps in config.steps.items())
+    assert loss_of("energy").classes == (1,)
+    assert len(set(SHOWN)) == len(SHOWN)
+
+
+@pytest.mark.slow
+def test_a_step_is_timed(tmp_path):
+    assert all(seconds > 0 for seconds in seconds_a_step(Config.smoke(str(tmp_path)), num_steps=5).values())
+
+
+def test_pooled_ece_counts_pixels_of_patients_together():
+    patients = Patients(["a/1", "b/1"], num_resamples=50)
+    held = {
+        "bins count": torch.tensor([[10, 0], [0, 30]]),
+        "bins correct": torch.tensor([[5, 0], [0, 30]]),
+        "bins confidence": torch.tensor([[4.0, 0.0], [0.0, 27.0]]),
+    }
+    found = pooled_ece(held, patients)
+    assert found["value"] == pytest.approx((1 + 3) / 40)
+    assert found["low"] == pytest.approx(0.1)

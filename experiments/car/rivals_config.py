@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from calibrant.samplers import EnergyScoreLoss, SamplerRecipe
 from calibrant.samplers.learnt_sampler import SampleLoss
@@ -34,9 +35,9 @@ class Config:
     crop: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
     inputs: tuple[str, ...] = ("image", "both")
-    steps: Mapping[str, int] = field(default_factory=lambda: {"energy": 2400})
+    steps: Mapping[str, int] = field(default_factory=lambda: {"energy": 2400, "ssn": 2400})
     batch_size: int = 32
-    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     car: tuple[str, ...] = ("CAR", f"CAR{LONGER}")
     num_samples: int = 100
     num_resamples: int = 1000
@@ -53,7 +54,10 @@ class Config:
             steps=dict.fromkeys(LEARNT, 3),
             batch_size=2,
             car=("CAR",),
-            sizes={"energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8}},
+            sizes={
+                "energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8},
+                "ssn": {"widths": (4, 8), "rank": 2},
+            },
             num_samples=20,
             num_resamples=50,
         )

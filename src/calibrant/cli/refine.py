@@ -16,8 +16,8 @@ def refine(
     method: Annotated[
         str,
         typer.Option(
-            help="energy trains a network by the energy score; refinement two, against each other; copula keeps the "
-            "probabilities."
+            help="energy trains a network by the energy score, ssn a stochastic segmentation network; refinement two, "
+            "against each other; copula keeps the probabilities."
         ),
     ] = "refinement",
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
@@ -42,10 +42,12 @@ def refine(
     ] = False,
     inputs: Annotated[
         str,
-        typer.Option(help="energy: what the network is given: both (image and probabilities), image, probabilities."),
+        typer.Option(
+            help="energy, ssn: what the network is given: both (image and probabilities), image, probabilities."
+        ),
     ] = "",
     draws: Annotated[
-        str, _options.one_of(("independent", "spread"), "energy: how maps of one image are drawn together.")
+        str, _options.one_of(("independent", "spread"), "energy, ssn: how maps of one image are drawn together.")
     ] = "independent",
     published: Annotated[bool, typer.Option(help="refinement: the paper's sizes and rates, for a GPU.")] = False,
     device: Annotated[str, _options.device("Where networks are trained: cpu, or cuda.")] = "cpu",
@@ -170,12 +172,19 @@ def _learnt(
     from dataclasses import fields, replace
     from functools import partial
 
+    from calibrant.errors import InputError
     from calibrant.samplers import SamplerRecipe
 
     loss = kind.loss()
     asked = {"classes": classes, "num_samples": num_samples}
-    known = {field.name for field in fields(loss)}
-    loss = replace(loss, **{name: value for name, value in asked.items() if value is not None and name in known})
+    asked = {name: value for name, value in asked.items() if value is not None}
+    unknown = set(asked) - {field.name for field in fields(loss)}
+    if unknown:
+        raise InputError(
+            f"expected options that {kind.__name__} is trained with; got --{min(unknown).replace('_', '-')}, which its "
+            "loss has no use for. Leave it out."
+        )
+    loss = replace(loss, **asked)
     recipe = replace(SamplerRecipe(), **{name: value for name, value in changes.items() if value is not None})
     return partial(kind.fit, inputs=inputs or None, draws=draws, loss=loss), recipe
 

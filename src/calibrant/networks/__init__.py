@@ -7,6 +7,7 @@ from calibrant.networks.knet import KNet, KNetSize
 from calibrant.networks.refinement_unet import RefinementUNet
 from calibrant.networks.segmenter import Segmenter
 from calibrant.networks.segnet import SegNet
+from calibrant.networks.stochastic_unet import GaussianLogits, StochasticUNet
 from calibrant.networks.temperature_tree import TemperatureTree
 from calibrant.networks.unet import SmallUNet
 
@@ -15,11 +16,13 @@ __all__ = [
     "BasisUNet",
     "CalibrationHead",
     "Discriminator",
+    "GaussianLogits",
     "KNet",
     "KNetSize",
     "RefinementUNet",
     "SegNet",
     "Segmenter",
     "SmallUNet",
+    "StochasticUNet",
     "TemperatureTree",
 ]

@@ -9,6 +9,7 @@ from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.recipe import RefinementRecipe, SamplerRecipe
 from calibrant.samplers.refinement import RefinementSampler
 from calibrant.samplers.sampler import IndependentSampler, Sampler, entropy_map
+from calibrant.samplers.stochastic_segmentation import MonteCarloLikelihood, StochasticSegmentationSampler
 from calibrant.samplers.storage import load_sampler, save_sampler
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "IndependentSampler",
     "LearntSampler",
     "MeanOfSamples",
+    "MonteCarloLikelihood",
     "NetworkSampler",
     "RefinementRecipe",
     "RefinementSampler",
     "Sampler",
     "SamplerRecipe",
+    "StochasticSegmentationSampler",
     "entropy_map",
     "load_sampler",
     "save_sampler",

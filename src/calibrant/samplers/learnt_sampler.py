@@ -50,6 +50,9 @@ class LearntSampler(NetworkSampler):
     network_class: ClassVar[Any]
     """The network; its ``small`` makes the usual one."""
 
+    in_windows: ClassVar[bool] = True
+    """Whether images larger than those of the training are decoded in windows of that size after a fit."""
+
     @classmethod
     @abstractmethod
     def loss(cls) -> SampleLoss:
@@ -133,7 +136,8 @@ class LearntSampler(NetworkSampler):
             watch=watch,
             devices=devices,
         )
-        window = recipe.augmentation.crop or tuple(predictions[0].logits.shape[1:])
+        whole = tuple(predictions[0].logits.shape[1:])
+        window = (recipe.augmentation.crop or whole) if cls.in_windows else None
         return cls(training.average.cpu(), standardise, inputs=inputs, window=window, draws=draws)
 
 

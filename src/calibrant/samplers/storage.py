@@ -11,10 +11,12 @@ from calibrant.samplers.energy_score import EnergyScoreSampler
 from calibrant.samplers.learnt_sampler import LearntSampler
 from calibrant.samplers.refinement import RefinementSampler
 from calibrant.samplers.sampler import IndependentSampler, Sampler
+from calibrant.samplers.stochastic_segmentation import StochasticSegmentationSampler
 from calibrant.training import Standardise
 
 LEARNT: dict[str, type[LearntSampler]] = {
     "energy": EnergyScoreSampler,
+    "ssn": StochasticSegmentationSampler,
 }
 """Samplers with one network, by the name that files and the command line know them by. A new one is one more line."""
 

@@ -23,7 +23,7 @@ class GaussianLogits(NamedTuple):
 
     :param mean: its mean.
     :param factor: what the shared normal numbers are multiplied by, one map a class and number.
-    :param variance: of each logit on its own, besides.
+    :param variance: the variance that each logit has on its own, besides.
     """
 
     mean: Float[Tensor, "n c *s"]

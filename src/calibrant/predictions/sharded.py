@@ -138,8 +138,8 @@ def default_shard_size(total: int) -> int:
 
 
 def _on_shard(function: Callable[..., R], part: Any, first: int, *arguments: Any) -> R:
-    """What a worker does."""
-    return function(in_order(part), first, *arguments)
+    """What a worker does. A source that can be read in parts stays one, for functions that read it so."""
+    return function(part if hasattr(part, "__iter__") else in_order(part), first, *arguments)
 
 
 def _in_order(executor: Executor, tasks: Iterator[tuple[Any, tuple[Any, ...]]]) -> Iterator[tuple[Any, Any]]:

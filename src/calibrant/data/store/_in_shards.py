@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from calibrant.data.store._image_file import SUFFIX, encode
+from calibrant.data.store._in_runs import write_in_parts
 from calibrant.data.store._manifest import Entry, Settings
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
-from calibrant.predictions import Sharded, StridedPrediction, Subset, mapped_in_shards, part_of
+from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, Subset, mapped_in_shards, part_of
 
 
 def put_in_shards(
@@ -65,7 +66,8 @@ class _Named:
         return len(self.keys)
 
     def __getitem__(self, i: int) -> tuple[str, str, Any]:
-        return self.keys[i], self.files[i], reader_of(self.source)(i)
+        in_parts = None if hasattr(self.source, "strided") else getattr(self.source, "in_parts", None)
+        return self.keys[i], self.files[i], (in_parts or reader_of(self.source))(i)
 
     def part(self, numbers: Sequence[int]) -> "_Named":
         keys, files = ([names[i] for i in numbers] for names in (self.keys, self.files))
@@ -76,9 +78,13 @@ def _put_each(images: Iterable[tuple[str, str, Any]], first: int, place: Place, 
     """Write images, and return what the manifest will say of them."""
     entries = []
     for key, file, item in images:
-        strided = StridedPrediction.of(item)
-        check_key(place, key, strided.key)
-        content, entry = encode(strided.checked(), file, settings)
+        check_key(place, key, item.key)
+        if isinstance(item, PredictionInParts):
+            if place.is_local and len([*item.runs()]) > 1:
+                entries.append(write_in_parts(place, file, item, settings))
+                continue
+            item = item.whole()
+        content, entry = encode(StridedPrediction.of(item).checked(), file, settings)
         place.write(file, content)
         entries.append(entry)
     return entries

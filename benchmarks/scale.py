@@ -1,8 +1,9 @@
 """What engines and large stores cost: ``python -m benchmarks.scale [--engines processes:2,dask:2] [--images 100000]``.
 
 Engines: tasks that do nothing, by the clock and by the processor time of the process that sends them; then tallies of
-the same images here and by way of the engine, by the processor time of all processes together. Stores: images of
-2 x 2 pixels, made without waiting for the disk, opened, asked for their keys and digest, gone on with and merged.
+the same images here and by way of the engine, by the processor time of all processes together. Stores: manifests of up
+to 100,000 images opened, asked for their keys, their digest and their last image, each in a process of its own; then a
+store of images of 2 x 2 pixels written without waiting for the disk, gone on with, and merged from ten parts.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,26 @@ def steps(count: int, folder: Path) -> None:
     source, store, parts = Tiny(count), folder / "store", folder / "parts"
     os.fsync = lambda handle: None  # the disk is not what is measured
     timed("write", count, lambda: write_store(source, store))
-    for step in ("open", "keys", "digest"):
+    timed("go on", count, lambda: write_store(source, store))
+    timed("write part", count // 10, lambda: [write_store_part(source, parts, (1, 10))])
+    for number in range(2, 11):
+        write_store_part(source, parts, (number, 10))
+    timed("merge", count, lambda: merge_store_parts(parts))
+    same = all((parts / path.name).read_bytes() == path.read_bytes() for path in store.glob("manifest*"))
+    print(f"    parts merged are the store written whole: {'yes' if same else 'NO'}", flush=True)
+
+
+def manifests(count: int, folder: Path) -> None:
+    """Print how long it takes to open a store of so many images, of which only the manifest is there."""
+    one = write_store(Tiny(1), folder / "one")._manifest
+    entries = [
+        replace(one.entries[0], key=key, file=f"{number}.safetensors") for number, key in enumerate(Tiny(count).keys)
+    ]
+    store = folder / "many"
+    store.mkdir()
+    for name, content in replace(one, entries=tuple(entries)).files():
+        (store / name).write_bytes(content)
+    for step in ("open", "keys", "digest", "last"):
         out = subprocess.run(
             [sys.executable, "-m", "benchmarks.scale", "--step", step, "--store", str(store)],
             check=True,
@@ -93,13 +114,6 @@ def steps(count: int, folder: Path) -> None:
             text=True,
         )
         print(f"    {step:<10}{out.stdout.strip()}", flush=True)
-    timed("go on", count, lambda: write_store(source, store))
-    timed("write part", count // 10, lambda: [write_store_part(source, parts, (1, 10))])
-    for number in range(2, 11):
-        write_store_part(source, parts, (number, 10))
-    timed("merge", count, lambda: merge_store_parts(parts))
-    same = (store / "manifest.json").read_bytes() == (parts / "manifest.json").read_bytes()
-    print(f"    parts merged are the store written whole: {'yes' if same else 'NO'}", flush=True)
 
 
 def timed(what: str, count: int, step: Any) -> None:
@@ -121,6 +135,8 @@ def one_step(step: str, store: str) -> None:
         len(stored.keys)
     elif step == "digest":
         len(stored.digest)
+    elif step == "last":
+        stored.shape(len(stored) - 1)
     print(
         f"{time.perf_counter() - wall:9.2f} s by the clock {time.process_time() - processor:9.2f} s of the processor, "
         f"{peak_megabytes() - base:7.0f} MB more than before"
@@ -130,7 +146,7 @@ def one_step(step: str, store: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", default="processes:2,dask:2")
-    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--step")
     parser.add_argument("--store")
     chosen = parser.parse_args()
@@ -150,12 +166,13 @@ def main() -> None:
         used = processor_time()
         engine(name, scenes)
         print(f"    all processes, with their start: {processor_time() - used:.1f} s of the processor", flush=True)
-    count = 1000
-    while count <= chosen.images:
-        print(f"a store of {count:,} images", flush=True)
+    for count in (1_000, 10_000, 100_000):
+        print(f"the manifest of {count:,} images", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            steps(count, Path(folder))
-        count *= 10
+            manifests(count, Path(folder))
+    print(f"a store of {chosen.images:,} images", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        steps(chosen.images, Path(folder))
 
 
 if __name__ == "__main__":

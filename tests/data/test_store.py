@@ -212,75 +212,77 @@ def test_one_image_at_a_time_is_all_that_is_held(tmp_path):
     assert most == 1
 
 
-class TestManyImages:
-    """Stores whose manifest is in several files: here from four images on, three to a file."""
+@pytest.fixture
+def some(monkeypatch):
+    """Images of a store whose manifest is in several files, three images in each."""
+    from calibrant.data.store import _manifest
 
-    @pytest.fixture
-    def some(self, monkeypatch):
-        from calibrant.data.store import _manifest
+    monkeypatch.setattr(_manifest, "IN_ONE", 3)
+    return [Prediction(f"im {n}", torch.randn(2, 3, 4), torch.zeros(1, 3, 4, dtype=torch.long)) for n in range(8)]
 
-        monkeypatch.setattr(_manifest, "IN_ONE", 3)
-        return [Prediction(f"im {n}", torch.randn(2, 3, 4), torch.zeros(1, 3, 4, dtype=torch.long)) for n in range(8)]
 
-    def test_it_is_the_same_store(self, some, tmp_path, monkeypatch):
-        from calibrant.data.store import _manifest
+def test_a_manifest_in_several_files_is_the_same_store(some, tmp_path, monkeypatch):
+    from calibrant.data.store import _manifest
 
-        stored = write_store(some, tmp_path / "many")
-        assert len(list((tmp_path / "many").glob("manifest-*.json"))) == 3
-        monkeypatch.setattr(_manifest, "IN_ONE", 100)
-        one = write_store(some, tmp_path / "one")
-        assert (stored.keys, stored.digest, len(stored), stored.num_classes) == (one.keys, one.digest, 8, 2)
-        stored.verify()
-        assert [stored[i].key for i in (7, 0, 3, -1)] == ["im 7", "im 0", "im 3", "im 7"]
-        part = pickle.loads(pickle.dumps(stored.part([6, 1])))
-        assert part.keys == ("im 6", "im 1")
-        assert torch.equal(part[0].logits, some[6].logits)
+    stored = write_store(some, tmp_path / "many")
+    assert len(list((tmp_path / "many").glob("manifest-*.json"))) == 3
+    monkeypatch.setattr(_manifest, "IN_ONE", 100)
+    one = write_store(some, tmp_path / "one")
+    assert (stored.keys, stored.digest, len(stored), stored.num_classes) == (one.keys, one.digest, 8, 2)
+    stored.verify()
+    assert [stored[i].key for i in (7, 0, 3, -1)] == ["im 7", "im 0", "im 3", "im 7"]
+    part = pickle.loads(pickle.dumps(stored.part([6, 1])))
+    assert part.keys == ("im 6", "im 1")
+    assert torch.equal(part[0].logits, some[6].logits)
 
-    def test_opening_reads_the_manifest_alone_and_lists_nothing(self, some, tmp_path, monkeypatch):
-        from calibrant.data.store import _place
 
-        write_store(some, tmp_path)
-        read = []
-        whole = _place.Place.read
-        monkeypatch.setattr(_place.Place, "read", lambda self, file: read.append(file) or whole(self, file))
-        monkeypatch.setattr(_place.Place, "sizes", lambda self: pytest.fail("it was listed"))
-        stored = StoredPredictions(tmp_path)
-        assert len(stored) == 8
-        assert read == ["manifest.json"]
-        assert stored[4].key == "im 4"
-        assert len(read) == 2
+def test_opening_reads_the_manifest_alone_and_lists_nothing(some, tmp_path, monkeypatch):
+    from calibrant.data.store import _place
 
-    def test_it_is_gone_on_with_replaced_and_merged(self, some, tmp_path):
-        write_store(some, tmp_path / "whole")
-        write_store(some, tmp_path / "whole")  # it is there
-        with pytest.raises(StoreError, match="images in another order"):
-            write_store(some[::-1], tmp_path / "whole")
-        write_store(some[:5], tmp_path / "whole", overwrite=True)
-        write_store(some[:5], tmp_path / "new")
-        assert [len(list((tmp_path / name).glob("*"))) for name in ("whole", "new")] == [5 + 2 + 1] * 2
-        for number in (1, 2):
-            write_store_part(_Keyed(some[:5]), tmp_path / "parts", (number, 2))
-        merge_store_parts(tmp_path / "parts")
-        assert {p.name: p.read_bytes() for p in (tmp_path / "parts").iterdir()} == {
-            p.name: p.read_bytes() for p in (tmp_path / "new").iterdir()
-        }
+    write_store(some, tmp_path)
+    read = []
+    whole = _place.Place.read
+    monkeypatch.setattr(_place.Place, "read", lambda self, file: read.append(file) or whole(self, file))
+    monkeypatch.setattr(_place.Place, "sizes", lambda self: pytest.fail("it was listed"))
+    stored = StoredPredictions(tmp_path)
+    assert len(stored) == 8
+    assert read == ["manifest.json"]
+    assert stored[4].key == "im 4"
+    assert len(read) == 2
 
-    def test_damage_is_a_sentence(self, some, tmp_path):
-        stored = write_store(some, tmp_path)
-        file = sorted(tmp_path.glob("manifest-*.json"))[0]
-        file.write_bytes(file.read_bytes().replace(b"im ", b"am "))
-        with pytest.raises(StoreError, match="expected a part of the manifest, as it was written; it has changed"):
-            StoredPredictions(tmp_path).keys  # noqa: B018
-        file.unlink()
-        with pytest.raises(StoreError, match="expected a part of the manifest"):
-            StoredPredictions(tmp_path).verify()
-        assert len(stored) == 8
-        manifest = json.loads((tmp_path / "manifest.json").read_text())
-        manifest["parts"][0][0] = "../manifest.json"
-        manifest["digest"] = digest_of(manifest)
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(StoreError, match="does not lie in the store"):
-            StoredPredictions(tmp_path)
+
+def test_a_manifest_in_several_files_is_gone_on_with_replaced_and_merged(some, tmp_path):
+    write_store(some, tmp_path / "whole")
+    write_store(some, tmp_path / "whole")  # it is there
+    with pytest.raises(StoreError, match="images in another order"):
+        write_store(some[::-1], tmp_path / "whole")
+    write_store(some[:5], tmp_path / "whole", overwrite=True)
+    write_store(some[:5], tmp_path / "new")
+    assert [len(list((tmp_path / name).glob("*"))) for name in ("whole", "new")] == [5 + 2 + 1] * 2
+    for number in (1, 2):
+        write_store_part(_Keyed(some[:5]), tmp_path / "parts", (number, 2))
+    merge_store_parts(tmp_path / "parts")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "parts").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "new").iterdir()
+    }
+
+
+def test_a_damaged_part_of_a_manifest_is_a_sentence(some, tmp_path):
+    stored = write_store(some, tmp_path)
+    file = sorted(tmp_path.glob("manifest-*.json"))[0]
+    file.write_bytes(file.read_bytes().replace(b"im ", b"am "))
+    with pytest.raises(StoreError, match="expected a part of the manifest, as it was written; it has changed"):
+        StoredPredictions(tmp_path).keys  # noqa: B018
+    file.unlink()
+    with pytest.raises(StoreError, match="expected a part of the manifest"):
+        StoredPredictions(tmp_path).verify()
+    assert len(stored) == 8
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["parts"][0][0] = "../manifest.json"
+    manifest["digest"] = digest_of(manifest)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="does not lie in the store"):
+        StoredPredictions(tmp_path)
 
 
 class _Keyed(list):

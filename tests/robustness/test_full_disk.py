@@ -28,7 +28,11 @@ class Full(Trials):
             lines = ended.err.strip().splitlines()
             if not lines[-1].startswith("error: ") or str(self.world.out) not in lines[-1] or "Traceback" in ended.err:
                 self.outcomes.tracebacks.append(f"{told}: {ended.err}")
-            if left := hidden(self.world.out):
+            left = hidden(self.world.out)
+            whole = any(
+                name.endswith("/files.json") for name in left
+            )  # all new files, which the next run puts in place
+            if left and not whole:
                 self.outcomes.left.append(f"{told}: {left}")
         elif ended.code != 0:
             self.outcomes.tracebacks.append(f"{told}: {ended.code}, {ended.err}")

@@ -14,6 +14,7 @@ OPTIONS = {
     "selective": "num_epochs=3",
     "selective-published": "num_epochs=3",
     "correctness": "num_epochs=1,num_networks=2",
+    "stacked": "num_epochs=1",
     "network": "num_steps=2,batch_size=2",
 }
 QUICK = {name: f"{name}:{OPTIONS[name]}" if name in OPTIONS else name for name in METHODS}

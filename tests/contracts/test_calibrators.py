@@ -59,8 +59,8 @@ FITS: dict[str, Fit] = {
 SLOW = {*FITS} - {*QUICK} - {"the oracle"}
 """Those that make anew what others here make already: eight fits each, so they are left to test-all."""
 
-EXPORTED = {"dirichlet-kept", "meta-cal-star"}
-"""One of each kind of ONNX graph: an affine map, and a choice by pixel."""
+EXPORTED = {"dirichlet-kept", "meta-cal-star", "stacked"}
+"""One of each kind of ONNX graph: an affine map, a choice by pixel, and what looks around."""
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from calibrant.calibrators.selective import (
     Uniform,
     oracle_predictions,
 )
+from calibrant.calibrators.stacked import StackedScaling
 from calibrant.calibrators.storage import load, own_kinds, save
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
@@ -50,6 +51,7 @@ __all__ = [
     "SelectiveScaling",
     "Selector",
     "SelectorQuality",
+    "StackedScaling",
     "TemperatureScaling",
     "Uniform",
     "VectorScaling",

@@ -52,6 +52,8 @@ class DirichletScaling(Calibrator):
     reach = 0
     weight: Tensor
     bias: Tensor
+    strength: float | None = None
+    """Of the regularisation that the fit took; None where it is not known, as after loading."""
 
     def __init__(
         self,
@@ -154,7 +156,9 @@ class DirichletScaling(Calibrator):
         near = _fit(sample(source, seed), temperature, strength, bias_strength, start, tolerance=1e-5)
         found = _fit(source, temperature, strength, bias_strength, near.point, seed=seed)
         notes += stopped_short("Dirichlet scaling", found.evaluations, found.converged)
-        return cls(found.point[:, :c], found.point[:, c], keep_labels=keep_labels, notes=notes)
+        fitted = cls(found.point[:, :c], found.point[:, c], keep_labels=keep_labels, notes=notes)
+        fitted.strength = strength
+        return fitted
 
     @classmethod
     def fit_as_published(

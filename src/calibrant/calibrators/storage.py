@@ -23,6 +23,7 @@ from calibrant.calibrators.selective.meta_cal import EntropyAbove, MetaCal, Unif
 from calibrant.calibrators.selective.oracle import OracleSelector
 from calibrant.calibrators.selective.selective import SelectiveScaling
 from calibrant.calibrators.selective.selector import NoSelector, SelectorQuality
+from calibrant.calibrators.stacked import ConfidenceNetwork, Gate, StackedScaling
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.networks import CalibrationHead, SegNet, TemperatureTree
@@ -35,6 +36,9 @@ KINDS: dict[str, type] = {
     "Dirichlet scaling": DirichletScaling,
     "selective scaling": SelectiveScaling,
     "correctness scaling": CorrectnessScaling,
+    "stacked scaling": StackedScaling,
+    "confidence network": ConfidenceNetwork,
+    "gate": Gate,
     "temperature network": TemperatureNetwork,
     "mistake model": MistakeModel,
     "recalibration": Recalibration,

@@ -41,6 +41,8 @@ class VectorScaling(Calibrator):
     reach = 0
     weight: Tensor
     bias: Tensor
+    strength: float | None = None
+    """Of the regularisation that the fit took; None where it is not known, as after loading."""
 
     def __init__(
         self,
@@ -139,7 +141,9 @@ class VectorScaling(Calibrator):
         point = found.point
         notes += stopped_short("vector scaling", found.evaluations, found.converged)
         notes += _absent(found.counts > 0) if strength < 1e-6 else ()
-        return cls(point[:c], point[c:], keep_labels=keep_labels, notes=notes)
+        fitted = cls(point[:c], point[c:], keep_labels=keep_labels, notes=notes)
+        fitted.strength = strength
+        return fitted
 
     @classmethod
     def fit_as_published(

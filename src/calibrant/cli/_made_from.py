@@ -81,6 +81,9 @@ def _functions(fit: Any) -> Iterator[Callable[..., Any]]:
         yield from _functions(fit.func)
         for value in fit.keywords.values():
             yield from _functions(value)
+    elif isinstance(fit, tuple):
+        for each in fit:
+            yield from _functions(each)
     elif callable(fit) and hasattr(fit, "__module__"):
         yield fit
 
@@ -90,6 +93,8 @@ def _words(value: Any) -> str:
     if isinstance(value, partial):
         set_ = ", ".join(f"{name}={_words(each)}" for name, each in sorted(value.keywords.items()))
         return f"{_words(value.func)}({set_})" if set_ else _words(value.func)
+    if isinstance(value, tuple):
+        return " + ".join(map(_words, value))
     if callable(value) and hasattr(value, "__qualname__"):
         owner = getattr(value, "__self__", None)
         name = value.__qualname__ if owner is None else f"{getattr(owner, '__qualname__', '')}.{value.__name__}"

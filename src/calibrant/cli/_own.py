@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,6 +38,35 @@ def open_calibrator(path: Path, kinds: Iterable[str] | None) -> "Calibrator":
 def described(calibrator: "Calibrator") -> str:
     """Return a calibrator in one line, without its parts: its class and what its ``extra_repr`` says."""
     return f"{type(calibrator).__name__}({calibrator.extra_repr()})"
+
+
+def drawn_back(calibrator: "Calibrator", predictions: Any) -> str:
+    """Return which images lie outside the range of a stacked scaling's fit, in words; empty for other calibrators.
+
+    :param calibrator: what is applied.
+    :param predictions: to what.
+    """
+    import torch
+
+    from calibrant.calibrators import StackedScaling
+
+    if not isinstance(calibrator, StackedScaling) or calibrator.gate is None:
+        return ""
+    shares = {}
+    with torch.no_grad():
+        for each in predictions:
+            image = None if each.image is None else each.image[None]
+            shares[each.key] = float(calibrator.shares(each.logits[None], image))
+    back = {key: share for key, share in shares.items() if share < 1}
+    anchor = type(calibrator.anchor).__name__
+    if not back:
+        return f"all {len(shares)} images are like those of the fit"
+    listed = ", ".join(f"{key} ({share:.2f})" for key, share in sorted(back.items(), key=lambda item: item[1])[:20])
+    more = f" and {len(back) - 20} more" if len(back) > 20 else ""
+    return (
+        f"{len(back)} of {len(shares)} images are unlike those of the fit and were drawn back to {anchor}; what was "
+        f"learnt has this share there: {listed}{more}"
+    )
 
 
 def _classes(name: str) -> dict[str, type]:

@@ -9,7 +9,7 @@ import typer
 from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
-from calibrant.cli._own import Kinds, described, open_calibrator
+from calibrant.cli._own import Kinds, described, drawn_back, open_calibrator
 from calibrant.cli._parts import PartOption
 from calibrant.cli._written import written
 
@@ -64,6 +64,8 @@ def apply(
         )
     uncounted = [f"the largest logit of each pixel is {least:g} or more above the next; workers do not count where not"]
     for line in ties.in_words() if engine is None else uncounted:
+        console.print(line, highlight=False)
+    if line := drawn_back(loaded, stored) if part is None else "":
         console.print(line, highlight=False)
     console.print(summary, highlight=False)
 

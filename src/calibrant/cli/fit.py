@@ -20,11 +20,19 @@ def fit(
             help="The method, such as temperature; with options, selective:num_epochs=5; or a fit of your own, "
             "module:function or path/to/file.py:Class.fit, with --trust. A wrong name is answered with the right ones."
         ),
-    ],
+    ] = "stacked",
     base: Annotated[
         str | None, typer.Option(help="The method that a composed method builds on, such as vector-kept.")
     ] = None,
     pixels_per_image: Annotated[int, _options.count("Pixels drawn from each image.")] = 10_000,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="What tells the groups of images apart (drives, places, patients): a file with a key, a comma and a "
+            "group on each line, or a regular expression, whose match in an image's key is its group. Whole groups "
+            "are left out where the fit leaves images out."
+        ),
+    ] = None,
     seed: Annotated[int, _options.seed("The seed of the pixels drawn and of training.")] = 0,
     trust: Trust = False,
     engine: EngineName = None,
@@ -32,13 +40,15 @@ def fit(
 ) -> None:
     """Fit a calibrator to STORE and save it; one that the same command has made is found again.
 
+    Without --method it is stacked scaling, which needs no choosing.
     Example: calibrant fit runs/val --method selective --base vector-kept -o runs/selective
     """
-    from calibrant._storage.origin import check_same, options_of
+    from calibrant._storage.origin import canonical, check_same, digest_of_bytes, options_of
     from calibrant.calibrators import own_kinds, save
     from calibrant.calibrators.storage import STORAGE
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
+    from calibrant.cli._groups import groups_of
     from calibrant.cli._stores import open_labelled
     from calibrant.methods import parse_method, with_options
 
@@ -49,6 +59,9 @@ def fit(
     check_outside(output, *store)
     options = {"pixels-per-image": pixels_per_image, "seed": seed}
     made_from = {"store": stored.digest, **method_origin(chosen), **options_of(options)}
+    of_groups = groups_of(groups, stored.keys, chosen)
+    if of_groups:
+        made_from["groups"] = digest_of_bytes(canonical(of_groups))
     if STORAGE.holds(output) and not overwrite:
         check_same(output, STORAGE.made_from(output), made_from, "calibrator")
         found = STORAGE.load_known(output)
@@ -61,6 +74,8 @@ def fit(
         )
     save(calibrator, output, made_from=made_from)
     console.print(f"{described(calibrator)} → {output}", highlight=False)
+    for note in calibrator.notes:
+        console.print(f"  {note}", highlight=False)
     own = " ".join(f"--kinds {name}" for name in own_kinds(calibrator))
     if own:
         console.print(f"to use it: {own}", highlight=False)

@@ -12,6 +12,7 @@ from calibrant.calibrators import (
     LocalTemperatureScaling,
     MetaCal,
     SelectiveScaling,
+    StackedScaling,
     TemperatureScaling,
     VectorScaling,
 )
@@ -45,6 +46,7 @@ def _network(
 
 
 METHODS: dict[str, Method] = {
+    "stacked": Method("stacked scaling (default)", StackedScaling.fit),
     "uncalibrated": Method("uncalibrated", Identity.fit),
     "temperature": Method("temperature scaling", TemperatureScaling.fit),
     "temperature-published": Method("temperature scaling, as published", TemperatureScaling.fit_as_published),
@@ -73,6 +75,9 @@ METHODS: dict[str, Method] = {
 Meta-Cal makes the pixels that it rejects uniform; Meta-Cal* keeps their label, at a temperature of 1e10.
 """
 
+DEFAULT = "stacked"
+"""What is fitted where no method is named."""
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": (
         "uncalibrated",
@@ -84,6 +89,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "isotonic",
         "selective",
         "correctness",
+        "stacked",
     ),
     "published": (
         "temperature-published",

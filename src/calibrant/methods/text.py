@@ -1,7 +1,7 @@
 """Methods named in a line of text, with options: how the command line, the experiments and the benchmarks name them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -68,7 +68,7 @@ def parse_methods(text: str, *, trust_code: bool = False) -> dict[str, Method]:
     >>> list(parse_methods("temperature,selective:base=vector-kept,num_epochs=5,isotonic"))
     ['temperature scaling', 'selective scaling, validated (base: vector-kept, num_epochs: 5)', 'isotonic scaling']
     >>> len(parse_methods("all,published"))
-    15
+    16
     """
     texts: list[str] = []
     for part in (part.strip() for part in text.split(",")):
@@ -148,6 +148,8 @@ def _value(text: str, parameter: inspect.Parameter, trust_code: bool) -> Any:
         return text
     if Fit in kinds:
         return _named(text, trust_code).fit
+    if Sequence[Fit] in kinds:
+        return tuple(_named(part.strip(), trust_code).fit for part in text.split("+"))
     words = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none"}
     expected = " or ".join(word for kind, word in words.items() if kind in kinds)
     raise MethodError(f"expected {expected or 'an option that is set in Python'} for {parameter.name!r}; got {text!r}.")

@@ -1,0 +1,153 @@
+r"""How sure to be of a pixel's winner: a small network on what the pixel and its surroundings show.
+
+With x the features (``context.py``) and the pool's own log-odds and gap, standardised over the fit and cut at 6
+standard deviations, w the winner, and l the mean of the log-odds of w under the anchor and under the pool:
+
+    (a, b) = R silu(W x + U_w + h) + o;    log-odds of "w is right" = l exp(clip(a, -3, 2)) + clip(b, -4, 4).
+
+It starts at l. Several networks, each trained without some of the images, are one: their a and b are averaged, and as
+each has one hidden layer they are stored and run as a single wider one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.functional import silu
+
+from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant.calibrators._projections import nearest_with_winner
+from calibrant.calibrators.stacked.context import DEFINITION, MAX_GAP
+
+LOG_FACTORS = (-3.0, 2.0)
+"""Bounds on a: the log-odds are multiplied by 0.05 to 7.4. They keep a network from extremes, no more."""
+
+SHIFTS = (-4.0, 4.0)
+"""Bounds on b."""
+
+LOG_ODDS = (-9.0, 37.0)
+"""Log-odds of the pool count within these bounds, as those of the anchor do."""
+
+MAX_FEATURE = 6.0
+"""Features farther than this many standard deviations from their mean count as this: nothing was learnt beyond."""
+
+
+class ConfidenceNetwork(nn.Module):
+    """From the features of a pixel to the log-odds that its winner is right.
+
+    :param centre: mean of each feature over the fit.
+    :param scale: standard deviation of each feature.
+    :param weight: W, from the standardised features to the hidden layer.
+    :param by_winner: U, what each class adds to the hidden layer where it is the winner.
+    :param bias: h, added to the hidden layer.
+    :param readout: R, from the hidden layer to a and b.
+    :param offset: o, added to a and b.
+    """
+
+    definition: ClassVar[Mapping[str, object]] = DEFINITION | {
+        "log_factors": LOG_FACTORS,
+        "shifts": SHIFTS,
+        "log_odds": LOG_ODDS,
+        "max_feature": MAX_FEATURE,
+    }
+
+    centre: Tensor
+    scale: Tensor
+    weight: Tensor
+    by_winner: Tensor
+    bias: Tensor
+    readout: Tensor
+    offset: Tensor
+
+    def __init__(
+        self,
+        centre: Float[Tensor, " f"],
+        scale: Float[Tensor, " f"],
+        weight: Float[Tensor, "h f"],
+        by_winner: Float[Tensor, "c h"],
+        bias: Float[Tensor, " h"],
+        readout: Float[Tensor, "2 h"],
+        offset: Float[Tensor, "2"],
+    ) -> None:
+        super().__init__()
+        parts = {"centre": centre, "scale": scale, "weight": weight, "by_winner": by_winner}
+        parts |= {"bias": bias, "readout": readout, "offset": offset}
+        for name, value in parts.items():
+            self.register_buffer(name, value.detach().float().clone())
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the tensors that the constructor takes."""
+        return dict(self.named_buffers())
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that it was trained on."""
+        return len(self.by_winner)
+
+    def forward(
+        self, context: Float[Tensor, "n f p"], pool: Float[Tensor, "n 2 p"], winner: Int[Tensor, "n 1 p"]
+    ) -> Float[Tensor, "n 1 p"]:
+        """Return the log-odds that the winner of each pixel is right.
+
+        :param context: features of the anchor's logits.
+        :param pool: log-odds and gap of the winner under the pool, see :func:`of_pool`.
+        :param winner: the class with the largest logit.
+        """
+        x = torch.cat([context, pool], 1)
+        x = x.sub(self.centre[:, None]).div_(self.scale[:, None]).clamp_(-MAX_FEATURE, MAX_FEATURE)
+        n, _, p = winner.shape
+        of_class = self.by_winner.T.index_select(1, winner.flatten()).view(-1, n, p).transpose(0, 1)
+        hidden = silu(torch.baddbmm(of_class + self.bias[:, None], self.weight.expand(n, -1, -1), x))
+        return log_odds(self.readout @ hidden + self.offset[:, None], context[:, :1], pool[:, :1])
+
+
+def of_pool(
+    others: Float[Tensor, "n c p"], at_winner: Float[Tensor, "n 1 p"], rest: Float[Tensor, "n 1 p"]
+) -> Float[Tensor, "n 2 p"]:
+    """Return what the network sees of the pool: log-odds of the winner, and its lead over the next class.
+
+    Either is below zero where the pool prefers another class.
+
+    :param others: the logits of the other classes, that of the winner left out by a very low one.
+    :param at_winner: the winner's logit.
+    :param rest: the logsumexp of the others.
+    """
+    gap = at_winner - others.amax(1, keepdim=True)
+    return torch.cat([(at_winner - rest).clamp(*LOG_ODDS), gap.clamp(LOG_ODDS[0], MAX_GAP)], 1)
+
+
+def as_sure(
+    odds: Float[Tensor, "n 1 p"],
+    others: Float[Tensor, "n c p"],
+    at_winner: Float[Tensor, "n 1 p"],
+    rest: Float[Tensor, "n 1 p"],
+    winners: Bool[Tensor, "n c p"],
+) -> Float[Tensor, "n c p"]:
+    """Return logits that give the winner these log-odds, and the others their proportions in the pool.
+
+    Where another class would exceed the winner they share their probability, as in the nearest distribution in which
+    the winner still wins. Where several classes win, the pixel keeps the confidence of the pool.
+
+    :param odds: the log-odds that the winner is right.
+    :param others: the logits of the other classes in the pool.
+    :param at_winner: the winner's.
+    :param rest: the logsumexp of the others.
+    :param winners: true at each class with the largest logit of the model.
+    """
+    tied = winners.sum(1, keepdim=True) > 1
+    meant = torch.where(winners, torch.where(tied, at_winner - rest, odds), others - rest)
+    return nearest_with_winner(winners.to(meant.dtype), meant)
+
+
+def log_odds(
+    found: Float[Tensor, "n 2 p"], anchor: Float[Tensor, "n 1 p"], pool: Float[Tensor, "n 1 p"]
+) -> Float[Tensor, "n 1 p"]:
+    """Return the log-odds that a network means.
+
+    :param found: a and b.
+    :param anchor: the log-odds of the winner under the anchor.
+    :param pool: and under the pool.
+    """
+    a, b = found.split(1, 1)
+    return (anchor + pool) / 2 * a.clamp(*LOG_FACTORS).exp() + b.clamp(*SHIFTS)

@@ -1,0 +1,262 @@
+"""What a pixel shows about being right: its margins, and the label map around it.
+
+Conventions
+-----------
+* Each image is looked at alone, in two or three dimensions (or one) by the same code. Nothing changes when a constant
+  is added to a pixel's logits.
+* All but the first two features are made from the label map and one map of margins, so that their cost does not grow
+  with the number of classes. They need nothing but shifts, sums and comparisons, all of which can be exported.
+* Beyond the edge of an image there is nothing: neighbours there are not counted.
+
+>>> len(NAMES)
+24
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import pad
+
+from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
+from calibrant.calibrators._projections import EXCLUDED, first_true
+from calibrant.calibrators.calibrator import by_pixel_blocks
+
+RADII = (1, 2, 4, 8, 16, 32)
+"""Distances, in pixels, at which neighbours are compared."""
+
+SECOND_RADII = (1, 4, 16)
+"""Those at which neighbours are compared with a pixel's second class, too."""
+
+STEPS = (1, 3, 9, 27)
+"""Each window is the sum of three of the one before, this many pixels apart: 3, 9, 27 and 81 pixels a side."""
+
+MARGIN_ODDS = (1e-16, 1e4)
+"""Bounds on the odds against the winner before their logarithm is taken: float32 resolves no margin above 37, and no
+model has so many equal classes that the margin is below -9."""
+
+MAX_GAP = 40.0
+"""Differences of two logits count at most as this: exp(-40) is negligible relative to 1."""
+
+VERSION = 1
+"""Raise it when a feature is computed in another way: fitted networks mean the features that they were trained on."""
+
+NAMES = (
+    "margin",
+    "gap",
+    *(f"neighbours alike, {r} px" for r in RADII),
+    *(f"neighbours of the second class, {r} px" for r in SECOND_RADII),
+    *(f"mean margin, {3 * s} px" for s in STEPS),
+    *(f"boundary share, {3 * s} px" for s in STEPS),
+    "distance to a boundary",
+    "log share of the class",
+    "mean margin of the class",
+    "position, last axis but one",
+    "distance from the middle, last axis",
+)
+"""The names of the features, in order:
+
+* margin: log-odds of the winner against all others; gap: from the largest logit to the second;
+* share of the neighbours at a distance (along axes and diagonals) whose winner is this pixel's, or its runner-up;
+* mean margin, and share of pixels at a boundary between labels, in a window;
+* number of windows without a boundary, counting the pixel itself as the smallest;
+* logarithm of the share of the image that is of the pixel's class, and the mean margin there;
+* where the pixel lies: -1 to 1 along the last axis but one, 0 (middle) to 1 (edge) along the last.
+"""
+
+DEFINITION: dict[str, object] = {
+    "version": VERSION,
+    "radii": RADII,
+    "second_radii": SECOND_RADII,
+    "steps": STEPS,
+    "margin_odds": MARGIN_ODDS,
+    "max_gap": MAX_GAP,
+}
+"""All constants that the features depend on; stored with what was trained on them."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The features of every pixel of a batch, space flattened, with its likeliest class.
+
+    :param values: one number for each of :data:`NAMES`.
+    :param winner: the class with the largest logit, the first of those that tie.
+    :param peak: the largest logit.
+    :param edge: whether the next pixel along an axis has another winner.
+    """
+
+    values: Float[Tensor, "n f p"]
+    winner: Int[Tensor, "n p"]
+    peak: Float[Tensor, "n p"]
+    edge: Bool[Tensor, "n p"]
+
+
+@torch.no_grad()
+def context_of(logits: Float[Tensor, "n c *s"]) -> Context:
+    """Return the features of each pixel, see :data:`NAMES`. No gradient flows through them.
+
+    :param logits: logits at a fitted temperature, so that the features mean the same for every model.
+
+    >>> context = context_of(torch.randn(2, 5, 12, 16))
+    >>> context.values.shape, context.winner.shape
+    (torch.Size([2, 24, 192]), torch.Size([2, 192]))
+    """
+    own = by_pixel_blocks(_own, logits)
+    margin, gap, peak = own[:, 0], own[:, 1], own[:, 4]
+    winner, runner_up = own[:, 2].long(), own[:, 3].long()
+    alike, second, edge = _compared(winner, runner_up)
+    mean_margins, boundary_shares = _means(margin), _means(edge.to(margin.dtype))
+    distance = torch.stack([(share == 0).to(margin.dtype) for share in boundary_shares]).sum(0) + ~edge
+    around = [*alike, *second, *mean_margins, *boundary_shares, distance]
+    values = torch.stack([margin, gap, *around, *_of_class(winner, margin, logits.shape[1]), *_position(margin)], 1)
+    return Context(values.flatten(2), winner.flatten(1), peak.flatten(1), edge.flatten(1))
+
+
+def _own(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n o p"]:
+    """The features of a pixel by itself, its two likeliest classes (the first of those that tie), its largest logit."""
+    peak = z.amax(1, keepdim=True)
+    margins = z - peak
+    winner = first_true(margins == 0)
+    others = margins.scatter(1, winner, EXCLUDED)
+    gap = others.amax(1, keepdim=True)
+    runner_up = first_true(others == gap)
+    rest = others.exp().sum(1, keepdim=True)
+    values = [-rest.clamp(*MARGIN_ODDS).log(), -gap.clamp_min(-MAX_GAP), winner.float(), runner_up.float(), peak]
+    return torch.cat(values, 1)
+
+
+def _plain() -> bool:
+    """Whether small integers, which are fast, may be used; ONNX runtimes know few operations on them."""
+    return not torch.compiler.is_compiling()
+
+
+def _compared(
+    winner: Int[Tensor, "n *s"], runner_up: Int[Tensor, "n *s"]
+) -> tuple[list[Float[Tensor, "n *s"]], list[Float[Tensor, "n *s"]], Bool[Tensor, "n *s"]]:
+    """Shares of neighbours with a pixel's winner and with its runner-up at each radius, and where a label differs from
+    the next pixel's."""
+    winners, seconds = (labels.to(torch.int16 if _plain() else torch.int32) for labels in (winner, runner_up))
+    own, other, edge = [], [], None
+    for radius in RADII:
+        straight, diagonal = _inside(winners, radius)
+        padded = pad(winners, (radius,) * (2 * (winners.ndim - 1)), value=-1)
+        along = _counted(padded, winners, winners, radius, diagonal=False)
+        if edge is None:  # only axes count as next to each other, not diagonals
+            edge = along < straight
+        share = 1 / (straight + diagonal).clamp_min(1).to(torch.float32)
+        own.append((along + _counted(padded, winners, winners, radius, diagonal=True)) * share)
+        if radius in SECOND_RADII:
+            both = (_counted(padded, winners, seconds, radius, diagonal=each) for each in (False, True))
+            other.append(sum(both, torch.zeros_like(along)) * share)
+    assert edge is not None
+    return own, other, edge
+
+
+def _counted(
+    padded: Int[Tensor, "n *t"],
+    labels: Int[Tensor, "n *s"],
+    wanted: Int[Tensor, "n *s"],
+    radius: int,
+    *,
+    diagonal: bool,
+) -> Int[Tensor, "n *s"]:
+    """How many of the neighbours along the axes, or along the diagonals of all axes, have the label that is wanted."""
+    small = torch.uint8 if _plain() else torch.int32
+    total = torch.zeros_like(labels, dtype=small)
+    for direction in _directions(labels.ndim - 1, diagonal):
+        moved = padded
+        for axis, sign in enumerate(direction, 1):
+            moved = moved.narrow(axis, radius * (1 + sign), labels.shape[axis])
+        same = moved == wanted
+        total = total.add_(same.view(small)) if _plain() else total + same.to(small)
+    return total
+
+
+def _directions(dims: int, diagonal: bool) -> Iterator[tuple[int, ...]]:
+    if diagonal:
+        yield from itertools.product((-1, 1), repeat=dims) if dims > 1 else ()
+    else:
+        yield from (tuple(sign * (k == axis) for k in range(dims)) for axis in range(dims) for sign in (-1, 1))
+
+
+def _inside(labels: Int[Tensor, "n *s"], radius: int) -> tuple[Int[Tensor, "..."], Int[Tensor, "..."]]:
+    """How many neighbours along the axes, and along the diagonals, lie within the image."""
+    dims, straight = labels.ndim - 1, []
+    for axis in range(1, labels.ndim):
+        size = labels.shape[axis]
+        at = torch.arange(size, device=labels.device)
+        there = (at >= radius).to(torch.int32) + (at < size - radius)
+        straight.append(there.view(-1, *[1] * (dims - axis)))
+    total, product = straight[0], straight[0]
+    for each in straight[1:]:
+        total, product = total + each, product * each
+    diagonal = product if dims > 1 else torch.zeros_like(product)
+    return total, diagonal
+
+
+def _means(values: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
+    """Means over windows of 3, 9, 27 and 81 pixels along each axis, of the pixels within the image."""
+    reach = sum(STEPS)
+    dims = values.ndim - 1
+    total = pad(values, (reach,) * (2 * dims))
+    means, left = [], reach
+    for step in STEPS:
+        for axis in range(1, values.ndim):
+            total = _thrice(total, axis, step)
+        left -= step
+        inner, count = total, values.new_ones(())
+        for axis in range(1, values.ndim):
+            size = values.shape[axis]
+            inner = inner.narrow(axis, left, size)
+            at = torch.arange(size, device=values.device)
+            within = (at + reach - left).clamp_max(size - 1) - (at - reach + left).clamp_min(0) + 1
+            count = count * within.to(values.dtype).view(-1, *[1] * (dims - axis))
+        means.append(inner / count)
+    return means
+
+
+def _thrice(values: Float[Tensor, "n *t"], axis: int, step: int) -> Float[Tensor, "n *u"]:
+    """Sums of three values, ``step`` apart along an axis; as many fewer values as these reach."""
+    size = values.shape[axis] - 2 * step
+    before, here, after = (values.narrow(axis, start * step, size) for start in range(3))
+    return before + here + after
+
+
+def _of_class(
+    winner: Int[Tensor, "n *s"], margin: Float[Tensor, "n *s"], num_classes: int
+) -> list[Float[Tensor, "n *s"]]:
+    """For each pixel the share that its class has of the image, and the mean margin of the class there."""
+    which = winner.flatten(1)
+    share, mean = class_shares_and_means(which, margin.flatten(1), num_classes)
+    share = (share + 1 / which.shape[1]).log()
+    return [column.gather(1, which).view_as(margin) for column in (share, mean)]
+
+
+def class_shares_and_means(
+    winner: Int[Tensor, "n p"], values: Float[Tensor, "n p"], num_classes: int
+) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
+    """Return each class's share of an image, and the mean of values where it wins; 0 where it never does.
+
+    :param winner: the class of each pixel.
+    :param values: one number a pixel.
+    :param num_classes: the number of classes.
+
+    >>> class_shares_and_means(torch.tensor([[0, 0, 1, 0]]), torch.tensor([[1.0, 2.0, 5.0, 3.0]]), 3)
+    (tensor([[0.7500, 0.2500, 0.0000]]), tensor([[2., 5., 0.]]))
+    """
+    none = torch.zeros_like(values[:, :1]).expand(-1, num_classes)
+    count = none.scatter_add(1, winner, torch.ones_like(values))
+    mean = none.scatter_add(1, winner, values) / count.clamp_min(1)
+    return count / winner.shape[1], mean
+
+
+def _position(like: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
+    """From -1 to 1 along the last axis but one, and from 0 in the middle to 1 along the last."""
+
+    def along(axis: int) -> Shaped[Tensor, " l"]:
+        size = like.shape[axis]
+        return (2 * torch.arange(size, device=like.device, dtype=like.dtype) + 1) / size - 1
+
+    rows = along(-2)[:, None] if like.ndim > 2 else along(-1) * 0
+    return [(rows + torch.zeros_like(like)), along(-1).abs() + torch.zeros_like(like)]

@@ -1,0 +1,163 @@
+"""A gate for what was not seen: how far an image lies outside the range of the images of a fit.
+
+An image is described by 6 + 2 c numbers, c the number of classes, which need no labels: the mean and the spread of
+its pixels' margins and of their largest logits, the share of small margins, the share of pixels at a boundary between
+labels, the square root of each class's share, and each class's mean margin (unknown where it wins nowhere, which then
+counts as the mean). With x these numbers, standardised over the images of the fit, and S their covariance there,
+shrunk to a multiple of the identity (Ledoit and Wolf, J. Multivariate Analysis 88, 2004),
+
+    d = sqrt(xᵀ S⁻¹ x / number of them),    share = min(1, (limit / d)⁴):
+
+the share of what was learnt that an image gets; the rest is the anchor's. The limit is the distance that images left
+out of the fit (or whole groups of them) stay within: two standard deviations above the mean of its logarithm. An image
+at twice the limit keeps a sixteenth. Both constants were set beforehand, and kept after a look at a small SegFormer
+that no table reports (day-quarter of ``predict_black_boxes``). That the distance tells dusk from day was seen on the
+CamVid images of docs/claims.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from calibrant._shapes import Float, Tensor
+from calibrant.calibrators.stacked.context import DEFINITION, Context, class_shares_and_means
+
+SMALL_MARGIN = 1.0
+"""Log-odds below this are small margins."""
+
+POWER = 4.0
+"""How fast the share falls beyond the limit."""
+
+DEVIATIONS = 2.0
+"""Standard deviations of the logarithm of the distance above its mean at which the limit lies."""
+
+MIN_DISTANCE = 1e-6
+"""Distances below this count as this."""
+
+MIN_IMAGES = 4
+"""With fewer images there is no range to speak of, and no gate."""
+
+PRIOR_IMAGES = 2.0
+"""The spread of a description's number is that seen, and in so many further images that of all numbers of its kind: a
+class may win in one image alone."""
+
+MIN_DEVIATION = 1e-3
+"""A number that hardly varies over the fit is divided by this at least."""
+
+
+class Gate(nn.Module):
+    """From the context of an image to the share of what was learnt that it gets, between 0 and 1.
+
+    :param centre: mean of each number of the description over the fit.
+    :param scale: standard deviation of each.
+    :param factor: F with FᵀF the inverse of the shrunk covariance over the number of them.
+    :param limit: the distance from which on the share is below 1.
+    """
+
+    definition: ClassVar[Mapping[str, object]] = DEFINITION | {"small_margin": SMALL_MARGIN, "power": POWER}
+
+    centre: Tensor
+    scale: Tensor
+    factor: Tensor
+
+    def __init__(
+        self, centre: Float[Tensor, " k"], scale: Float[Tensor, " k"], factor: Float[Tensor, "k k"], limit: float
+    ) -> None:
+        super().__init__()
+        for name, value in {"centre": centre, "scale": scale, "factor": factor}.items():
+            self.register_buffer(name, value.detach().float().clone())
+        self.limit = float(limit)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return centre, scale, factor and limit."""
+        return {**dict(self.named_buffers()), "limit": self.limit}
+
+    def forward(self, context: Context) -> Float[Tensor, " n"]:
+        """Return the share of each image.
+
+        :param context: features of the anchor's logits.
+        """
+        distance = self.distance(descriptions(context, self.num_classes))
+        return (self.limit / distance.clamp_min(MIN_DISTANCE)).clamp_max(1.0) ** POWER
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that it was fitted on."""
+        return (len(self.centre) - 6) // 2
+
+    def distance(self, described: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        """Return the distance of images from the middle of those of the fit.
+
+        :param described: the descriptions; NaN where a number is not known.
+        """
+        away = (described - self.centre) / self.scale
+        away = torch.where(away.isnan(), torch.zeros_like(away), away)
+        return (away @ self.factor.T).square().sum(1).sqrt()
+
+
+def descriptions(context: Context, num_classes: int) -> Float[Tensor, "n k"]:
+    """Return what images look like to a model, see the top of this file; NaN for classes that win nowhere.
+
+    :param context: features of the anchor's logits.
+    :param num_classes: the number of classes.
+    """
+    margin = context.values[:, 0]
+    share, mean = class_shares_and_means(context.winner, margin, num_classes)
+    mean = torch.where(share > 0, mean, torch.full_like(mean, torch.nan))
+    spread = [each.var(1, correction=0).sqrt() for each in (margin, context.peak)]
+    whole = [margin.mean(1), spread[0], context.peak.mean(1), spread[1]]
+    whole += [(margin < SMALL_MARGIN).float().mean(1), context.edge.float().mean(1)]
+    return torch.cat([torch.stack(whole, 1), share.sqrt(), mean], 1)
+
+
+def fit_gate(described: Float[Tensor, "n k"], folds: Sequence[Sequence[int]]) -> Gate | None:
+    """Return the gate for images like these; None where they are too few.
+
+    :param described: one description an image.
+    :param folds: the numbers of the images that are left out together.
+    """
+    if len(described) < MIN_IMAGES or len(folds) < 2:
+        return None
+    described, left_out = described.double().cpu(), []
+    for fold in folds:
+        kept = [i for i in range(len(described)) if i not in set(fold)]
+        if len(kept) > 1:
+            left_out.append(_without_limit(described[kept]).distance(described[fold].float()))
+    logs = torch.cat(left_out).clamp_min(MIN_DISTANCE).log()
+    limit = float((logs.mean() + DEVIATIONS * logs.std()).exp())
+    whole = _without_limit(described)
+    return Gate(whole.centre, whole.scale, whole.factor, limit)
+
+
+def _without_limit(described: Float[Tensor, "n k"]) -> Gate:
+    centre = described.nanmean(0).nan_to_num()
+    scale = _spread(described, centre)
+    x = ((described - centre) / scale).nan_to_num()
+    inverse = torch.linalg.inv(_shrunk_covariance(x)) / x.shape[1]
+    return Gate(centre, scale, torch.linalg.cholesky(inverse).T, 1.0)
+
+
+def _spread(described: Float[Tensor, "n k"], centre: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+    """The standard deviation of each number, pulled to that of its kind."""
+    square = (described - centre).square()
+    seen = (~square.isnan()).sum(0)
+    total = square.nansum(0)
+    c = (described.shape[1] - 6) // 2
+    pulled = total / seen.clamp_min(1)
+    for kind in (slice(6, 6 + c), slice(6 + c, 6 + 2 * c)):
+        usual = total[kind].sum() / seen[kind].sum().clamp_min(1)
+        pulled[kind] = (total[kind] + PRIOR_IMAGES * usual) / (seen[kind] + PRIOR_IMAGES)
+    return pulled.sqrt().clamp_min(MIN_DEVIATION)
+
+
+def _shrunk_covariance(x: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
+    """The covariance of centred data, shrunk by the formula of Ledoit and Wolf."""
+    n, k = x.shape
+    covariance = x.T @ x / n
+    identity = torch.eye(k, dtype=x.dtype) * max(float(covariance.trace()) / k, 1e-6)
+    away = float((covariance - identity).square().sum())
+    error = float((x.square().T @ x.square() / n - covariance.square()).sum()) / n
+    weight = min(1.0, error / away) if away > 0 else 1.0
+    return (1 - weight) * covariance + weight * identity + 1e-6 * identity

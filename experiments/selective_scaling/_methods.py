@@ -13,6 +13,7 @@ METHODS: dict[str, Method] = {
     name: parse_method(text)
     for name, text in {
         OURS: "correctness",
+        "stacked": "stacked",
         "uncalibrated": "uncalibrated",
         "temperature, published": "temperature-published",
         "temperature": "temperature",

@@ -138,7 +138,7 @@ def test_it_is_fitted_applied_measured_and_compared_on_the_command_line(own, cal
     assert code == 0, err
     assert (tmp_path / "report.html").read_text().count(f"{NAME}.fit") > 1
     titles = ["temperature scaling", f"{NAME}.fit", f"Meta-Cal* (base: {named}.fit, alpha: 0.1)"]
-    assert list(json.loads((tmp_path / "compared.json").read_text())["values"]) == titles
+    assert list(json.loads((tmp_path / "compared.json").read_text())["values"]) == ["uncalibrated", *titles]
 
 
 def test_a_file_never_names_code_that_is_run(own, calibrant, stored, tmp_path):

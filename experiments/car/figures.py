@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from calibrant.evaluation import draw_hypotheses
+from experiments._data import add_option, use
 from experiments._record import RESULTS
 from experiments.car.flips import SAMPLERS, Config
 

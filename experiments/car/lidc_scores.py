@@ -28,7 +28,7 @@ from calibrant.metrics import (
 )
 from calibrant.predictions import Prediction
 
-Drawn = Iterable[tuple[Prediction, Int[Tensor, "m *s"]]]
+Drawn = Iterable[tuple[Prediction, Int[Tensor, "m *s"]]]  # noqa: F821
 """Predictions, with the logits that samples are compared to, and the maps drawn for each."""
 Columns = dict[str, Float[Tensor, " n"]]
 """Scores by name, a number an image."""

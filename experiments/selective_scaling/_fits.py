@@ -39,7 +39,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 """Options for synthetic data, in seconds."""
 
-NOT_RUN = ("cli", "data", "metrics", "models", "report", "samplers")
+NOT_RUN = ("cli", "data", "report", "samplers")
 """The packages of calibrant whose code no fit runs; a test holds this against what the methods import."""
 
 

@@ -102,12 +102,12 @@ def test_members_in_a_line_of_text():
 def test_confidence_is_set_and_no_class_exceeds_the_winner():
     pool = torch.tensor([[[1.0], [3.0], [0.0]]])
     winners = torch.tensor([[[True], [False], [False]]])
-    parts = apart(pool, winners)
-    assert of_pool(*parts)[0, 1, 0] == pytest.approx(-2)
-    probs = as_sure(torch.tensor([[[0.0]]]), *parts, winners).softmax(1).squeeze()
-    assert float(probs[0]) == pytest.approx(0.5, abs=1e-5)
+    parts, tied = apart(pool, winners, torch.tensor([[[0]]])), torch.tensor([[[False]]])
+    assert float(of_pool(parts)[0, 1, 0]) == pytest.approx(-2)
+    probs = as_sure(torch.tensor([[[3.0]]]), parts, winners, tied).softmax(1).squeeze()
+    assert float(probs[0]) == pytest.approx(0.95257, abs=1e-4)
     assert probs.argmax() == 0
-    less = as_sure(torch.tensor([[[-0.5]]]), *parts, winners).softmax(1).squeeze()  # another would exceed it
+    less = as_sure(torch.tensor([[[-0.5]]]), parts, winners, tied).softmax(1).squeeze()  # another would exceed it
     assert float(less[0]) == pytest.approx(float(less[1]), abs=1e-5)
     assert float(less[2]) == pytest.approx((1 - 0.37754) / (1 + torch.e**3), abs=1e-4)
 

@@ -19,6 +19,7 @@ from torch.nn.functional import silu
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators._projections import nearest_with_winner
 from calibrant.calibrators.stacked.context import DEFINITION, MAX_GAP
+from calibrant.calibrators.stacked.pool import Apart
 
 LOG_FACTORS = (-3.0, 2.0)
 """Bounds on a: the log-odds are multiplied by 0.05 to 7.4. They keep a network from extremes, no more."""
@@ -102,42 +103,45 @@ class ConfidenceNetwork(nn.Module):
         return log_odds(self.readout @ hidden + self.offset[:, None], context[:, :1], pool[:, :1])
 
 
-def of_pool(
-    others: Float[Tensor, "n c p"], at_winner: Float[Tensor, "n 1 p"], rest: Float[Tensor, "n 1 p"]
-) -> Float[Tensor, "n 2 p"]:
+def of_pool(parts: Apart) -> Float[Tensor, "n 2 p"]:
     """Return what the network sees of the pool: log-odds of the winner, and its lead over the next class.
 
     Either is below zero where the pool prefers another class.
 
-    :param others: the logits of the other classes, that of the winner left out by a very low one.
-    :param at_winner: the winner's logit.
-    :param rest: the logsumexp of the others.
+    :param parts: the logits of the pool.
     """
-    gap = at_winner - others.amax(1, keepdim=True)
-    return torch.cat([(at_winner - rest).clamp(*LOG_ODDS), gap.clamp(LOG_ODDS[0], MAX_GAP)], 1)
+    odds, gap = parts.at_winner - parts.rest, parts.at_winner - parts.highest
+    return torch.cat([odds.clamp(*LOG_ODDS), gap.clamp(LOG_ODDS[0], MAX_GAP)], 1)
 
 
 def as_sure(
-    odds: Float[Tensor, "n 1 p"],
-    others: Float[Tensor, "n c p"],
-    at_winner: Float[Tensor, "n 1 p"],
-    rest: Float[Tensor, "n 1 p"],
-    winners: Bool[Tensor, "n c p"],
+    odds: Float[Tensor, "n 1 p"], parts: Apart, winners: Bool[Tensor, "n c p"], tied: Bool[Tensor, "n 1 p"]
 ) -> Float[Tensor, "n c p"]:
-    """Return logits that give the winner these log-odds, and the others their proportions in the pool.
+    """Return logits, 0 at the winner, that give it these log-odds, and the others their proportions in the pool.
 
     Where another class would exceed the winner they share their probability, as in the nearest distribution in which
     the winner still wins. Where several classes win, the pixel keeps the confidence of the pool.
 
     :param odds: the log-odds that the winner is right.
-    :param others: the logits of the other classes in the pool.
-    :param at_winner: the winner's.
-    :param rest: the logsumexp of the others.
+    :param parts: the logits of the pool.
     :param winners: true at each class with the largest logit of the model.
+    :param tied: where several classes have it.
     """
-    tied = winners.sum(1, keepdim=True) > 1
-    meant = torch.where(winners, torch.where(tied, at_winner - rest, odds), others - rest)
-    return nearest_with_winner(winners.to(meant.dtype), meant)
+    odds = torch.where(tied, parts.at_winner - parts.rest, odds)
+    found = (parts.others - (parts.rest + odds)).masked_fill(winners, 0.0)
+    over = (parts.highest - parts.rest > odds) & ~tied
+    if torch.compiler.is_compiling():
+        return torch.where(over, _shared(winners.to(found.dtype), found), found)
+    if bool(over.any()):  # they are few
+        image, pixel = over[:, 0].nonzero(as_tuple=True)
+        few = (each[image, :, pixel].T[None] for each in (winners.to(found.dtype), found))
+        found[image, :, pixel] = _shared(*few)[0].T
+    return found
+
+
+def _shared(raw: Float[Tensor, "n c p"], meant: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+    nearest = nearest_with_winner(raw, meant)
+    return nearest - nearest.amax(1, keepdim=True)
 
 
 def log_odds(

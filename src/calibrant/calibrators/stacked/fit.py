@@ -21,7 +21,7 @@ from calibrant.calibrators._notes import inner_fits
 from calibrant.calibrators._projections import nearest_with_winner
 from calibrant.calibrators.calibrator import Calibrator, Fit
 from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool
-from calibrant.calibrators.stacked.pool import apart, weigh
+from calibrant.calibrators.stacked.pool import Apart, apart, weigh
 from calibrant.calibrators.stacked.sample import SampledImage
 from calibrant.calibrators.stacked.training import Recipe, Seen, train
 from calibrant.errors import InputError
@@ -198,8 +198,8 @@ def _nll(logits: Float[Tensor, "c p"], image: SampledImage) -> float:
     return -float(logits.log_softmax(0).gather(0, image.labels[None]).mean(dtype=torch.float64))
 
 
-def _seen(image: SampledImage, others: Tensor, at_winner: Tensor, rest: Tensor) -> Seen:
-    of_pixels = of_pool(others, at_winner, rest)[0].T.contiguous()
+def _seen(image: SampledImage, parts: Apart) -> Seen:
+    of_pixels = of_pool(parts)[0].T.contiguous()
     return Seen(image.context.T.contiguous(), of_pixels, image.winner, image.is_right)
 
 
@@ -224,15 +224,16 @@ def _confidence(
     :param recipe: how networks are trained.
     :param seed: of what is drawn.
     """
-    parts = [apart(v[None], image.winners[None]) for v, image in zip(pooled, images, strict=True)]
-    seen = [_seen(image, *part) for image, part in zip(images, parts, strict=True)]
+    parts = [apart(v[None], i.winners[None], i.winner[None, None]) for v, i in zip(pooled, images, strict=True)]
+    seen = [_seen(image, part) for image, part in zip(images, parts, strict=True)]
     network, without = train(seen, len(images[0].logits), dealt, recipe, seed=seed)
     sure: dict[int, float] = {}
     with torch.no_grad(), inner_fits():
         for each, fold in zip(without, dealt, strict=True):
             for i in fold:
                 odds = each(seen[i].context.T[None], seen[i].pool.T[None], seen[i].winner[None, None])
-                sure[i] = _nll(as_sure(odds, *parts[i], images[i].winners[None])[0], images[i])
+                winners = images[i].winners[None]
+                sure[i] = _nll(as_sure(odds, parts[i], winners, winners.sum(1, keepdim=True) > 1)[0], images[i])
     with_it = [sure[i] for i in range(len(images))]
     gain = Gain.of(losses, with_it)
     note = f"confidence from context: NLL of images left out {gain}"

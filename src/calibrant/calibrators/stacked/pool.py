@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant._statistics.left_out import Gain
 from calibrant.calibrators._projections import EXCLUDED
+from calibrant.calibrators.calibrator import MIN_EXPONENT
 
 PIXELS = 100_000
 """Pixels on which weights are learnt, shared alike among the images."""
@@ -55,18 +56,33 @@ class Weighed:
         ]
 
 
-def apart(
-    pool: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"]
-) -> tuple[Float[Tensor, "n c p"], Float[Tensor, "n 1 p"], Float[Tensor, "n 1 p"]]:
-    """Return the logits of the other classes, that of the winner (the least of those that tie), and what the others sum
-    to: their logsumexp.
+@dataclass(frozen=True)
+class Apart:
+    """The logits of a pool, the winner of the model apart from the other classes.
+
+    :param others: the logits of the other classes, very low at the winners.
+    :param at_winner: the winner's, the first of those that tie.
+    :param highest: the largest of the others.
+    :param rest: what the others sum to: their logsumexp.
+    """
+
+    others: Float[Tensor, "n c p"]
+    at_winner: Float[Tensor, "n 1 p"]
+    highest: Float[Tensor, "n 1 p"]
+    rest: Float[Tensor, "n 1 p"]
+
+
+def apart(pool: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"], winner: Int[Tensor, "n 1 p"]) -> Apart:
+    """Return the winner of each pixel apart from the other classes.
 
     :param pool: the logits of the pool.
     :param winners: true at each class with the largest logit of the model.
+    :param winner: the first of them.
     """
     others = pool.masked_fill(winners, EXCLUDED)
-    at_winner = pool.masked_fill(~winners, -EXCLUDED).amin(1, keepdim=True)
-    return others, at_winner, others.logsumexp(1, keepdim=True)
+    highest = others.amax(1, keepdim=True)
+    rest = (others - highest).clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True).log_().add_(highest)
+    return Apart(others, pool.gather(1, winner), highest, rest)
 
 
 def margins_of(logits: Float[Tensor, "*n c p"]) -> Float[Tensor, "*n c p"]:

@@ -162,15 +162,15 @@ class StackedScaling(Calibrator):
             pool = torch.add(pool, weight * given)
         if self.confidence is None:
             found = nearest_with_winner(z, pool)
+            found = found - found.amax(1, keepdim=True)
         else:
-            others, at_winner, rest = apart(pool, winners)
-            odds = self.confidence(maps["context"], of_pool(others, at_winner, rest), maps["winner"])
-            found = as_sure(odds, others, at_winner, rest, winners)
-        found = found - found.amax(1, keepdim=True)
+            parts = apart(pool, winners, maps["winner"])
+            odds = self.confidence(maps["context"], of_pool(parts), maps["winner"])
+            found = as_sure(odds, parts, winners, maps["context"][:, 1:2] == 0)  # no gap: several win
         if "share" in maps:
             share = maps["share"]
             found = share * found + (1 - share) * (anchored - anchored.amax(1, keepdim=True))
-        return found.clamp(EXCLUDED, -NEXT_BELOW).masked_fill(winners, 0.0)
+        return found.clamp_(EXCLUDED, -NEXT_BELOW).masked_fill_(winners, 0.0)
 
     def arguments(self) -> dict[str, Any]:
         """Return anchor, members, weights, confidence and gate."""

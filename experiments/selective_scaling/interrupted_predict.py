@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from calibrant.data import StreetScenes
-from experiments._data import add_option, camvid, use
+from experiments._data import add_option, camvid, place, use
 from experiments._record import record
 
 STOPS = (signal.SIGINT, signal.SIGKILL)
@@ -95,28 +95,28 @@ def main(config: Config) -> dict[str, object]:
     """Run both, print and record what was found, and return it."""
     begun, draw = time.monotonic(), random.Random(config.seed)
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
+        work = Path(name)
         if config.folder:
             data = str(place(config.folder))
             num_classes = len(camvid(data, "all").class_names)
             options = ["--dataset", "experiments._data:camvid", "--split", "all", "--trust"]
             options += ["--limit", str(config.num_images)]
         else:
-            names = save_pictures(place / "data", config.num_images)
-            data, num_classes, options = str(place / "data"), len(names), ["--class-names", ",".join(names)]
-        save_model(place / "model", num_classes)
-        start = [sys.executable, "-c", "from calibrant.cli import main; main()", "predict", str(place / "model"), data]
+            names = save_pictures(work / "data", config.num_images)
+            data, num_classes, options = str(work / "data"), len(names), ["--class-names", ",".join(names)]
+        save_model(work / "model", num_classes)
+        start = [sys.executable, "-c", "from calibrant.cli import main; main()", "predict", str(work / "model"), data]
         start += [*options, "--batch", str(config.batch)]
         after = sorted(draw.sample(range(1, config.num_images), config.stops))
         stopped = []
         for number, count in enumerate(after):
             stop = STOPS[number % len(STOPS)]
-            there = run([*start, "-o", str(place / "cut")], place / "cut", stop=stop, after=count)
+            there = run([*start, "-o", str(work / "cut")], work / "cut", stop=stop, after=count)
             stopped.append({"by": stop.name, "after": there})
             print(f"stopped by {stop.name} with {there} images whole", flush=True)
-        run([*start, "-o", str(place / "cut")], place / "cut")
-        run([*start, "-o", str(place / "whole")], place / "whole")
-        cut, whole = ({f.name: f.read_bytes() for f in (place / part).iterdir()} for part in ("cut", "whole"))
+        run([*start, "-o", str(work / "cut")], work / "cut")
+        run([*start, "-o", str(work / "whole")], work / "whole")
+        cut, whole = ({f.name: f.read_bytes() for f in (work / part).iterdir()} for part in ("cut", "whole"))
     unlike = sorted(name for name in cut.keys() | whole.keys() if cut.get(name) != whole.get(name))
     megabytes = round(sum(map(len, whole.values())) / 1e6, 1)
     found = {"files": len(whole), "megabytes": megabytes, "stopped": stopped, "unlike": unlike}

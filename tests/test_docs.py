@@ -17,6 +17,7 @@ import typer.main
 
 from calibrant.cli import app
 from calibrant.methods import parse_methods
+from calibrant.samplers.storage import LEARNT
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -68,7 +69,9 @@ def faults_of(words: list[str]) -> list[str]:
     known = {option for each in COMMANDS[name].params for option in (*each.opts, *each.secondary_opts)}
     faults = [f"{name} has no {word}" for word in others if re.match(r"--?[a-z]", word) and word not in known]
     for option, value in pairwise(others):
-        if option in ("--method", "--methods"):
+        if name == "refine" and option == "--method":
+            faults += [] if value in ("refinement", "copula", *LEARNT) else [f"there is no sampler {value}"]
+        elif option in ("--method", "--methods"):
             try:
                 parse_methods(",".join(["uncalibrated", *(each for each in value.split(",") if ".py:" not in each)]))
             except ValueError as error:

@@ -104,7 +104,7 @@ def test_tables_of_ones_own_stores(stores, tmp_path, monkeypatch, capsys):
     kept = json.loads((tmp_path / "tables.json").read_text())
     none = kept["Table 2"]["ece_images"]["uncalibrated"]["a: hotter"]
     assert none == columns["Table 2"]["a: hotter"].values["uncalibrated"]["ece_images"].value
-    assert f"| {none:.4f} |" in capsys.readouterr().out.replace("**", "")
+    assert f"| {_tables.figure(none)} |" in capsys.readouterr().out.replace("**", "")
 
 
 def test_an_ensemble_is_a_row_where_there_is_one(stores, tmp_path, monkeypatch, capsys):

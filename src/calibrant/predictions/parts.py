@@ -102,6 +102,7 @@ class WholeInParts(PredictionInParts):
 
     :param prediction: what is divided.
 
+    >>> import torch
     >>> prediction = Prediction("a", torch.zeros(2, 3, 4), torch.arange(12).reshape(1, 3, 4) % 2)
     >>> WholeInParts(prediction).labels(3, 6)
     tensor([[1, 0, 1]])
@@ -203,6 +204,7 @@ def each_in_parts(source: Any) -> Iterator[PredictionInParts]:
 
     :param source: predictions.
 
+    >>> import torch
     >>> one = Prediction("a", torch.zeros(2, 3), torch.zeros(1, 3, dtype=torch.long))
     >>> [image.num_pixels for image in each_in_parts([one])]
     [3]

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from calibrant.calibrators import Calibrator, TemperatureScaling
+from calibrant.errors import InputError
 from calibrant.metrics import Interval
 from calibrant.predictions import Prediction
 from calibrant.samplers import CopulaSampler, Coupled, EnergyScoreSampler, MeanOfSamples, Sampler
@@ -72,7 +73,9 @@ class Kept(Calibrator):
 
     def arguments(self) -> dict[str, Any]:
         """Raise: it is not for storing."""
-        raise NotImplementedError
+        raise InputError(
+            "expected a calibrator that can be stored; these logits belong to the images of one run. Fit F anew."
+        )
 
 
 def _name(image: torch.Tensor) -> bytes:

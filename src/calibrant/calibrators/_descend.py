@@ -169,3 +169,24 @@ def published(
         seed=seed,
         name="published recipe",
     )
+
+
+def seeded_batches(
+    images: Sequence[int], size: int, count: int, generator: torch.Generator
+) -> list[tuple[list[int], int]]:
+    """Return the batches of an epoch: numbers of images, each image as often as any other, and a seed for each batch.
+
+    :param images: numbers to draw from.
+    :param size: images in a batch, the last of a round excepted.
+    :param count: batches in an epoch.
+    :param generator: where the order and the seeds come from.
+
+    >>> len(seeded_batches([3, 5, 7], 2, 5, torch.Generator().manual_seed(0)))
+    5
+    """
+    listed: list[tuple[list[int], int]] = []
+    while len(listed) < count:
+        for part in torch.randperm(len(images), generator=generator).split(size):
+            chosen = [images[i] for i in part.tolist()]
+            listed.append((chosen, int(torch.randint(2**62, (), generator=generator))))
+    return listed[:count]

@@ -16,13 +16,14 @@ proof of it. What chose the two weights and the learning rate is not on record.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, silu
 
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators._descend import descend
+from calibrant.calibrators._descend import descend, seeded_batches
 from calibrant.calibrators.correctness.sample import SampledImage, Terms
 from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork, bounded, standardised
 
@@ -180,18 +181,10 @@ def train(
         weights = {"image_weight": recipe.image_weight, "level_weight": recipe.level_weight}
         return loss_of(batch, log_probs, num_images=len(chosen), **weights)
 
-    def batches(generator: torch.Generator) -> list[tuple[list[int], int]]:
-        listed: list[tuple[list[int], int]] = []
-        while len(listed) < recipe.batches_per_epoch:
-            for part in torch.randperm(len(kept), generator=generator).split(recipe.images_per_batch):
-                chosen = [kept[i] for i in part.tolist()]
-                listed.append((chosen, int(torch.randint(2**62, (), generator=generator))))
-        return listed[: recipe.batches_per_epoch]
-
     descend(
         list(network.parameters()),
         loss=lambda batch: loss_on(batch[0], torch.Generator().manual_seed(batch[1])),
-        batches=batches,
+        batches=partial(seeded_batches, kept, recipe.images_per_batch, recipe.batches_per_epoch),
         score=lambda: float(loss_on(held, torch.Generator().manual_seed(seed))),
         num_epochs=recipe.num_epochs,
         learning_rate=recipe.learning_rate,

@@ -15,13 +15,14 @@ same images.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, silu
 
 from calibrant._shapes import Float, Int, Tensor
-from calibrant.calibrators._descend import descend
+from calibrant.calibrators._descend import descend, seeded_batches
 from calibrant.calibrators.stacked.confidence import MAX_FEATURE, ConfidenceNetwork, log_odds
 
 LEVELS = torch.linspace(0.05, 0.95, 10)
@@ -185,18 +186,10 @@ def _trained(
         )
         return loss_of(network(batch), batch, len(chosen), recipe)
 
-    def batches(generator: torch.Generator) -> list[tuple[list[int], int]]:
-        listed: list[tuple[list[int], int]] = []
-        while len(listed) < recipe.batches_per_epoch:
-            for part in torch.randperm(len(kept), generator=generator).split(recipe.images_per_batch):
-                chosen = [kept[i] for i in part.tolist()]
-                listed.append((chosen, int(torch.randint(2**62, (), generator=generator))))
-        return listed[: recipe.batches_per_epoch]
-
     descend(
         list(network.parameters()),
         loss=lambda batch: loss_on(batch[0], torch.Generator().manual_seed(batch[1])),
-        batches=batches,
+        batches=partial(seeded_batches, kept, recipe.images_per_batch, recipe.batches_per_epoch),
         score=lambda: float(loss_on(held, torch.Generator().manual_seed(seed))),
         num_epochs=recipe.num_epochs,
         learning_rate=recipe.learning_rate,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = Path(__file__).with_name("plain_words_allowed.txt")
-PLACES = ("src/**/*.py", "src/**/*.j2", "docs/*.md", "README.md", "CONTRIBUTING.md")
+PLACES = ("src/**/*.py", "src/**/*.j2", "docs/**/*.md", "README.md", "CONTRIBUTING.md")
 
 INSTEAD = {
     r"habits?": "confusions between classes, tendency",

@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/black_boxes.md`` from the record of ``tables``, so that no figure is copied by hand.
+"""Write the tables of ``docs/results/black_boxes.md`` from the record of ``tables``, so that no figure is copied by hand.
 
 python -m experiments.selective_scaling.page
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments._record import RESULTS
 from experiments.selective_scaling._tables import as_markdown
 
-PAGE = Path(__file__).parents[2] / "docs" / "black_boxes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "black_boxes.md"
 SCORES = {"ece_images": "image-wise ECE", "nll": "NLL"}
 
 

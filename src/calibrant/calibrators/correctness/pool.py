@@ -35,7 +35,7 @@ BANDWIDTH = 0.025
 """Standard deviation, in confidence, of the kernel that smooths the gap: about one bin to each side."""
 
 PRIOR_IMAGES = 2
-"""The gap is shrunk as if so many further images had none (chosen on the CamVid images of docs/claims.md)."""
+"""The gap is shrunk as if so many further images had none (chosen on the CamVid images of docs/results/claims.md)."""
 
 NUM_STEPS = 1000
 """Equal steps of confidence in the table of a recalibration, which is linear in between."""

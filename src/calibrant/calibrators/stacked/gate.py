@@ -12,7 +12,7 @@ the share of what was learnt that an image gets; the rest is the anchor's. The l
 out of the fit (or whole groups of them) stay within: two standard deviations above the mean of its logarithm. An image
 at twice the limit keeps a sixteenth. Both constants were set beforehand, and kept after a look at a small SegFormer
 that no table reports (day-quarter of ``predict_black_boxes``). That the distance tells dusk from day was seen on the
-CamVid images of docs/claims.md.
+CamVid images of docs/results/claims.md.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ a logarithmic opinion pool (Genest and Zidek, Statistical Science 1, 1986) whose
 may have the confidence that the data ask for. The weights have the smallest mean negative log-likelihood on images that
 the members were fitted without (stacking: Wolpert, Neural Networks 5, 1992; Breiman, Machine Learning 24, 1996), which
 is convex. A linear pool, Σ_m u_m p_m with weights by EM, was tried on three draws of the CamVid images of
-docs/claims.md, and was behind in likelihood, Brier score and pooled calibration error: a mean of calibrated
+docs/results/claims.md, and was behind in likelihood, Brier score and pooled calibration error: a mean of calibrated
 probabilities is underconfident (Ranjan and Gneiting, JRSS B 72, 2010). It costs as many softmaxes as it has members.
 
 A member enters only if images left out gain by it: the best is added first, and none whose gain chance would explain.

@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/results/black_boxes.md`` from the record of ``tables``, so that no figure is copied by hand.
+"""Write the tables of ``docs/results/black_boxes.md`` from the record of ``tables``: no figure is copied by hand.
 
 python -m experiments.selective_scaling.page
 """

@@ -9,8 +9,8 @@ Each is trained without some of the images on the sum, with q the probability th
   share says how near a confidence is to the level: the calibration error of the image, in bins that overlap.
 
 Width and the last two weights are those of correctness scaling in version 0.1.0 (which were chosen while looking at the
-80 CamVid images of docs/results/claims.md); which features, and the form of the log-odds, were chosen on three draws of the
-same images.
+80 CamVid images of docs/results/claims.md); which features, and the form of the log-odds, were chosen on three draws of
+the same images.
 """
 
 from collections.abc import Sequence

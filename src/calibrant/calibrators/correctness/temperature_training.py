@@ -10,8 +10,8 @@ winner, of
 * ``level_weight`` times the mean over images of the sum over :data:`LEVELS` of |mean of share * (p_w - is right)|,
   where share says how near a confidence is to the level: the calibration error of the image, in bins that overlap.
 
-The width of the hidden layer was chosen while looking at the 80 CamVid images of docs/results/claims.md, which are therefore
-no proof of it. What chose the two weights and the learning rate is not on record.
+The width of the hidden layer was chosen while looking at the 80 CamVid images of docs/results/claims.md, which are
+therefore no proof of it. What chose the two weights and the learning rate is not on record.
 """
 
 from collections.abc import Sequence

@@ -209,6 +209,12 @@ def test_tiles_of_a_map_and_back(calibrant, tmp_path):
         assert made.crs == rasterio.crs.CRS.from_epsg(32633)
         assert np.array_equal(made.read().argmax(0), stored[1].logits.argmax(0).numpy())
         assert np.allclose(made.read().sum(0), 1, atol=1e-5)
+    code, out, err = calibrant("areas", tmp_path / "s", "--calibrator", tmp_path / "ts", "--classes", 1, "--json", "-")
+    assert code == 0, err
+    for found in json.loads(out)["areas"]:
+        assert (found["unit"], found["pixels"]) == ("m²", 43 * 32), "missing data are not counted"
+        assert found["low"] < found["expected"] < found["high"]
+        assert found["area"] % 100 == 0
     code, _, err = calibrant("export", tmp_path / "s", "--as", "nifti", "-o", tmp_path / "no")
     assert code == 2
     assert "was not made from nifti files" in err

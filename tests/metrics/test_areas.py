@@ -9,6 +9,7 @@ import torch
 from calibrant.errors import InputError, LabelError
 from calibrant.metrics import (
     AreaSamples,
+    area_bounds,
     area_crps,
     area_interval,
     area_pit,
@@ -129,3 +130,30 @@ def test_bad_input_is_told():
         area_interval(draws(1, 3, 1), level=90.0)
     with pytest.raises(InputError, match="cannot be added"):
         draws(2, 3, 1).pooled()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_bounds_hold_however_pixels_depend_on_each_other(level):
+    """Independent, all together, and the dependence that makes the largest areas as frequent as can be."""
+    probs = torch.rand(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 2
+    low, high = (bound[1] for bound in area_bounds(torch.stack([1 - probs, probs]), level=level))
+    uniform = torch.rand(20_000, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shared = uniform[:, :1].expand_as(uniform)
+    tail = (1 - level) / 2
+    within = uniform[:, 1:2] < tail  # the event in which as many pixels have the class as their probabilities let
+    share = (probs / tail).clamp_max(1)
+    rest = (probs - share * tail) / (1 - tail)
+    worst = torch.where(within, share, rest)
+    for areas in ((uniform < probs).sum(1), (shared < probs).sum(1), (uniform < worst).sum(1)):
+        inside = ((low <= areas) & (areas <= high)).double().mean()
+        assert float(inside) >= level - 0.01
+    assert float((uniform[within[:, 0]] < worst[within[:, 0]]).sum(1).double().mean()) == pytest.approx(float(high), rel=0.02)
+    assert float(low) < float(probs.sum()) < float(high)
+
+
+def test_bounds_are_of_the_pixels_that_count():
+    probs = torch.tensor([[0.2, 0.7, 0.5], [0.8, 0.3, 0.5]])
+    some = torch.tensor([True, False, True])
+    assert torch.equal(area_bounds(probs, where=some)[1], area_bounds(probs[:, some])[1])
+    with pytest.raises(InputError, match="a level between 0 and 1"):
+        area_bounds(probs, level=1.0)

@@ -23,6 +23,7 @@ from calibrant.cli._failure import (
     with_owners,
 )
 from calibrant.cli.apply import apply
+from calibrant.cli.areas import areas
 from calibrant.cli.compare import compare
 from calibrant.cli.demo import demo
 from calibrant.cli.export import export
@@ -59,6 +60,7 @@ for command in (
     compare,
     refine,
     sample,
+    areas,
     merge,
     report,
     verify,

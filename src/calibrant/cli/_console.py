@@ -150,12 +150,20 @@ def write_json(value: Any, path: Path) -> None:
     """
     import json
 
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write text: into a file whole or not at all, to the standard output for ``-``, or into a device or pipe.
+
+    :param text: what is written, as UTF-8.
+    :param path: a link is followed, and what it leads to is replaced.
+    """
     if is_standard_output(path):
         sys.stdout.write(text)
     elif path.is_relative_to("/dev") or (path.exists() and not path.is_file()):  # a device is not to be replaced
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
     else:
         with replacing(path.resolve()) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", newline="\n")

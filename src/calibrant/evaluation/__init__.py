@@ -2,14 +2,17 @@
 
 ``tally`` counts a source of predictions, ``tally_all`` through several calibrators in one read, ``tally_hypotheses``
 what a sampler draws from it (``draw_hypotheses`` yields the drawn maps themselves). ``compare`` sets methods side by
-side.
+side. ``Areas`` are those of every class in every image, with intervals.
 """
 
+from calibrant.evaluation.areas import Areas, ClassArea
 from calibrant.evaluation.comparison import Comparison, compare
 from calibrant.evaluation.counting import Count, tally, tally_all
 from calibrant.evaluation.hypotheses import CountHypotheses, Draws, draw_hypotheses, tally_hypotheses
 
 __all__ = [
+    "Areas",
+    "ClassArea",
     "Comparison",
     "Count",
     "CountHypotheses",

@@ -34,7 +34,7 @@ What is scored
     :func:`expected_sample_divergence`), :func:`flip_frequencies`, :func:`flip_offsets`.
     areas:
     :func:`area_crps`, :func:`area_interval`, :func:`area_pit`, :func:`area_ranks`, :func:`interval_coverage`,
-    :func:`interval_width`.
+    :func:`interval_width`; of probabilities, :func:`area_bounds`.
     :class:`Score` says of a function (a :data:`ScoreFunction`) what tables and pages show of it; :data:`SCORES` are
     those of a :class:`Measurement`, by name.
 
@@ -46,6 +46,7 @@ Intervals
 
 from calibrant.metrics.areas import (
     AreaSamples,
+    area_bounds,
     area_crps,
     area_interval,
     area_pit,
@@ -144,6 +145,7 @@ __all__ = [
     "Tally",
     "adaptive_calibration_error",
     "annotator_diversity",
+    "area_bounds",
     "area_crps",
     "area_interval",
     "area_pit",

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from calibrant._shapes import Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.errors import InputError, LabelError
 from calibrant.metrics._imagewise import ImageWise
 from calibrant.metrics._maps import each_map_set
@@ -147,11 +147,44 @@ def area_interval(areas: AreaSamples, *, level: float = 0.9) -> tuple[Float[Tens
     >>> area_interval(areas, level=0.5)
     (tensor([1.], dtype=torch.float64), tensor([3.], dtype=torch.float64))
     """
-    if not 0 < level < 1:
-        raise InputError(f"expected a level between 0 and 1; got {level}. For 90 % pass 0.9.")
+    _checked_level(level)
     quantiles = np.quantile(areas.sampled.numpy(), [(1 - level) / 2, (1 + level) / 2], axis=1, method="weibull")
     low, high = torch.from_numpy(quantiles)
     return low, high
+
+
+def area_bounds(
+    probs: Float[Tensor, "c *s"], *, level: float = 0.9, where: Bool[Tensor, "*s"] | None = None
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    r"""Return bounds of each class's area, in pixels, that hold however pixels of the image depend on each other.
+
+    With :math:`a = (1-\text{level})/2` and the probabilities :math:`p_i` of a class,
+
+    .. math:: \sum_i\max\Bigl(0, 1-\frac{1-p_i}a\Bigr) \le A \le \sum_i\min\Bigl(1, \frac{p_i}a\Bigr).
+
+    For any event :math:`E` of probability :math:`a` or more, :math:`\mathbb{E}[A\mid E]\le\sum_i\min(1,p_i/a)`. With
+    the event that the area exceeds the upper bound this says that its probability is below :math:`a`; so for the lower
+    one. If pixels have a class as often as the probabilities say, the area thus lies between the bounds with
+    probability ``level`` or more. They are wide: a sampler, which knows the dependence, gives :func:`area_interval`.
+
+    :param probs: the probabilities of one image, class axis first.
+    :param level: the share of outcomes that the bounds hold at least, between 0 and 1.
+    :param where: the pixels that count; all if None.
+    :raises InputError: the level is not between 0 and 1.
+
+    >>> low, high = area_bounds(torch.tensor([[0.99, 0.5, 0.01], [0.01, 0.5, 0.99]]), level=0.9)
+    >>> [round(x, 2) for x in (*low.tolist(), *high.tolist())]
+    [0.8, 0.8, 2.2, 2.2]
+    """
+    tail = (1 - _checked_level(level)) / 2
+    counted = probs.flatten(1).double() if where is None else probs[:, where].double()
+    return (1 - (1 - counted) / tail).clamp_min(0).sum(1), (counted / tail).clamp_max(1).sum(1)
+
+
+def _checked_level(level: float) -> float:
+    if not 0 < level < 1:
+        raise InputError(f"expected a level between 0 and 1; got {level}. For 90 % pass 0.9.")
+    return level
 
 
 def interval_coverage(areas: AreaSamples, *, level: float = 0.9) -> Float[Tensor, " n"]:

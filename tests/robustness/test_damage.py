@@ -197,6 +197,26 @@ def test_no_number_changes_without_a_word_in_random_trials(tmp_path, record_prop
     outcomes.told(record_property)
 
 
+@pytest.mark.parametrize(
+    ("written", "changed"),
+    [
+        (rb"\"key\": \"a\"", rb"\"key\": \"c\""),
+        (rb"\"key\": \"a\"", rb"\"key\": \"z\""),
+        (rb"\"unlabelled\": 255", rb"\"unlabelled\": 002".replace(b"00", b"  ")),
+        (rb'"logits":{"dtype":"F32","shape":[3,4,5]', rb'"logits":{"dtype":"F32","shape":[3,5,4]'),
+        (rb'"labels":{"dtype":"U8","shape":[1,4,5]', rb'"labels":{"dtype":"U8","shape":[5,4,1]'),
+    ],
+)
+def test_an_image_whose_own_words_are_damaged_is_written_again(tmp_path, written, changed):
+    begun(tmp_path / "store")
+    expected = resumed(copied(tmp_path / "store", tmp_path / "whole"))
+    file = tmp_path / "store" / "a.safetensors"
+    content = file.read_bytes()
+    assert content.count(written) == 1
+    file.write_bytes(content.replace(written, changed))
+    assert resumed(tmp_path / "store") == expected
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "a.safetensors"])
 def test_a_pipe_instead_of_a_file_of_a_store_is_not_waited_for(tmp_path, name):
     store(tmp_path / "s")

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from calibrant._shapes import Tensor
 from calibrant._storage.files import parse_json
+from calibrant._storage.origin import canonical
 
 BUFFER = 2**18
 """Bytes read at a time: they stay in a processor's cache until they are hashed."""
@@ -63,10 +64,29 @@ def written_header(
         end = at + channels * math.prod(space) * dtype.itemsize
         header[name] = {"dtype": NAMES[dtype], "shape": [channels, *space], "data_offsets": [at, end]}
         at = end
-    said = {"__metadata__": {"calibrant": json.dumps(record, sort_keys=True)}, **header}
+    said = {"__metadata__": metadata_of(record, header), **header}
     text = json.dumps(said, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text, header
+
+
+def metadata_of(record: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return what a file says of its image, with a digest of it, as safetensors keeps it.
+
+    One key only: safetensors writes several in any order, and equal images must give equal files.
+
+    :param record: what the file says, all but the digest.
+    :param tensors: the type and the shape of each.
+    """
+    said = {**record, "digest": digest_of_header(record, tensors)}
+    return {"calibrant": json.dumps(said, sort_keys=True)}
+
+
+def digest_of_header(record: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the digest of all that a file says of its image: without it, a damaged key would name another image."""
+    shapes = {name: [each["dtype"], each["shape"]] for name, each in tensors.items()}
+    said = {name: value for name, value in record.items() if name != "digest"}
+    return f"blake3:{blake3(canonical([said, shapes])).hexdigest()}"
 
 
 def read_header(file: BufferedIOBase, size: int) -> tuple[dict[str, Any], dict[str, Any], int]:

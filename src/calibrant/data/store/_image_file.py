@@ -5,7 +5,6 @@ type meaning unlabelled; ``image`` (k *s), uint8 where the numbers are exactly n
 repeats what the manifest says of the image, so that an interrupted write needs no second record to go on from.
 """
 
-import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -17,7 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
-from calibrant.data.store._content import TYPES, digest, digest_of_file, read_header, read_tensors
+from calibrant.data.store._content import (
+    NAMES,
+    TYPES,
+    digest,
+    digest_of_file,
+    digest_of_header,
+    metadata_of,
+    read_header,
+    read_tensors,
+)
 from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names, checksum_in
 from calibrant.data.store._place import UNREACHED, Place
 from calibrant.errors import LogitsError, StoreError
@@ -49,8 +57,8 @@ def encode(item: StridedPrediction, file: str, settings: Settings) -> tuple[byte
         tensors["image"] = image if exact is None else exact
     unlabelled = torch.iinfo(label_type(num_classes)).max
     record = record_of(item.key, digest(tensors), item.upsampling, unlabelled, settings)
-    # One key only: safetensors writes several in any order, and equal images must give equal files.
-    content = save(tensors, {"calibrant": json.dumps(record, sort_keys=True)})
+    shapes = {name: {"dtype": NAMES[each.dtype], "shape": list(each.shape)} for name, each in tensors.items()}
+    content = save(tensors, metadata_of(record, shapes))
     _, header, _ = read_header(BytesIO(content), len(content))
     return content, entry_of(file, len(content), record, header)
 
@@ -75,6 +83,8 @@ def recognise(place: Place, file: str, size: int, settings: Settings) -> Entry |
         with place.open(file) as content:
             record, header, start = read_header(content, size)
             if record["settings"] != settings.fingerprint() or record["version"] != VERSION:
+                return None
+            if record["digest"] != digest_of_header(record, header):
                 return None
             entry = entry_of(file, size, record, header)
             return entry if digest_of_file(content, header, start, entry.kind) == entry.checksum else None

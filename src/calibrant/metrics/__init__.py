@@ -79,7 +79,6 @@ from calibrant.metrics.frequencies import (
     sample_divergence,
 )
 from calibrant.metrics.hypotheses import (
-    HypothesisDistances,
     annotator_diversity,
     ged_floor,
     generalised_energy_distance,
@@ -88,6 +87,7 @@ from calibrant.metrics.hypotheses import (
     sample_diversity,
     shape_excess,
 )
+from calibrant.metrics.hypothesis_distances import HypothesisDistances
 from calibrant.metrics.intervals import (
     Interval,
     Resampled,

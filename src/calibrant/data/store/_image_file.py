@@ -26,7 +26,8 @@ from calibrant.data.store._content import (
     read_header,
     read_tensors,
 )
-from calibrant.data.store._manifest import VERSION, Entry, Settings, check_tensor_names, checksum_in
+from calibrant.data.store._entry import Entry, check_tensor_names, checksum_in
+from calibrant.data.store._manifest import VERSION, Settings
 from calibrant.data.store._place import UNREACHED, Place
 from calibrant.errors import LogitsError, StoreError
 from calibrant.predictions import StridedPrediction

@@ -11,14 +11,15 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any, overload
 
 from calibrant._input.checks import check_version
 from calibrant._storage.files import parse_json
 from calibrant._storage.origin import canonical, digest_of_bytes
+from calibrant.data.store._entry import Entry, entry_from
 from calibrant.data.store._place import UNREACHED, Place
 from calibrant.data.store._settings import Settings
 from calibrant.errors import StoreError
@@ -34,35 +35,6 @@ PART = "manifest-"
 PARTIAL = "manifest.partial.json"
 RECORDS = "manifest.part-"
 """How the names of the records of parts begin."""
-UPSAMPLINGS = ("none", "linear", "bilinear", "trilinear")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One image of a store, as the manifest and the image file's own header say it.
-
-    :param checksum: of the tensors' bytes, in the order of their names: "blake3:…", or "sha256:…" of version 2.
-    :param unlabelled: the number that stands for ``IGNORE`` among the stored labels.
-    :param tensors: for each tensor of the file its ``dtype`` and ``shape``, in the words of safetensors.
-    """
-
-    key: str
-    file: str
-    bytes: int
-    checksum: str
-    upsampling: Mapping[str, Any]
-    unlabelled: int
-    tensors: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return self.tensors["logits"]["shape"][0]
-
-    @property
-    def kind(self) -> str:
-        """What made the checksum."""
-        return self.checksum.partition(":")[0]
 
 
 class Entries(Sequence[Entry]):
@@ -240,52 +212,6 @@ def _with_lines(head: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) ->
 def digest_of(found: Mapping[str, Any]) -> str:
     """Return the SHA-256 of what a JSON file says, without its own digest."""
     return hashlib.sha256(canonical({key: value for key, value in found.items() if key != "digest"})).hexdigest()
-
-
-def entry_from(image: Mapping[str, Any]) -> Entry:
-    """Read one image of a manifest.
-
-    :raises KeyError, TypeError, ValueError: something is missing, or is not what a writer would have written.
-    """
-    said = {name: value for name, value in image.items() if name not in ("checksum", "sha256")}
-    if {*said, "checksum"} != {f.name for f in fields(Entry)} or len(image) != len(said) + 1:
-        raise ValueError(f"an image says {', '.join(map(str, image))}")
-    entry = Entry(**said, checksum=checksum_in(image))
-    if not isinstance(entry.key, str) or not isinstance(entry.file, str):
-        raise TypeError("key and file of an image are not words")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+\.safetensors", entry.file):
-        raise ValueError(f"the file {entry.file!r} does not lie in the store")
-    numbers = [entry.bytes, entry.unlabelled, *(n for tensor in entry.tensors.values() for n in tensor["shape"])]
-    if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
-        raise ValueError("sizes are whole numbers")
-    if len(entry.tensors["logits"]["shape"]) < 1:
-        raise TypeError("the shape is missing")
-    upsampling = dict(entry.upsampling)
-    if upsampling["mode"] not in UPSAMPLINGS or not isinstance(upsampling.get("align_corners", False), bool):
-        raise ValueError(f"there is no upsampling {upsampling}")
-    check_tensor_names(entry.tensors)
-    return entry
-
-
-def checksum_in(said: Mapping[str, Any]) -> str:
-    """Return the checksum that a manifest or a file says; versions 1 and 2 have SHA-256 alone, under that name.
-
-    :raises KeyError, TypeError, ValueError: there is none, or one that nobody knows.
-    """
-    checksum = said["checksum"] if "checksum" in said else f"sha256:{said['sha256']}"
-    if not re.fullmatch("(blake3|sha256):[0-9a-f]{64}", checksum):
-        raise ValueError(f"there is no checksum {checksum!r}")
-    return checksum
-
-
-def check_tensor_names(names: Iterable[str]) -> None:
-    """Raise unless these are the tensors of an image: logits, labels and, with images, the image.
-
-    :param names: of the tensors of one file.
-    :raises ValueError: one is missing, or unknown.
-    """
-    if not {"logits", "labels"} <= {*names} <= {"logits", "labels", "image"}:
-        raise ValueError(f"an image has the tensors {', '.join(names)}")
 
 
 def read_json(place: Place, file: str) -> dict[str, Any]:

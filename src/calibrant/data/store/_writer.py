@@ -13,9 +13,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from calibrant.data.store._begun import ELSEWHERE, Begun
+from calibrant.data.store._entry import Entry
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
 from calibrant.data.store._in_runs import write_in_parts
 from calibrant.data.store._in_shards import check_key, file_for, put_in_shards, reader_of
@@ -26,18 +27,14 @@ from calibrant.data.store._manifest import (
     PARTIAL,
     RECORDS,
     VERSION,
-    Entry,
     Manifest,
     Settings,
     digest_of,
-    read_json,
     read_json_of_ours,
 )
 from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, known_keys, read_ahead, spread
-
-ELSEWHERE = "Write to another folder, or pass overwrite=True (command line: --overwrite)."
 
 
 def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overwrite: bool) -> None:
@@ -86,36 +83,6 @@ def _write_in_shards(writer: "_Writer", sharded: Sharded, keys: Sequence[str]) -
     writer.entries = {key: writer.entries[key] for key in keys}
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """What a partial manifest says.
-
-    :param settings: those of the write; None if version 0.1.0 began it.
-    :param replaced: the digest of the manifest that it is to replace; None if there was none.
-    :param old: the files of images that were there before.
-    :param clearing: files of an earlier write were being removed.
-    """
-
-    settings: Settings | None
-    replaced: str | None
-    old: tuple[str, ...]
-    clearing: bool
-
-    @classmethod
-    def read(cls, place: Place) -> "_Begun":
-        found = read_json(place, PARTIAL)
-        try:
-            if found["version"] == 1:
-                return cls(None, None, (), bool(found["clearing"]))
-            old = tuple(map(str, found["old"]))
-            return cls(Settings.from_json(found), found["replaced"], old, bool(found["clearing"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(
-                f"{place.name(PARTIAL)}: expected the settings of a write that was begun; something is missing or of "
-                f"the wrong kind ({error!r}). {ELSEWHERE}"
-            ) from error
-
-
 class _Writer:
     """The state of one write: what was whole before, and what has been written or found whole since."""
 
@@ -160,20 +127,20 @@ class _Writer:
             return {}
         return self._go_on(begun, files, overwrite)
 
-    def _begun(self, files: Mapping[str, int], overwrite: bool) -> _Begun | None:
+    def _begun(self, files: Mapping[str, int], overwrite: bool) -> Begun | None:
         """What an earlier write left, if it was not finished; what cannot be read is only passed over to start anew."""
         if MANIFEST in files and overwrite:
             read_json_of_ours(self.place, MANIFEST)
         if PARTIAL not in files:
             return None
         try:
-            return _Begun.read(self.place)
+            return Begun.read(self.place)
         except StoreError:
             if not overwrite:
                 raise
             read_json_of_ours(self.place, PARTIAL)
             old = tuple(file for file in files if file.endswith(SUFFIX)) if MANIFEST in files else ()
-            return _Begun(None, _digest(self.place) if MANIFEST in files else None, old, clearing=False)
+            return Begun(None, _digest(self.place) if MANIFEST in files else None, old, clearing=False)
 
     def _finished(self, files: Mapping[str, int]) -> dict[str, Entry]:
         """The images of a finished store, which must be the one that is asked for."""
@@ -188,7 +155,7 @@ class _Writer:
         self.finished = True
         return {entry.key: entry for entry in manifest.entries}
 
-    def _go_on(self, begun: _Begun, files: Mapping[str, int], overwrite: bool) -> dict[str, Entry]:
+    def _go_on(self, begun: Begun, files: Mapping[str, int], overwrite: bool) -> dict[str, Entry]:
         """The images of an interrupted write that are whole; none if it was another, which is then cleared."""
         self.old = begun.old
         new = [file for file in files if file.endswith(SUFFIX) and file not in self.old]
@@ -210,10 +177,10 @@ class _Writer:
         self._write_partial()
         return {}
 
-    def _is_ours(self, begun: _Begun) -> bool:
+    def _is_ours(self, begun: Begun) -> bool:
         return begun.settings is not None and not begun.settings.differences(self.settings)
 
-    def _end(self, begun: _Begun, files: Mapping[str, int]) -> None:
+    def _end(self, begun: Begun, files: Mapping[str, int]) -> None:
         """Remove what a finished write has left: the files that it replaced, and its partial manifest."""
         there = {entry.file for entry in Manifest.read(self.place).entries}
         for file in begun.old:

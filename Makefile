@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 
-.PHONY: setup demo format check types test test-all fuzz lowest shapes page-check bench lock clean
+.PHONY: setup demo format check types test test-all engines fuzz lowest shapes page-check bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -42,6 +42,13 @@ test: setup  ## all but what is marked slow
 
 test-all: setup  ## every test but those that draw other random numbers each time
 	$(PYTEST) -n 2 -m "not fuzz"
+
+engines: setup  ## engines over Ray, and workers of Dask killed at an S3 server, with packages that nothing else here needs
+	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-engines
+	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-engines/torch.txt
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-engines/bin/python -c $(VENV)-engines/torch.txt -e '.[dev,dask,ray]' s3fs 'moto[server]'
+	OMP_NUM_THREADS=1 $(VENV)-engines/bin/python -m pytest -q tests/sharding/test_engines.py
+	OMP_NUM_THREADS=1 $(VENV)-engines/bin/python tools/lost_workers.py
 
 fuzz: setup  ## the property tests with many random examples; prints those that fail
 	$(PYTEST) -n 2 -m "hypothesis or fuzz" --hypothesis-profile=fuzz

@@ -25,8 +25,10 @@ def test_processes_keep_the_contract():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["processes:2", "dask:2"])
+@pytest.mark.parametrize("name", ["processes:2", "dask:2", "ray"])
 def test_engines_keep_the_contract(name):
+    if name == "ray":
+        pytest.importorskip("ray", reason="make engines installs it")
     with open_engine(name) as engine:
         check_engine(engine)
 

@@ -7,7 +7,7 @@ repeats what the manifest says of the image, so that an interrupted write needs 
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from io import BytesIO
+from io import SEEK_END, BufferedIOBase, BytesIO
 from typing import Any
 
 import numpy as np
@@ -99,18 +99,17 @@ def opened(place: Place, entry: Entry, settings: Settings) -> Generator[Read]:
 
     :raises StoreError: the file is missing, of another size than the manifest says, damaged, or of another image.
     """
-    with failing(place, entry):
-        check_size(place, entry)
-        with place.open(entry.file) as content:
-            record, header, _ = read_header(content, entry.bytes)
-            check_header(record, header, entry, settings, place.name(entry.file))
-            if place.is_local:
-                with safe_open(place.local_path(entry.file), framework="pt") as file:
-                    yield lambda tensor, window=(): file.get_slice(tensor)[(slice(None), *window)]
-            else:
-                content.seek(0)
-                tensors = load(content.read())
-                yield lambda tensor, window=(): tensors[tensor][(slice(None), *window)]
+    with failing(place, entry), place.open(entry.file) as content:
+        check_size(content, entry, place.name(entry.file))
+        record, header, _ = read_header(content, entry.bytes)
+        check_header(record, header, entry, settings, place.name(entry.file))
+        if place.is_local:
+            with safe_open(place.local_path(entry.file), framework="pt") as file:
+                yield lambda tensor, window=(): file.get_slice(tensor)[(slice(None), *window)]
+        else:
+            content.seek(0)
+            tensors = load(content.read())
+            yield lambda tensor, window=(): tensors[tensor][(slice(None), *window)]
 
 
 @contextmanager
@@ -133,16 +132,13 @@ def failing(place: Place, entry: Entry) -> Generator[None]:
         raise StoreError(f"{name}: expected a whole safetensors file that can be read; got {error}. {AGAIN}") from error
 
 
-def check_size(place: Place, entry: Entry) -> None:
-    """Raise unless a file has as many bytes as the manifest says.
-
-    :raises FileNotFoundError: it is missing.
-    """
-    size = place.size(entry.file)
+def check_size(file: BufferedIOBase, entry: Entry, name: str) -> None:
+    """Raise unless a file has as many bytes as the manifest says; the file is asked, and not its folder or bucket."""
+    size = file.seek(0, SEEK_END)
     if size != entry.bytes:
         raise StoreError(
-            f"{place.name(entry.file)}: expected {entry.bytes} bytes, as the manifest says; got {size}, so the file "
-            f"was cut off or replaced. {AGAIN}"
+            f"{name}: expected {entry.bytes} bytes, as the manifest says; got {size}, so the file was cut off or "
+            f"replaced. {AGAIN}"
         )
 
 
@@ -151,12 +147,11 @@ def read_whole(place: Place, entry: Entry, settings: Settings) -> dict[str, Tens
 
     :raises StoreError: as :func:`opened`, or the content has changed since it was written.
     """
-    with failing(place, entry):
-        check_size(place, entry)
-        with place.open(entry.file) as file:
-            record, header, start = read_header(file, entry.bytes)
-            check_header(record, header, entry, settings, place.name(entry.file))
-            tensors, found = read_tensors(file, header, start, entry.kind)
+    with failing(place, entry), place.open(entry.file) as file:
+        check_size(file, entry, place.name(entry.file))
+        record, header, start = read_header(file, entry.bytes)
+        check_header(record, header, entry, settings, place.name(entry.file))
+        tensors, found = read_tensors(file, header, start, entry.kind)
     check_digest(found, place, entry)
     return tensors
 

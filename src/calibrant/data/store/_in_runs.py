@@ -46,8 +46,8 @@ def open_in_parts(place: Place, entry: Entry, settings: Settings) -> "StoredInPa
     :raises StoreError: the file is missing, of another size than the manifest says, damaged, or of another image.
     """
     with failing(place, entry), contextlib.ExitStack() as stack:
-        check_size(place, entry)
         file = stack.enter_context(place.open(entry.file))
+        check_size(file, entry, place.name(entry.file))
         record, header, start = read_header(file, entry.bytes)
         check_header(record, header, entry, settings, place.name(entry.file))
         check_digest(digest_of_file(file, header, start, entry.kind), place, entry)

@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 from calibrant.networks._layers import layer
-from calibrant.predictions import resized
+from calibrant.networks._unet_blocks import Down, Up
+from calibrant.networks._unet_blocks import convolutions as block
 
 LEAST_VARIANCE = 1e-5
 """Added to the variance of each logit, as in the released code."""
@@ -93,22 +92,10 @@ class StochasticUNet(nn.Module):
             "dims": dims,
         }
         self.in_channels, self.num_classes, self.rank = in_channels, num_classes, rank
-        self._pool = (F.avg_pool2d, F.avg_pool3d)[dims - 2]
         conv = layer("conv", dims)
-
-        def block(before: int, after: int, size: int = 3, number: int = convolutions) -> nn.Sequential:
-            layers: list[nn.Module] = []
-            for channels in (before, *[after] * (number - 1)):
-                layers += [conv(channels, after, size, padding=size // 2, bias=False)]
-                layers += [layer("norm", dims)(after), nn.ReLU(inplace=True)]
-            return nn.Sequential(*layers)
-
-        self.down = nn.ModuleList(block(a, b) for a, b in pairwise([in_channels, *widths]))
-        below = [*widths[2:], widths[-1]]  # what comes up to each level
-        self.up = nn.ModuleList(
-            block(deep + skip, after) for deep, skip, after in zip(below, widths[:-1], widths[1:], strict=True)
-        )
-        self.mix = block(widths[1], hidden, 1, 3)
+        self.down = Down(in_channels, widths, convolutions, norm=True, dims=dims)
+        self.up = Up(widths, convolutions, wide=True, norm=True, dims=dims)
+        self.mix = block(self.up.width, hidden, 3, size=1, norm=True, dims=dims)
         self.mean = conv(hidden, num_classes, 1)
         self.log_variance = conv(hidden, num_classes, 1)
         self.factor = conv(hidden, num_classes * rank, 1)
@@ -147,15 +134,7 @@ class StochasticUNet(nn.Module):
 
         :param seen: the image, or probabilities, or both, concatenated.
         """
-        skips, x = [], seen
-        for number, block in enumerate(self.down):
-            x = block(self._pool(x, 2, ceil_mode=True) if number else x)
-            skips.append(x)
-        x = skips.pop()
-        for block in reversed(self.up):
-            skip = skips.pop()
-            x = block(torch.cat([resized(x, tuple(skip.shape[2:])), skip], 1))
-        x = self.mix(x)
+        x = self.mix(self.up(self.down(seen)))
         factor = self.factor(x).unflatten(1, (self.rank, self.num_classes))
         return GaussianLogits(self.mean(x), factor, self.log_variance(x).exp() + LEAST_VARIANCE)
 

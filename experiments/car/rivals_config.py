@@ -35,7 +35,7 @@ class Config:
     crop: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
     inputs: tuple[str, ...] = ("image", "both")
-    steps: Mapping[str, int] = field(default_factory=lambda: {"energy": 2400, "ssn": 2400})
+    steps: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(LEARNT, 2400))
     batch_size: int = 32
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     car: tuple[str, ...] = ("CAR", f"CAR{LONGER}")
@@ -57,6 +57,10 @@ class Config:
             sizes={
                 "energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8},
                 "ssn": {"widths": (4, 8), "rank": 2},
+                "probabilistic-unet": {"widths": (4, 8)},
+                "hierarchical": {"widths": (4, 4, 8), "latents": 2},
+                "phiseg": {"widths": (4, 4, 8), "latents": 2},
+                "supervised-uq": {"widths": (4, 8)},
             },
             num_samples=20,
             num_resamples=50,
@@ -68,9 +72,10 @@ class Config:
         return replace(LidcConfig(), runs=self.lidc_runs) if self.folder else LidcConfig.smoke(self.lidc_runs)
 
     def recipe(self, name: str) -> SamplerRecipe:
-        """Return how a sampler is trained: alike, but for the number of steps."""
+        """Return how a sampler is trained: alike, but for its own learning rate and the number of steps."""
         augmentation = Augmentation.of_scans(crop=(self.crop,) * 2, shift=0)
-        return SamplerRecipe(num_steps=self.steps[name], batch_size=self.batch_size, augmentation=augmentation)
+        changes = {"num_steps": self.steps[name], "batch_size": self.batch_size, "augmentation": augmentation}
+        return replace(LEARNT[name].recipe, **changes)
 
 
 def loss_of(name: str) -> SampleLoss:

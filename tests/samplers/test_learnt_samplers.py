@@ -9,10 +9,14 @@ from calibrant.data import BlobAnnotators
 from calibrant.errors import StoreError
 from calibrant.predictions import Prediction
 from calibrant.samplers import (
+    ConstrainedLoss,
+    Coupled,
     EnergyScoreLoss,
+    EvidenceLoss,
     LearntSampler,
     MonteCarloLikelihood,
     SamplerRecipe,
+    SupervisedLoss,
     load_sampler,
     save_sampler,
 )
@@ -23,10 +27,22 @@ from calibrant.training import Augmentation
 SIZES = {
     "energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8, "latent_size": 3},
     "ssn": {"widths": (4, 8), "rank": 2, "hidden": 4, "convolutions": 1, "scale": 1.0},
+    "probabilistic-unet": {"widths": (4, 8), "convolutions": 1, "latent_size": 3},
+    "hierarchical": {"widths": (4, 4, 8, 8), "latents": 2, "blocks": 1, "convolutions": 1},
+    "phiseg": {"widths": (4, 4, 8), "latents": 2},
+    "supervised-uq": {"widths": (4, 8), "convolutions": 1, "latent_size": 3},
 }
-LOSSES = {
+LOSSES = {name: kind.loss() for name, kind in LEARNT.items()} | {
     "energy": EnergyScoreLoss(num_samples=3, one_annotator=True, scale_weight=0.1),
     "ssn": MonteCarloLikelihood(num_samples=3),
+}
+OTHERS = {
+    "energy": EnergyScoreLoss(num_samples=4),
+    "ssn": MonteCarloLikelihood(num_samples=4),
+    "probabilistic-unet": EvidenceLoss(beta=2),
+    "hierarchical": ConstrainedLoss(target=0.1),
+    "phiseg": EvidenceLoss(warm_up=0),
+    "supervised-uq": SupervisedLoss(num_samples=3),
 }
 RECIPE = SamplerRecipe(num_steps=6, batch_size=2, augmentation=Augmentation.of_scans(crop=(24, 24)))
 
@@ -69,8 +85,8 @@ def test_interrupted_and_resumed_it_is_the_same_sampler(name, tmp_path, monkeypa
         patched.setattr(module, "train", lambda *a, **k: plain(*a, **{**k, "checkpoint_every": 3, "look_every": 2}))
         with pytest.raises(Stop):
             fit(name, predictions, checkpoint_path=tmp_path, watch=stop)
-    with pytest.raises(StoreError, match="num_samples=4"):
-        fit(name, predictions, checkpoint_path=tmp_path, loss=replace(LOSSES[name], num_samples=4))
+    with pytest.raises(StoreError, match=r"loss"):
+        fit(name, predictions, checkpoint_path=tmp_path, loss=OTHERS[name])
     resumed = fit(name, predictions, checkpoint_path=tmp_path)
     for key, value in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[key], value), key
@@ -88,7 +104,22 @@ def test_stored_with_its_weights(name, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(12, 16), (5, 9, 6)])
-def test_ssn_keeps_the_contract(size):
+@pytest.mark.parametrize("name", [name for name in LEARNT if name != "energy"])  # that one has tests of its own
+def test_it_keeps_the_contract_free_and_coupled(name, size):
     recipe = SamplerRecipe(num_steps=4, batch_size=2)
-    sampler = fit("ssn", toy_predictions(size=size, num_annotators=2), recipe=recipe)
-    check_sampler(sampler, spatial_dims=(len(size),), num_samples=400)
+    sampler = fit(name, toy_predictions(size=size, num_annotators=2), recipe=recipe)
+    check_sampler(sampler, spatial_dims=(len(size),), num_samples=100)
+    if len(size) == 2:
+        check_sampler(Coupled(sampler, set_size=8), spatial_dims=(2,), num_samples=100)
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_images_are_encoded_once(name):
+    kind = LEARNT[name]
+    network = kind.network_class.small(3, 3, **SIZES[name])
+    sampler, calls = kind(network, inputs="probabilities"), []
+    encode = network.encode
+    network.encode = lambda seen: calls.append(1) or encode(seen)
+    maps = sampler.sample(torch.randn(2, 3, 32, 32), num_samples=100, generator=torch.Generator().manual_seed(0))
+    assert maps.shape == (100, 2, 32, 32)
+    assert len(calls) == 1

@@ -16,8 +16,9 @@ def refine(
     method: Annotated[
         str,
         typer.Option(
-            help="energy trains a network by the energy score, ssn a stochastic segmentation network; refinement two, "
-            "against each other; copula keeps the probabilities."
+            help="energy trains a network by the energy score; probabilistic-unet, hierarchical, phiseg, ssn, "
+            "supervised-uq train published ones; refinement trains two, against each other; copula keeps the "
+            "probabilities."
         ),
     ] = "refinement",
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
@@ -43,13 +44,18 @@ def refine(
     inputs: Annotated[
         str,
         typer.Option(
-            help="energy, ssn: what the network is given: both (image and probabilities), image, probabilities."
+            help="Of methods with one network: what it is given: both (image and probabilities), image, probabilities."
         ),
     ] = "",
     draws: Annotated[
-        str, _options.one_of(("independent", "spread"), "energy, ssn: how maps of one image are drawn together.")
+        str,
+        _options.one_of(
+            ("independent", "spread"), "Of methods with one network: how maps of one image are drawn together."
+        ),
     ] = "independent",
-    published: Annotated[bool, typer.Option(help="refinement: the paper's sizes and rates, for a GPU.")] = False,
+    published: Annotated[
+        bool, typer.Option(help="Networks of the papers' sizes (refinement: their rates, too), for a GPU.")
+    ] = False,
     device: Annotated[str, _options.device("Where networks are trained: cpu, or cuda.")] = "cpu",
     precision: Annotated[
         str,
@@ -92,7 +98,9 @@ def refine(
             changes = {"augmentation": _augmentation(crop, dims, any_orientation=any_orientation), "num_steps": steps}
             training["devices"] = _devices(device, precision)
             if method in LEARNT:
-                fit, recipe = _learnt(LEARNT[method], inputs, draws, chosen, num_samples, changes)
+                fit, recipe = _learnt(LEARNT[method], chosen, num_samples, changes)
+                training |= {"inputs": inputs or None, "draws": draws}
+                training |= {"make": LEARNT[method].network_class} if published else {}
             else:
                 fit, recipe = _refinement(stored[0], num_samples, changes, published=published)
             task = progress.add_task("training", total=recipe.num_steps)
@@ -109,8 +117,11 @@ def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> 
     from calibrant.samplers.storage import LEARNT
 
     check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
-    if method != "refinement" and published:
-        raise InputError(f"expected --published with --method refinement alone; got it with {method}. Leave it out.")
+    if published and method in ("copula", "energy"):
+        raise InputError(
+            f"expected --published with a method whose network was published in other sizes; got it with {method}. "
+            "Leave it out."
+        )
     if method not in LEARNT and (inputs or draws != "independent"):
         raise InputError(
             f"expected --inputs and --draws with --method {' or '.join(LEARNT)}; got them with {method}. Leave them."
@@ -161,19 +172,13 @@ def _devices(device: str, precision: str) -> Any:
 
 
 def _learnt(
-    kind: Any,
-    inputs: str,
-    draws: str,
-    classes: tuple[int, ...] | None,
-    num_samples: int | None,
-    changes: dict[str, Any],
+    kind: Any, classes: tuple[int, ...] | None, num_samples: int | None, changes: dict[str, Any]
 ) -> tuple[Any, Any]:
     """The fit of a sampler with one network, and its recipe."""
     from dataclasses import fields, replace
     from functools import partial
 
     from calibrant.errors import InputError
-    from calibrant.samplers import SamplerRecipe
 
     loss = kind.loss()
     asked = {"classes": classes, "num_samples": num_samples}
@@ -185,8 +190,8 @@ def _learnt(
             "loss has no use for. Leave it out."
         )
     loss = replace(loss, **asked)
-    recipe = replace(SamplerRecipe(), **{name: value for name, value in changes.items() if value is not None})
-    return partial(kind.fit, inputs=inputs or None, draws=draws, loss=loss), recipe
+    recipe = replace(kind.recipe, **{name: value for name, value in changes.items() if value is not None})
+    return partial(kind.fit, loss=loss), recipe
 
 
 def _refinement(first: Any, num_samples: int | None, changes: dict[str, Any], *, published: bool) -> tuple[Any, Any]:

@@ -120,7 +120,7 @@ class HierarchicalUNet(nn.Module):
 
         :param seen: the image, or probabilities, or both, concatenated.
         :param latents: standard normal numbers of each sample, or annotator, and image.
-        :param planes: of annotators' maps: 1 in the class and 0 elsewhere, 0 in all where a pixel is unlabelled.
+        :param planes: annotators' maps: 1 in the class and 0 elsewhere, 0 in all planes where a pixel is unlabelled.
         """
         kept = self.encode(seen)
         if planes is None:

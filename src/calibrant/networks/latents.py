@@ -41,7 +41,7 @@ class Gaussian(NamedTuple):
     def repeated(self, number: int) -> "Gaussian":
         """Return the law for a number of samples of each image, samples before images, in one axis.
 
-        :param number: of samples.
+        :param number: how many samples.
         """
         return Gaussian(repeated(self.mean, number), repeated(self.deviation, number))
 
@@ -62,9 +62,9 @@ class Gaussian(NamedTuple):
 class Reconstruction(NamedTuple):
     """What a training sees of annotators' maps that went through the latents.
 
-    :param logits: of the maps, one tensor for each level that has an output, the finest last.
-    :param divergences: of each level of latents, the coarsest first: of the law of the latents given a map from that
-        without it, in nats, the sum over its numbers.
+    :param logits: those of the maps, one tensor for each level that has an output, the finest last.
+    :param divergences: how far the law of a level's latents given a map is from that without it, in nats, the sum over
+        its numbers; the coarsest level first.
     :param numbers: how many numbers each level has.
     """
 
@@ -95,7 +95,7 @@ def repeated(maps: Float[Tensor, "n k *s"], number: int) -> Float[Tensor, "b k *
     """Return maps for a number of samples of each image, samples before images, in one axis.
 
     :param maps: of each image.
-    :param number: of samples.
+    :param number: how many samples.
     """
     return maps.expand(number, *maps.shape).flatten(0, 1)
 
@@ -103,7 +103,7 @@ def repeated(maps: Float[Tensor, "n k *s"], number: int) -> Float[Tensor, "b k *
 def judged(planes: Float[Tensor, "m n c *s"], seen: Float[Tensor, "n k *s"]) -> Float[Tensor, "b k *s"]:
     """Return what a posterior is given: the image, and the planes of a label map less one half, as published.
 
-    :param planes: of each annotator: 1 in the class and 0 elsewhere, 0 in all where a pixel is unlabelled.
+    :param planes: a map of each annotator: 1 in the class and 0 elsewhere, 0 in all where a pixel is unlabelled.
     :param seen: the image, or probabilities, or both, concatenated.
     """
     return torch.cat([repeated(seen, len(planes)), planes.flatten(0, 1) - 0.5], 1)

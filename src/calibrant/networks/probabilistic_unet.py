@@ -45,6 +45,7 @@ class ProbabilisticUNet(nn.Module):
     :param dims: 2 for ``h w``, 3 for ``d h w``.
     :raises InputError: there are fewer than two levels, or other dimensions.
 
+    >>> import torch
     >>> network = ProbabilisticUNet.small(3, 2)
     >>> network(torch.zeros(2, 3, 21, 30), torch.zeros(5, 2, 6)).shape
     torch.Size([5, 2, 2, 21, 30])
@@ -110,7 +111,7 @@ class ProbabilisticUNet(nn.Module):
 
         :param seen: the image, or probabilities, or both, concatenated.
         :param latents: one standard normal vector for each sample, or annotator, and image.
-        :param planes: of annotators' maps: 1 in the class and 0 elsewhere, 0 in all where a pixel is unlabelled.
+        :param planes: annotators' maps: 1 in the class and 0 elsewhere, 0 in all planes where a pixel is unlabelled.
         """
         shared = self.encode(seen)
         if planes is None:

@@ -10,7 +10,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError
 from calibrant.networks import BasisUNet
 from calibrant.samplers.energy_losses import energy_score, mean_score, scale_score
-from calibrant.samplers.learnt_sampler import LearntSampler, SampleLoss
+from calibrant.samplers.learnt_sampler import LearntSampler, Moment, SampleLoss
 from calibrant.samplers.sampler import gaussian
 from calibrant.training import chosen_annotator
 
@@ -52,6 +52,7 @@ class EnergyScoreLoss:
         seen: Float[Tensor, "n k *s"],
         labels: Int[Tensor, "n a *s"],
         generator: torch.Generator,
+        moment: Moment,
     ) -> Mapping[str, Tensor]:
         """Return the loss, and its parts.
 
@@ -59,6 +60,7 @@ class EnergyScoreLoss:
         :param seen: what the network is given.
         :param labels: one map per annotator; ``IGNORE`` where unlabelled.
         :param generator: where latents come from.
+        :param moment: how much of the training is done; the loss is the same throughout.
         """
         latents = gaussian((self.num_samples, len(seen), network.latent_size(seen.shape[2:])), generator, seen.device)
         samples = network(seen, latents).float().softmax(2)

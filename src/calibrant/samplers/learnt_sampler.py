@@ -29,10 +29,25 @@ from calibrant.training import (
     seeded,
     train,
 )
+from calibrant.training.network import no_complaints
 
-SampleLoss = Callable[[Any, Tensor, Tensor, torch.Generator], Mapping[str, Tensor]]
-"""From a network, what it sees (n, k, *s), labels (n, a, *s) and a generator to figures; the first is made smaller.
-A frozen dataclass says in its fields, which a checkpoint records, which loss it is."""
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in which training a loss is asked for.
+
+    :param done: the share of the steps that were taken, from 0 to below 1.
+    :param num_images: how many images the training has.
+    """
+
+    done: float
+    num_images: int
+
+
+SampleLoss = Callable[[Any, Tensor, Tensor, torch.Generator, Moment], Mapping[str, Tensor]]
+"""From a network, what it sees (n, k, *s), labels (n, a, *s), a generator and the moment to figures; the first is made
+smaller. A frozen dataclass says in its fields, which a checkpoint records, which loss it is; its ``complaints``, if it
+has them, say what looks wrong in figures."""
 
 
 class LearntSampler(NetworkSampler):
@@ -49,6 +64,9 @@ class LearntSampler(NetworkSampler):
 
     network_class: ClassVar[Any]
     """The network; its ``small`` makes the usual one."""
+
+    recipe: ClassVar[SamplerRecipe] = SamplerRecipe()
+    """How it is trained if no other recipe is passed."""
 
     in_windows: ClassVar[bool] = True
     """Whether images larger than those of the training are decoded in windows of that size after a fit."""
@@ -86,7 +104,7 @@ class LearntSampler(NetworkSampler):
         :param calibrator: makes the probabilities that the network sees; None takes the logits as they are.
         :param inputs: "both", "image" or "probabilities"; by default both, or what there is.
         :param loss: by default that of the class, :meth:`loss`.
-        :param recipe: by default :class:`SamplerRecipe` as it stands.
+        :param recipe: by default that of the class, :attr:`recipe`.
         :param make: makes the network from its input channels and classes (and ``dims``); by default ``small`` of the
             class's network.
         :param draws: how the fitted sampler draws, "independent" or "spread"; in training draws are independent.
@@ -101,7 +119,7 @@ class LearntSampler(NetworkSampler):
         """
         if len(predictions) == 0:
             raise FitError("expected images to train on; got none. Check the folder or the split.")
-        loss, recipe = loss or cls.loss(), recipe or SamplerRecipe()
+        loss, recipe = loss or cls.loss(), recipe or cls.recipe
         inputs = inputs or ("probabilities" if predictions[0].image is None else "both")
         check_choice(inputs, INPUTS, "input of a sampler's network")
         standardise = None if inputs == "probabilities" else Standardise.of(predictions)
@@ -114,11 +132,12 @@ class LearntSampler(NetworkSampler):
             network,
             recipe.optimiser(network.parameters()),
             Batches(seen, recipe.batch_size, recipe.augmentation, seed),
-            _Step(loss, inputs, recipe.contrast, recipe.brightness, seed, devices.global_rank),
+            _Step(loss, inputs, recipe, seed, devices.global_rank, len(predictions)),
             learning_rate=recipe.rate,
             devices=devices,
             average=recipe.average,
             clip=recipe.clip,
+            complaints=getattr(loss, "complaints", no_complaints),
         )
         identity = {
             "training": cls.__name__,
@@ -202,10 +221,10 @@ class _Step:
 
     loss: SampleLoss
     inputs: str
-    contrast: float
-    brightness: float
+    recipe: SamplerRecipe
     seed: int
     rank: int
+    num_images: int
 
     def __call__(self, network: nn.Module, batch: Batch, number: int) -> Mapping[str, Tensor]:
         assert batch.logits is not None
@@ -215,8 +234,9 @@ class _Step:
             image = batch.image
             shape = (2, len(image), *[1] * (image.ndim - 1))
             gain, offset = torch.randn(shape, generator=generator).to(image.device)
-            maps.insert(0, image * (1 + self.contrast * gain) + self.brightness * offset)
+            maps.insert(0, image * (1 + self.recipe.contrast * gain) + self.recipe.brightness * offset)
         seen = torch.cat(maps, 1)
         if seen.ndim == 4:
             seen = seen.contiguous(memory_format=torch.channels_last)
-        return self.loss(network, seen, batch.labels, generator)
+        moment = Moment(number / self.recipe.num_steps, self.num_images)
+        return self.loss(network, seen, batch.labels, generator, moment)

@@ -10,7 +10,7 @@ import torch
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import InputError
 from calibrant.networks import StochasticUNet
-from calibrant.samplers.learnt_sampler import LearntSampler, SampleLoss
+from calibrant.samplers.learnt_sampler import LearntSampler, Moment, SampleLoss
 from calibrant.samplers.sampler import gaussian
 from calibrant.training import chosen_annotator
 
@@ -36,6 +36,7 @@ class MonteCarloLikelihood:
         seen: Float[Tensor, "n k *s"],
         labels: Int[Tensor, "n a *s"],
         generator: torch.Generator,
+        moment: Moment,
     ) -> Mapping[str, Tensor]:
         """Return the loss, with one annotator drawn for each image.
 
@@ -43,6 +44,7 @@ class MonteCarloLikelihood:
         :param seen: what the network is given.
         :param labels: one map per annotator; ``IGNORE`` where unlabelled.
         :param generator: where latents come from.
+        :param moment: how much of the training is done; the loss is the same throughout.
         """
         one = chosen_annotator(labels, generator)
         latents = gaussian((self.num_samples, len(seen), network.latent_size(seen.shape[2:])), generator, seen.device)

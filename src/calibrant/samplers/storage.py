@@ -8,15 +8,23 @@ from calibrant.networks import RefinementUNet
 from calibrant.samplers.copula import CopulaSampler
 from calibrant.samplers.coupled import Coupled
 from calibrant.samplers.energy_score import EnergyScoreSampler
+from calibrant.samplers.hierarchical import HierarchicalSampler
 from calibrant.samplers.learnt_sampler import LearntSampler
+from calibrant.samplers.phiseg import PHiSegSampler
+from calibrant.samplers.probabilistic import ProbabilisticSampler
 from calibrant.samplers.refinement import RefinementSampler
 from calibrant.samplers.sampler import IndependentSampler, Sampler
 from calibrant.samplers.stochastic_segmentation import StochasticSegmentationSampler
+from calibrant.samplers.supervised_uncertainty import SupervisedUncertaintySampler
 from calibrant.training import Standardise
 
 LEARNT: dict[str, type[LearntSampler]] = {
     "energy": EnergyScoreSampler,
     "ssn": StochasticSegmentationSampler,
+    "probabilistic-unet": ProbabilisticSampler,
+    "hierarchical": HierarchicalSampler,
+    "phiseg": PHiSegSampler,
+    "supervised-uq": SupervisedUncertaintySampler,
 }
 """Samplers with one network, by the name that files and the command line know them by. A new one is one more line."""
 

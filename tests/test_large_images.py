@@ -256,6 +256,7 @@ def test_reading_ahead_keeps_the_order_and_raises_in_its_turn():
     assert seen[:3] == [1, 2, 0]
 
 
+@pytest.mark.slow
 def test_memory_of_a_large_image_does_not_grow_with_it(tmp_path):
     """256 MB of logits: less than one copy of them, and nothing of the 300 MB that a small machine has to spare."""
     found = growth(tmp_path, (16, 1024, 4096), "float32", ["dirichlet-kept"])

@@ -33,7 +33,7 @@ def camvid():
     return build(11)
 
 def slow(images):
-    time.sleep(0.05)
+    time.sleep(0.15)
     # Something of the batch in each answer: only the same batches give the same numbers.
     return F(images) + images.mean()
 
@@ -175,7 +175,7 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_byte(predict, folder, mod
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while len(list((tmp_path / "cut").glob("[!.]*.safetensors"))) < 4:
-        time.sleep(0.005)
+        time.sleep(0.02)
         assert running.poll() is None, running.communicate()
     running.send_signal(stop)
     _, told = running.communicate()

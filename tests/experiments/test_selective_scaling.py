@@ -34,7 +34,9 @@ from calibrant.predictions import Example, Prediction
 from calibrant.testing import toy_predictions
 
 
-@pytest.mark.parametrize("study", [boundary, detection_rate, entropy, shift])
+@pytest.mark.parametrize(
+    "study", [boundary, *(pytest.param(study, marks=pytest.mark.slow) for study in (detection_rate, entropy, shift))]
+)
 def test_smoke(study, capsys):
     assert study.main(study.Config.smoke())
     assert "paper | ours" in capsys.readouterr().out

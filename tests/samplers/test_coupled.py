@@ -82,7 +82,7 @@ def test_it_keeps_the_contract(classes):
 def test_marginals_are_exact_in_small_sets_too():
     """One map of each set: over many sets, and a scrambled order in each, a class comes as often as it should."""
     logits = toy_predictions(size=(3, 4), overconfidence=1.0)[0].logits[None]
-    sampler, number = Coupled(free(), set_size=4), 3000
+    sampler, number = Coupled(free(), set_size=4), 600
     generator = torch.Generator().manual_seed(0)
     maps = sampler.sample(logits.expand(number, -1, -1, -1), num_samples=2, generator=generator)
     probs = logits[0].softmax(0)

@@ -16,9 +16,10 @@ from calibrant.testing import check_engine, uneven_predictions
 
 
 def test_played_machines_keep_the_contract():
-    check_engine(Played(), num_images=16, shard_sizes=[1, 7])
+    check_engine(Played(), num_images=9, shard_sizes=[1, 4])
 
 
+@pytest.mark.slow
 def test_processes_keep_the_contract():
     with open_engine("processes:2") as engine:
         check_engine(engine, num_images=5, shard_sizes=[2])
@@ -41,7 +42,7 @@ def test_a_result_that_differs_is_found_out():
             return super().submit(fn, *((args[0], args[1][:1], *args[2:]) if self.num_tasks == 0 else args))
 
     with pytest.raises(AssertionError, match="tallies, shards of 4: expected the SHA-256 of one process"):
-        check_engine(Late(), num_images=9, shard_sizes=[4])
+        check_engine(Late(), num_images=5, shard_sizes=[4])
 
 
 @pytest.fixture
@@ -155,6 +156,7 @@ def test_workers_of_other_versions_are_refused():
     assert run(versions(), len, "abc") == 3
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_a_sentence():
     with open_engine("processes:1") as engine, pytest.raises(EngineError, match="one was ended from outside"):
         list(mapped_in_shards(_end, Sharded(uneven_predictions(4), engine)))

@@ -1,7 +1,10 @@
 """From the files that people have to the files that they work with, command by command."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -83,6 +86,25 @@ def test_street_images_in_folders_of_mmsegmentation(calibrant, tmp_path):
     assert "--first-label" in err
 
 
+LABELS = {"background": 0, "liver": 1, "tumour": 2}
+PLANS = {"image_reader_writer": "SimpleITKIO", "label_manager": "LabelManager", "configurations": {}}
+
+
+def nnunet_case(folder, key, probs, affine):
+    """Write one case as nnU-Net's prediction does: probabilities (c, z, y, x), its label map, and what it knows."""
+    nibabel = pytest.importorskip("nibabel")
+    sitk = pytest.importorskip("SimpleITK")
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / f"{key}.npz", probabilities=probs.astype(np.float32))
+    own = nibabel.Nifti1Image(probs.argmax(0).T.astype(np.uint8), affine)
+    own.header.set_xyzt_units("mm")
+    nibabel.save(own, folder / f"{key}.nii.gz")
+    image = sitk.ReadImage(str(folder / f"{key}.nii.gz"))
+    about = {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
+    said = {"sitk_stuff": about, "spacing": [2.5, 0.8, 0.7]}
+    (folder / f"{key}.pkl").write_bytes(pickle.dumps(said))
+
+
 @pytest.fixture
 def nnunet(tmp_path):
     """Results as nnU-Net v2 writes them: two folds, three graders, and a case without labels; axes that are rotated."""
@@ -92,55 +114,65 @@ def nnunet(tmp_path):
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("zyx", (20, 10, 5), degrees=True).as_matrix() @ np.diag((0.7, 0.8, 2.5))
     affine[:3, 3] = (-31.5, 12.25, 100)
-    results = tmp_path / "nnUNet_results"
-    cases = {"fold_0/validation": ("liver_000", "liver_001"), "fold_1/validation": ("liver_002",), "test": ("new",)}
-    for folder, keys in cases.items():
-        (results / folder).mkdir(parents=True)
+    name, trainer = "Dataset001_Liver", "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    results, labels = tmp_path / "nnUNet_results" / name / trainer, tmp_path / "nnUNet_raw" / name / "labelsTr"
+    test, split = tmp_path / "predicted", tmp_path / "nnUNet_preprocessed" / name / "splits_final.json"
+    folds = {"0": ("liver_000", "liver_001"), "1": ("liver_002",)}
+    places = {results / f"fold_{fold}" / "validation": keys for fold, keys in folds.items()}
+    for folder, keys in {**places, test: ("new",), tmp_path / "other": ("new",)}.items():
         for key in keys:
-            logits, labels = drawn(zlib.crc32(key.encode()), 5, 6, 7)  # z, y, x
+            logits, drawn_labels = drawn(zlib.crc32(f"{folder.name}{key}".encode()), 5, 6, 7)  # z, y, x
             probs = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)
-            np.savez_compressed(results / folder / f"{key}.npz", probabilities=probs.astype(np.float32))
-            (results / folder / f"{key}.pkl").write_bytes(pickle.dumps({"spacing": [2.5, 0.8, 0.7]}))
-            own = nibabel.Nifti1Image(probs.argmax(0).T.astype(np.uint8), affine)
-            own.header.set_xyzt_units("mm")
-            nibabel.save(own, results / folder / f"{key}.nii.gz")
+            nnunet_case(folder, key, probs, affine)
             for grader in ("a", "b", "c") if key != "new" else ():
-                (tmp_path / "labelsTr" / grader).mkdir(parents=True, exist_ok=True)
-                seen = labels.copy()
+                (labels / grader).mkdir(parents=True, exist_ok=True)
+                seen = drawn_labels.copy()
                 seen.flat[:: 3 + ord(grader) % 5] = 0
-                made = nibabel.Nifti1Image(seen.T, affine)
-                nibabel.save(made, tmp_path / "labelsTr" / grader / f"{key}.nii.gz")
-    (results / "test" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "tumour": 2}}))
-    return results, tmp_path / "labelsTr"
+                nibabel.save(nibabel.Nifti1Image(seen.T, affine), labels / grader / f"{key}.nii.gz")
+    cases = [key for keys in folds.values() for key in keys]
+    splits = [{"train": sorted(set(cases) - set(keys)), "val": list(keys)} for keys in folds.values()]
+    split.parent.mkdir(parents=True)
+    split.write_text(json.dumps(splits))
+    for folder in (results, test, tmp_path / "other"):
+        about = {"labels": LABELS, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz", "numTraining": 3}
+        (folder / "dataset.json").write_text(json.dumps(about))
+        (folder / "plans.json").write_text(json.dumps(PLANS))
+    return results, test
 
 
 def test_results_of_nnunet_and_back(calibrant, nnunet, tmp_path):
-    """Out-of-fold probabilities in; a calibrator of all folds; calibrated NIfTI and .npz of an unlabelled case out."""
+    """Folds of results as they lie in; a calibrator of all; calibrated NIfTI and .npz of an unlabelled case out."""
     import nibabel
 
-    results, labels = nnunet
-    names = ["--class-names", "background,liver,tumour", "--probabilities"]
-    folds = [tmp_path / "f0", tmp_path / "f1"]
-    for number, fold in enumerate(folds):
-        given = ["--labels", labels, *names, "-o", fold]
-        code, out, err = calibrant("import", results / f"fold_{number}/validation", *given)
-        assert code == 0, err
-        assert "3 label maps an image are those of as many annotators" in out
-        assert "where pixels lie is kept" in out
-    code, out, err = calibrant("fit", *folds, "--method", "temperature", "-o", tmp_path / "ts")
+    results, test = nnunet
+    code, out, err = calibrant("import", results, "-o", tmp_path / "val")
     assert code == 0, err
-    code, out, err = calibrant("measure", *folds, "--calibrator", tmp_path / "ts")
+    for line in (
+        "dataset.json of nnU-Net: background, liver, tumour",
+        "3 cases of fold_0, fold_1; all are out of fold, as ",
+        "nnUNet_raw/Dataset001_Liver/labelsTr",
+        "3 label maps an image are those of as many annotators",
+        "where pixels lie is kept, of 3 of 3 images",
+    ):
+        assert line in out
+    code, out, err = calibrant("fit", tmp_path / "val", "--method", "temperature", "-o", tmp_path / "ts")
     assert code == 0, err
-    test = results / "test"
-    code, _, err = calibrant("import", test, *names, "-o", tmp_path / "test")
+    code, out, err = calibrant("measure", tmp_path / "val", "--calibrator", tmp_path / "ts")
+    assert code == 0, err
+    code, _, err = calibrant("import", test, "-o", tmp_path / "test")
     assert code == 2
     assert "--no-labels" in err
-    code, out, err = calibrant("import", test, "--no-labels", *names, "-o", tmp_path / "test")
+    code, out, err = calibrant("import", test, "--no-labels", "-o", tmp_path / "test")
     assert code == 0, err
     for kind, more in (("nifti", ["--what", "labels,probabilities,confidence"]), ("nnunet", ["--beside", test])):
         given = ["--calibrator", tmp_path / "ts", "--as", kind, *more]
         code, out, err = calibrant("export", tmp_path / "test", *given, "-o", tmp_path / kind)
         assert code == 0, err
+    code, _, err = calibrant(
+        "export", tmp_path / "val", "--as", "nnunet", "--beside", results, "-o", tmp_path / "folds"
+    )
+    assert code == 0, err
+    assert (tmp_path / "folds/liver_002.pkl").is_file()
 
     from calibrant.calibrators import load
     from calibrant.data import StoredPredictions
@@ -167,6 +199,45 @@ def test_results_of_nnunet_and_back(calibrant, nnunet, tmp_path):
     assert one.GetDirection() == other.GetDirection()
     assert one.GetOrigin() == other.GetOrigin()
     assert np.array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(other))
+
+
+ENSEMBLE = """
+import sys
+from nnunetv2.ensembling.ensemble import ensemble_folders
+if __name__ == "__main__":
+    ensemble_folders(sys.argv[2:], sys.argv[1], save_merged_probabilities=True, num_processes=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("CALIBRANT_NNUNET" not in os.environ, reason="CALIBRANT_NNUNET names no folder with nnunetv2")
+def test_ensembling_of_nnunet_takes_what_was_exported(calibrant, nnunet, tmp_path):
+    """nnU-Net's own code averages our .npz with its own and writes the labels on the grid of the case.
+
+    Opt-in: install nnunetv2 into a folder of its own without torch (``uv pip install --target FOLDER --override …``),
+    and name it: CALIBRANT_NNUNET=FOLDER.
+    """
+    import nibabel
+
+    results, test = nnunet
+    for name, given in (
+        ("val", ["import", results]),
+        ("test", ["import", test, "--no-labels"]),
+        ("ts", ["fit", tmp_path / "val", "--method", "temperature"]),
+        ("ours", ["export", tmp_path / "test", "--calibrator", tmp_path / "ts", "--as", "nnunet", "--beside", test]),
+    ):
+        code, _, err = calibrant(*given, "-o", tmp_path / name)
+        assert code == 0, err
+    script = tmp_path / "ensemble.py"
+    script.write_text(ENSEMBLE)
+    folders = [str(tmp_path / name) for name in ("ensemble", "ours", "other")]
+    surroundings = os.environ | {"PYTHONPATH": os.environ["CALIBRANT_NNUNET"]}
+    done = subprocess.run([sys.executable, script, *folders], env=surroundings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    both = [np.load(tmp_path / name / "new.npz")["probabilities"] for name in ("ours", "other")]
+    made = nibabel.load(tmp_path / "ensemble/new.nii.gz")
+    assert np.array_equal(np.asarray(made.dataobj).T, ((both[0] + both[1]) / 2).argmax(0))
+    assert np.allclose(made.affine, nibabel.load(test / "new.nii.gz").affine, atol=1e-5)
 
 
 def test_tiles_of_a_map_and_back(calibrant, tmp_path):

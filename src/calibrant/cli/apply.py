@@ -11,9 +11,11 @@ from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, described, drawn_back, open_calibrator
 from calibrant.cli._parts import PartOption
+from calibrant.cli._regions import for_each_region
 from calibrant.cli._written import written
 
 
+@for_each_region("store", "calibrator")
 def apply(
     calibrator: Annotated[Path, typer.Argument(help="A calibrator, as calibrant fit made it.")],
     store: Annotated[str, typer.Argument(help="A store of predictions.")],

@@ -9,11 +9,13 @@ import typer
 from calibrant.cli import _options
 from calibrant.cli._made_from import check_outside
 from calibrant.cli._own import Kinds, described, open_calibrator
+from calibrant.cli._regions import for_each_region
 
 COLUMNS = ("image", "class", "name", "unit", "pixel_size", "pixels", "area", "expected", "low", "high")
 """What a row says, before the areas of the annotators: ``annotated_1``, …."""
 
 
+@for_each_region("store", "calibrator", "sampler", written="", files=("output", "json"))
 def areas(
     store: Annotated[str, typer.Argument(help="A store of predictions, with labels or without.")],
     output: Annotated[

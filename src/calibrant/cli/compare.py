@@ -11,8 +11,10 @@ from calibrant.cli._engine import EngineName
 from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust
+from calibrant.cli._regions import for_each_region
 
 
+@for_each_region("store", "test", written="tallies", files=("output", "json"))
 def compare(
     store: Annotated[str, typer.Argument(help="The store to fit on; without TEST, one part of it is for testing.")],
     test: Annotated[list[str] | None, typer.Argument(help="Stores to test on, of other images.")] = None,

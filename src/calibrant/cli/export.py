@@ -9,11 +9,13 @@ import typer
 from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._regions import for_each_region, in_region, region_names
 
 KINDS = ("png", "npy", "npz", "nifti", "geotiff", "nnunet")
 WHAT = ("labels", "confidence", "probabilities", "entropy", "hypotheses")
 
 
+@for_each_region("store", "calibrator", "sampler", unless=lambda given: given["kind"] == "nnunet")
 def export(
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the files.")],
@@ -46,12 +48,19 @@ def export(
     from calibrant._storage.files import replacing
     from calibrant._storage.origin import digest_of_files, options_of
     from calibrant.cli._console import bars, console, with_progress
+    from calibrant.cli._export_regions import export_regions
     from calibrant.cli._samples import EXPORT, replacing_samples
     from calibrant.data import StoredPredictions
     from calibrant.data.export import write_image
     from calibrant.samplers.storage import STORAGE
 
     names = _named(what, kind)
+    if regions := region_names(store):
+        check_outside(output, store, calibrator, beside)
+        keys = StoredPredictions(in_region(store, regions[0])).keys
+        count = export_regions(store, output, calibrator, kinds, _beside(beside, keys, kind), overwrite=overwrite)
+        console.print(f"probabilities of {len(regions)} regions of {count} images → {output}", highlight=False)
+        return
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
     check_outside(output, store, calibrator, sampler, beside)
@@ -147,11 +156,13 @@ def _beside(folder: Path | None, keys: tuple[str, ...], kind: str) -> list[Path]
             "expected the folder of nnU-Net's own results, whose .pkl files its ensembling reads; got none. Name it: "
             "--beside nnUNet_results/…"
         )
-    missing = [key for key in keys if not (folder / f"{key}.pkl").is_file()]
+    folders = [folder, *sorted(folder.glob("fold_*/validation"))]
+    found = {key: next((p for f in folders if (p := f / f"{key}.pkl").is_file()), None) for key in keys}
+    missing = [key for key, file in found.items() if file is None]
     if missing:
         raise DataError(
             f"{folder / missing[0]}.pkl: expected the file that nnU-Net writes beside its probabilities "
             f"(--save_probabilities); there is none (nor of {len(missing) - 1} more). Name the folder that holds them."
         )
     about = [folder / name for name in ("dataset.json", "plans.json", "predict_from_raw_data_args.json")]
-    return [*(folder / f"{key}.pkl" for key in keys), *(file for file in about if file.is_file())]
+    return [*filter(None, found.values()), *(file for file in about if file.is_file())]

@@ -9,8 +9,10 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
 from calibrant.cli._own import Trust, described
+from calibrant.cli._regions import for_each_region
 
 
+@for_each_region("store")
 def fit(
     store: Annotated[list[str], typer.Argument(help="Stores of predictions with labels, such as one for each fold.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the calibrator goes.")],

@@ -1,7 +1,8 @@
 """``calibrant import``: logits or probabilities that someone else stored, into a store."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,59 +60,104 @@ def import_(
     upsample: Annotated[
         bool, typer.Option(help="Logits are smaller than the labels, and are to be upsampled linearly.")
     ] = False,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes overlap: regions in the order of the channels and the labels that they consist of, "
+            "whole=1+2+3,core=2+3; each gets a store in the folder STORE. nnU-Net's dataset.json says them itself."
+        ),
+    ] = None,
     engine: EngineName = None,
     part: PartOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a store of other images.")] = False,
 ) -> None:
     """Bring logits or probabilities into a store.
 
-    Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's .npz with NIfTI or PNG labels, NIfTI
-    probability maps, and TIFF. Interrupted, the same command goes on.
+    Knows folders of .npy, .npz and .safetensors with PNG labels, nnU-Net's results as they lie (all folds, out of
+    fold) or its .npz with NIfTI or PNG labels, NIfTI probability maps, and TIFF. Interrupted, the same command goes on.
+    Example: calibrant import nnUNet_results/Dataset001_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres -o runs/val
     """
+    from calibrant.cli._console import console
+    from calibrant.cli._regions import in_region, parse_regions, write_region_names
+    from calibrant.data import regions_in
+    from calibrant.errors import InputError
+
+    reading = {
+        "labels": labels,
+        "has_labels": not no_labels,
+        "images": images,
+        "ignore_index": "auto" if ignore_index is None else ignore_index,
+        "first_label": first_label,
+        "scores": scores,
+        "probabilities": probabilities,
+        "class_axis": class_axis,
+        "label_axis": label_axis,
+        "array_order": array_order,
+        "same_grid": same_grid,
+        "array": array,
+        "label_array": label_array,
+        "class_names": names_in(class_names),
+        "upsample": upsample,
+    }
+    writing = {"model": model, "data": data, "dtype": dtype, "engine": engine, "part": part, "overwrite": overwrite}
+    known = regions_in(folder, None if regions is None else parse_regions(regions), ignore_index=ignore_index)
+    if not known:
+        _import(folder, store, reading, **writing)
+        return
+    if "://" in store or part is not None or class_names or first_label is not None:
+        raise InputError(
+            "expected a folder on this machine for overlapping regions, without --part, --class-names and "
+            "--first-label; got one of these. Leave it out."
+        )
+    for region in known:
+        console.print(f"region {region.name}, of the labels {', '.join(map(str, region.labels))}", highlight=False)
+        _import(folder, in_region(store, region.name), {**reading, "region": region}, **writing)
+    write_region_names(Path(store), [region.name for region in known])
+
+
+def _import(
+    folder: Path,
+    store: str,
+    reading: Mapping[str, Any],
+    *,
+    model: str,
+    data: str,
+    dtype: str | None,
+    engine: str | None,
+    part: str | None,
+    overwrite: bool,
+) -> None:
+    """Write one store, of a folder that is read as was said."""
     from calibrant._storage.origin import digest_of_bytes, digest_of_files, files_in, options_of
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
     from calibrant.data import Provenance, open_folder
 
-    predictions = open_folder(
-        folder,
-        labels=labels,
-        has_labels=not no_labels,
-        images=images,
-        ignore_index="auto" if ignore_index is None else ignore_index,
-        first_label=first_label,
-        scores=scores,
-        probabilities=probabilities,
-        class_axis=class_axis,
-        label_axis=label_axis,
-        array_order=array_order,
-        same_grid=same_grid,
-        array=array,
-        label_array=label_array,
-        class_names=names_in(class_names),
-        upsample=upsample,
-    )
+    predictions = open_folder(folder, **reading)
     taken = predictions.survey
     taken.check_alive(str(folder))
     places, remarks = predictions.places
+    upsample, region = reading["upsample"], reading.get("region")
     provenance = Provenance(
         model=model or str(folder),
         data=data or str(folder),
         resolution="the labels' size" + (", logits upsampled linearly" if upsample else ""),
-        class_names=names_in(class_names),
+        class_names=predictions.class_names,
         ignore=taken.coding.ignore,
         taken_for=(*taken.lines, *remarks),
     )
-    options = {"class-axis": class_axis, "label-axis": label_axis, "array-order": array_order, "same-grid": same_grid}
-    options |= {"array": array, "label-array": label_array, "upsample": upsample, "no-labels": no_labels}
-    made_from = options_of(options) | {
+    options = {name.replace("_", "-"): reading[name] for name in ("class_axis", "label_axis", "array_order")}
+    options |= {name.replace("_", "-"): reading[name] for name in ("same_grid", "array", "label_array", "upsample")}
+    made_from = options_of(options | {"no-labels": not reading["has_labels"]}) | {
         "scores": taken.scores,
         "coding of labels": digest_of_bytes(repr(taken.coding).encode()),
         "input files": digest_of_bytes(taken.fingerprint.encode(), digest_of_files(files_in(predictions)).encode()),
     }
+    if region is not None:
+        made_from["region"] = repr(region)
     for line in provenance.taken_for:
         console.print(line, highlight=False, markup=False)
-    with engine_opened(engine, folder, labels, images, store) as workers, bars() as progress:
+    with engine_opened(engine, folder, reading["labels"], reading["images"], store) as workers, bars() as progress:
         summary = written(
             watched(predictions, progress, "reading", workers),
             store,

@@ -12,8 +12,10 @@ from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 from calibrant.cli._parts import Part, PartOption
+from calibrant.cli._regions import for_each_region
 
 
+@for_each_region("store", "calibrator", files=("json",))
 def measure(
     store: Annotated[list[str], typer.Argument(help="Stores of predictions with labels, measured as one.")],
     calibrator: Annotated[

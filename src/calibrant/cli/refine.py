@@ -8,8 +8,10 @@ import typer
 from calibrant.cli import _options
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._regions import for_each_region
 
 
+@for_each_region("store", "calibrator")
 def refine(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels, best of several annotators.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the sampler goes, and its checkpoints.")],

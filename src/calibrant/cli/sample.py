@@ -11,11 +11,13 @@ from calibrant.cli._engine import EngineName
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 from calibrant.cli._parts import Part, PartOption
+from calibrant.cli._regions import for_each_region
 
 MAX_NAME = 160
 """Letters of a file's name; with a digest and a suffix it stays within what file systems take, 255 bytes."""
 
 
+@for_each_region("store", "calibrator", "sampler")
 def sample(
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder: one .npz an image.")],

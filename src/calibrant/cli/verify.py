@@ -39,11 +39,14 @@ def _verified(place: str) -> str:
 
     :raises CalibrantError: it is damaged, or holds nothing that is known.
     """
+    from calibrant.cli._regions import in_region, region_names
     from calibrant.cli._samples import EXPORT, SAMPLES
     from calibrant.cli._study import SUFFIX
     from calibrant.metrics import load_measurement
 
     path = Path(place)
+    if names := region_names(place):
+        return f"{len(names)} regions: " + "; ".join(f"{n}, {_verified(str(in_region(path, n)))}" for n in names)
     if path.is_file():
         return f"a measurement of {len(load_measurement(path)[0])} images"
     files = [] if "://" in place else sorted(path.glob(f"*{SUFFIX}"))

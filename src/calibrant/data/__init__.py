@@ -2,7 +2,7 @@
 
 from calibrant.data.corruptions import CORRUPTIONS, corrupt, corrupted
 from calibrant.data.flips import CAMVID_FLIPS, CITYSCAPES_FLIPS, ClassFlips, with_class_flips
-from calibrant.data.folder import FolderPredictions, open_folder
+from calibrant.data.folder import FolderPredictions, Region, open_folder, regions_in
 from calibrant.data.geometry import Geometry, geometry_of
 from calibrant.data.joined import JoinedStores
 from calibrant.data.label_maps import (
@@ -58,6 +58,7 @@ __all__ = [
     "JoinedStores",
     "LabelMap",
     "Provenance",
+    "Region",
     "StoredPredictions",
     "StreetScenes",
     "ade20k",
@@ -79,6 +80,7 @@ __all__ = [
     "lidc_pickle",
     "merge_store_parts",
     "open_folder",
+    "regions_in",
     "relabelled",
     "same_ids",
     "spacenet7",

@@ -172,11 +172,16 @@ def _write_geotiff(path: Path, name: str, values: np.ndarray, place: Geometry | 
 
 
 def _write_nnunet(folder: Path, key: str, maps: Maps, place: Geometry | None, num_classes: int) -> list[Path]:
-    """Probabilities as nnU-Net keeps them, ``.npz`` of (c, z, y, x), and beside them its label map."""
+    """Probabilities as nnU-Net keeps them, ``.npz`` of (c, z, y, x), and beside them its label map.
+
+    The label map of a volume is left out where nobody knows where its voxels lie; ensembling does not read it.
+    """
     probs = maps["probabilities"]
     path = path_of(folder, key, ".npz")
     with replacing(path) as temporary:
         np.savez_compressed(temporary, probabilities=probs[:, None] if probs.ndim == 3 else probs)
+    if place is None and maps["labels"].ndim != 2:
+        return [path]
     own = path_of(folder, key, ".nii.gz" if place is not None else ".png")
     with replacing(own) as temporary:
         (_write_png if place is None else _write_nifti)(temporary, "labels", maps["labels"], place, num_classes)

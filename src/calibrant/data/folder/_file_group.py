@@ -25,6 +25,7 @@ from calibrant.data._formats.reading import (
 from calibrant.data.folder._axes import alone, placed
 from calibrant.data.folder._layouts import Files
 from calibrant.data.folder._pair import Declared
+from calibrant.data.folder._regions import Region
 from calibrant.errors import DataError, InputError, ShapeError
 
 
@@ -65,6 +66,7 @@ class FileGroup:
     :param array: the name of the array of scores, in files of several.
     :param label_array: the name of the array of labels, in files of several.
     :param same_grid: affines are not looked at.
+    :param region: which of several overlapping regions is read; None for classes that exclude each other.
     """
 
     files: Sequence[Files]
@@ -72,6 +74,7 @@ class FileGroup:
     array: str | None
     label_array: str | None
     same_grid: bool
+    region: Region | None = None
 
     def read(self, i: int, said: str | None) -> ImageFiles:
         """Read the files of one image.
@@ -86,10 +89,11 @@ class FileGroup:
         axes = replace(self.axes, label_axis="annotators") if len(files.labels) > 1 else self.axes
         with _named(files):
             found = placed(scores, source, labels, label, axes, f"image {files.key!r}")
-        _check_own_map(files, source, found.scores)
+            scores = self._own(found.scores, files)
+        _check_own_map(files, source, scores)
         return ImageFiles(
             files,
-            found.scores,
+            scores,
             found.labels,
             found.one_hot,
             label.missing,
@@ -102,6 +106,7 @@ class FileGroup:
         scores, source, notes = self._scores(files, None, said)
         with _named(files):
             found, space = alone(scores, source, self.axes, f"image {files.key!r}")
+            found = self._own(found, files)
             if self.axes.upsample:
                 if files.image is None:
                     raise ShapeError(
@@ -113,6 +118,10 @@ class FileGroup:
         blank = np.full((1, *space), IGNORE, np.int64)
         return ImageFiles(files, found, blank, False, 0, None, tuple(dict.fromkeys(notes)))
 
+    def _own(self, scores: Tensor, files: Files) -> Tensor:
+        """Return the channel of the region that is read, or all scores."""
+        return scores if self.region is None else self.region.own_logits(scores, f"image {files.key!r}")
+
     def labels_of(self, i: int) -> Stored:
         """Read the labels of one image alone, those of several annotators stacked."""
         labels, label, _ = self._labels(self.files[i])
@@ -120,6 +129,8 @@ class FileGroup:
 
     def _labels(self, files: Files) -> tuple[np.ndarray, Stored, list[str]]:
         stored = [read_label_file(path, self.label_array) for path in files.labels]
+        if self.region is not None:
+            stored = [replace(each, values=self.region.mask(each.values)) for each in stored]
         first, notes = stored[0], []
         maps = [first.values]
         for path, other in zip(files.labels[1:], stored[1:], strict=True):

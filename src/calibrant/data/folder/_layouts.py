@@ -13,6 +13,7 @@ from calibrant.data._formats.reading import (
     PROBABILITIES,
     SCORE_SUFFIXES,
 )
+from calibrant.data.folder._nnunet import Results
 from calibrant.errors import DataError
 
 SCORE_FOLDERS = ("logits", *PROBABILITIES)
@@ -40,11 +41,13 @@ class Matched:
     :param files: of each image, in order of their names.
     :param unused_labels: how many label maps have no scores.
     :param passed_over: names of files that are no data, or of other kinds.
+    :param notes: what was found of the folder as a whole, in words.
     """
 
     files: tuple[Files, ...]
     unused_labels: int
     passed_over: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def score_folder(path: Path) -> Path:
@@ -69,16 +72,20 @@ def match(
     images: str | os.PathLike[str] | None,
     *,
     has_labels: bool = True,
+    results: Results | None = None,
 ) -> Matched:
     """Match files by the names before their endings.
 
     :param has_labels: whether there are labels; if not, none are looked for.
+    :param results: what the folder is, if nnU-Net wrote it.
     :raises DataError: nothing is there, labels or images are missing, or a name is there twice.
     """
+    if results is not None and labels is None:
+        labels = results.labels
     folder = score_folder(path)
     label_folder = Path(labels) if labels is not None else path / "labels"
     image_folder = Path(images) if images is not None else path / "images"
-    scores = _one_kind(folder)
+    scores = dict(results.scores) if results and results.scores else _one_kind(folder)
     if not scores:
         names = sorted(p.name for p in folder.iterdir())
         inside = ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "an empty folder"
@@ -100,11 +107,20 @@ def match(
         for key in sorted(groups)
     ]
     folders = dict.fromkeys(
-        (folder, *([label_folder] if annotators else ()), *(_subfolders(label_folder) if len(annotators) > 1 else ()))
+        (
+            *_folders_of(scores, folder),
+            *([label_folder] if annotators else ()),
+            *(_subfolders(label_folder) if len(annotators) > 1 else ()),
+        )
     )
     names = [name for each in folders for name in passed_over(each, SCORE_SUFFIXES + LABEL_SUFFIXES)]
     unused = len(annotators[0].keys() - groups.keys()) if annotators else 0
-    return Matched(tuple(files), unused, tuple(names))
+    return Matched(tuple(files), unused, tuple(names), results.notes if results else ())
+
+
+def _folders_of(scores: Mapping[str, Path], folder: Path) -> dict[Path, None]:
+    """The folders that hold score files, in order, and the one that was named."""
+    return dict.fromkeys((folder, *(file.parent for file in scores.values())))
 
 
 def _volumes_by_class(scores: Mapping[str, Path]) -> set[str]:

@@ -91,6 +91,7 @@ def survey(
         digest = hashlib.sha256("\n".join(files.key for files in group.files).encode())
         coding, of_labels = LabelCoding(ignore=NO_LABELS), "labels: none, so that nothing can be fitted or measured"
     lines = (
+        *matched.notes,
         _scores_line(kind, counts, group, samples),
         of_labels,
         *dict.fromkeys(note for sample in samples for note in sample.notes),

@@ -7,6 +7,7 @@ scores                                 read as
 ``logits/NAME.safetensors``            the same
 ``logits/NAME.tif``                    the same; pages or samples are the classes
 nnU-Net's ``NAME.npz``                 (c, z, y, x) as nnU-Net writes it; (c, 1, y, x) with flat labels is (c, y, x)
+nnU-Net's results as they lie          with ``dataset.json``: all cases of ``fold_0/validation``, …, each out of fold
 ``NAME.nii.gz`` of four axes           (x, y, z, c), turned round to (c, z, y, x), and as the affine of the labels says
 ``NAME_0000.nii.gz``, ``_0001``, …     one file for each class, turned round to (c, z, y, x)
 =====================================  =============================================================================
@@ -34,8 +35,10 @@ from calibrant._shapes import Tensor
 from calibrant.data._formats.reading import PROBABILITIES, read_picture
 from calibrant.data.folder._file_group import FileGroup, ImageFiles
 from calibrant.data.folder._layouts import Matched, match, score_folder
+from calibrant.data.folder._nnunet import results_in
 from calibrant.data.folder._pair import LABEL_AXES, ORDERS, Declared, is_at_stride
 from calibrant.data.folder._places import places_of
+from calibrant.data.folder._regions import Region
 from calibrant.data.folder._survey import Survey, survey
 from calibrant.data.geometry import Geometry
 from calibrant.errors import DataError, InputError, ShapeError
@@ -60,6 +63,7 @@ def open_folder(
     label_array: str | None = None,
     class_names: Sequence[str] = (),
     upsample: bool = False,
+    region: Region | None = None,
 ) -> "FolderPredictions":
     """Return the predictions of a folder; names are matched now, files are read when asked for.
 
@@ -86,6 +90,8 @@ def open_folder(
     :param class_names: one name a class, in order; empty if nobody says.
     :param upsample: logits smaller than the labels are at the network's own stride: they are upsampled (bilinear,
         ``align_corners=False``) when read, and stored as they are by :func:`write_store`.
+    :param region: which of several overlapping regions is read, as a binary problem of its own: see
+        :func:`regions_in`; None for classes that exclude each other.
     :raises DataError: no files are found, or some are missing.
 
     >>> from tempfile import TemporaryDirectory
@@ -105,12 +111,20 @@ def open_folder(
     for value, choices, what in ((label_axis, LABEL_AXES, "label axis"), (array_order, ORDERS, "order of axes")):
         if value is not None:
             check_choice(value, choices, what)
-    matched = match(root, labels, images, has_labels=has_labels)
+    results = results_in(root)
+    if results is not None:
+        said, class_names = said or "probabilities", class_names or results.class_names
+        ignore_index = results.ignore if ignore_index == "auto" and results.ignore is not None else ignore_index
+        if results.regions and region is None:
+            raise DataError(_overlapping(root, results.regions))
+    if region is not None:
+        ignore_index, first_label, class_names = None, 0, class_names or (f"not {region.name}", region.name)
+    matched = match(root, labels, images, has_labels=has_labels, results=results)
     name = score_folder(root).name
     if said is None and name.lower() in PROBABILITIES:
         raise DataError(_ask(str(score_folder(root)), name))
     axes = Declared(class_axis, label_axis, array_order, upsample)
-    group = FileGroup(matched.files, axes, array, label_array, same_grid)
+    group = FileGroup(matched.files, axes, array, label_array, same_grid, region)
     return FolderPredictions(str(root), matched, group, said, ignore_index, first_label, tuple(class_names))
 
 
@@ -246,4 +260,11 @@ def _ask(where: str, name: str) -> str:
     return (
         f"{where}: expected a declaration whether these are probabilities, since {name!r} says so; nothing was said. "
         "Pass probabilities=True (command line: --probabilities), or False if they are logits all the same."
+    )
+
+
+def _overlapping(root: Path, regions: Mapping[str, object]) -> str:
+    return (
+        f"{root}: expected classes that exclude each other; dataset.json says regions that overlap, "
+        f"{', '.join(regions)}. Read each as a binary problem: open_folder(path, region=…), for regions_in(path)."
     )

@@ -16,7 +16,7 @@ from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import fittable
 from calibrant.errors import InputError
 from calibrant.networks import CalibrationHead
-from calibrant.predictions import Mapped, Predictions
+from calibrant.predictions import Mapped, PredictionsLike, predictions_of
 from calibrant.training import (
     Augmentation,
     Batch,
@@ -144,7 +144,8 @@ class CalibrationNetwork(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         make: Callable[..., nn.Module] = CalibrationHead.small,
         model_output: str = "probabilities",
@@ -162,6 +163,8 @@ class CalibrationNetwork(Calibrator):
         ``model_output="nothing"``.
 
         :param predictions: labelled by one annotator or more.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param make: makes F from the number of its input channels and of its classes (and ``dims=3``, for three
             dimensions).
         :param model_output: what F gets of the black box: "labels" (one-hot), "probabilities", or "nothing".
@@ -174,6 +177,7 @@ class CalibrationNetwork(Calibrator):
         :param watch: called with the number of steps done and the mean losses since the last call.
         :raises FitError: nothing is labelled, or the training diverged.
         """
+        predictions = predictions_of(predictions, labels)
         check_choice(model_output, MODEL_OUTPUTS, "form of a model's output")
         recipe = CalibrationRecipe() if recipe is None else recipe
         check_labelled(any(bool((p.labels >= 0).any()) for p in predictions), len(predictions))

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from calibrant._shapes import Float, Shaped, Tensor
-from calibrant.predictions import Predictions
+from calibrant.predictions import Predictions, PredictionsLike
 from calibrant.predictions.parts import GRID
 
 BLOCK = 2**18
@@ -92,10 +92,12 @@ class Identity(Calibrator):
         return {}
 
     @classmethod
-    def fit(cls, predictions: Predictions) -> "Identity":
+    def fit(cls, predictions: PredictionsLike, labels: Any = None) -> "Identity":
         """Return the identity, whatever the predictions.
 
         :param predictions: have no effect.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         """
         return cls()
 

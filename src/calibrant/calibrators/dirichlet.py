@@ -16,7 +16,7 @@ from calibrant.calibrators._strength import best_temperature, choose, fallen_bac
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
-from calibrant.predictions import Predictions
+from calibrant.predictions import Predictions, PredictionsLike, predictions_of
 
 STRENGTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 """Of the regularisation, to choose from."""
@@ -106,7 +106,8 @@ class DirichletScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions | Pixels,
+        predictions: PredictionsLike | Pixels,
+        labels: Any = None,
         *,
         strength: float | None = None,
         bias_strength: float | None = None,
@@ -125,6 +126,8 @@ class DirichletScaling(Calibrator):
         scaling, the diagonal is pulled there by a twentieth of ``strength``, and everything by 1e-8.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param strength: by default the best of :data:`STRENGTHS` on left-out images; 0 for none.
         :param bias_strength: by default a tenth of ``strength``: biases are few.
         :param keep_labels: return the form that keeps the label map.
@@ -134,6 +137,8 @@ class DirichletScaling(Calibrator):
         :param seed: decides which pixels are drawn and how images are left out.
         :raises FitError: there is no labelled pixel.
         """
+        if not isinstance(predictions, Pixels):
+            predictions = predictions_of(predictions, labels)
         source = predictions
         if pixels_per_image is not None and not isinstance(predictions, Pixels):
             source = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
@@ -162,7 +167,13 @@ class DirichletScaling(Calibrator):
 
     @classmethod
     def fit_as_published(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, num_epochs: int = 40, seed: int = 0
+        cls,
+        predictions: PredictionsLike,
+        labels: Any = None,
+        *,
+        pixels_per_image: int | None = 56 * 56,
+        num_epochs: int = 40,
+        seed: int = 0,
     ) -> "DirichletScaling":
         """Return the matrix and bias that the recipe of Wang et al. (CVPR 2023, Supp. Table 1) ends with.
 
@@ -170,10 +181,13 @@ class DirichletScaling(Calibrator):
         on probabilities floored at 1e-10; the state with the lowest NLL on a fifth of the images, held out, is kept.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
         :param num_epochs: passes over the images; the state of the best is kept.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
+        predictions = predictions_of(predictions, labels)
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         x = Pixels(floored_log_softmax(pixels.logits[None], 1e-10)[0], pixels.labels, pixels.image)
         weight = torch.eye(len(x.logits), device=x.logits.device, requires_grad=True)

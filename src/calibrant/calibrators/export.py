@@ -38,12 +38,17 @@ class _Probabilities(nn.Module):
         if self.model is None:
             logits = self.calibrator(given)
         else:
-            answer = logits_in(self.model(given))
+            answer = _with_background(logits_in(self.model(given)))
             logits = self.calibrator(resized(answer, tuple(given.shape[2:])) if self.smaller else answer, given)
         apart = with_margin(logits, self.margin)  # the largest is 0
         # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
         weight = apart.exp()
         return weight / weight.sum(1, keepdim=True), logits.argmax(1)
+
+
+def _with_background(logits: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c *s"]:
+    """The logits of a model; one channel, of a sigmoid head, becomes two."""
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def export_onnx(
@@ -67,7 +72,8 @@ def export_onnx(
     :param path: the file to be written.
     :param num_classes: the number of classes of its logits.
     :param model: from images to logits, alone, under ``logits`` or ``out``; smaller ones are upsampled to the image,
-        bilinear, before they are calibrated. The file then takes ``image``, and ``logits`` otherwise.
+        bilinear, before they are calibrated, and one channel is that of a sigmoid head, of two classes. The file then
+        takes ``image``, and ``logits`` otherwise.
     :param example: an input to trace with, (n, k, *s); by default of 2 x c x 32 x 48, and of
         2 x 3 x 256 x 320 for a model.
     :param spatial_dims: 2 for images, 3 for volumes.

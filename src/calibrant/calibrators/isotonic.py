@@ -26,7 +26,7 @@ from calibrant.calibrators._strength import best_temperature, num_classes, sampl
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
-from calibrant.predictions import Prediction, Predictions, Subset, mapped_in_shards
+from calibrant.predictions import Prediction, Predictions, PredictionsLike, Subset, mapped_in_shards, predictions_of
 
 BINS = 512
 """Bins of the log-odds of the confidence, between those of 1 / num_classes and MAX_LOG_ODDS."""
@@ -124,7 +124,8 @@ class IsotonicScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         by_class: bool = True,
         pixels_per_image: int | None = None,
@@ -138,11 +139,14 @@ class IsotonicScaling(Calibrator):
         priors under which images left out are most likely (five folds, counted apart).
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param by_class: if false, one curve serves all predicted classes.
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :param seed: decides which pixels are drawn, and the folds.
         :raises FitError: there is no labelled pixel.
         """
+        predictions = predictions_of(predictions, labels)
         source: Predictions | Pixels = predictions
         if pixels_per_image is not None:
             source = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)

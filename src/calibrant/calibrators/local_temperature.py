@@ -19,7 +19,7 @@ from calibrant.calibrators.temperature import MAX_TEMPERATURE
 from calibrant.errors import FitError, ShapeError
 from calibrant.networks import TemperatureTree
 from calibrant.networks.temperature_tree import REACH
-from calibrant.predictions import Prediction, Predictions, Subset
+from calibrant.predictions import Prediction, Predictions, PredictionsLike, Subset, predictions_of
 
 MAX_HELD_OUT = 24
 """Most images on which epochs are compared."""
@@ -85,7 +85,8 @@ class LocalTemperatureScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         use_image: bool = True,
         num_epochs: int = 16,
@@ -102,6 +103,8 @@ class LocalTemperatureScaling(Calibrator):
         scaling. One batch of crops is in memory at a time.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param use_image: give the tree its branch for the image, where the predictions have one.
         :param num_epochs: the most passes over the images; training stops after four without improvement.
         :param crop: the longest side of a crop, in pixels; a sixth of it in three dimensions.
@@ -112,6 +115,7 @@ class LocalTemperatureScaling(Calibrator):
         :param seed: decides the first weights, the held-out images and the crops.
         :raises FitError: there is no labelled pixel.
         """
+        predictions = predictions_of(predictions, labels)
         first = _first(predictions)
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         start = min(best_temperature(pixels, seed=seed), 100.0)
@@ -139,7 +143,8 @@ class LocalTemperatureScaling(Calibrator):
     @classmethod
     def fit_as_published(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         side: int | None = 56,
         num_epochs: int = 40,
@@ -153,11 +158,14 @@ class LocalTemperatureScaling(Calibrator):
         of batches of 4 whole maps.)
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param side: height and width of the reduced maps; None for whole maps.
         :param num_epochs: passes over the images; the state of the best is kept.
         :param learning_rate: AdamW's learning rate, constant.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
+        predictions = predictions_of(predictions, labels)
         first = _first(predictions)
         network = TemperatureTree.published(
             first.num_classes, 0 if first.image is None else first.image.shape[0], dims=first.logits.ndim - 1

@@ -13,7 +13,7 @@ from calibrant.calibrators._projections import keep_labels
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
-from calibrant.predictions import Predictions
+from calibrant.predictions import Predictions, PredictionsLike, predictions_of
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 """Bounds of fitted temperatures."""
@@ -65,7 +65,7 @@ class TemperatureScaling(Calibrator):
 
     @classmethod
     def fit(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 10_000, seed: int = 0
+        cls, predictions: PredictionsLike, labels: Any = None, *, pixels_per_image: int | None = 10_000, seed: int = 0
     ) -> "TemperatureScaling":
         """Return the temperature with the smallest negative log-likelihood, to its optimum.
 
@@ -74,10 +74,13 @@ class TemperatureScaling(Calibrator):
         lies at infinity and the fit ends at 1000. Both are noted.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param pixels_per_image: pixels drawn of each image; None for all of them, streamed.
         :param seed: decides which pixels are drawn.
         :raises FitError: there is no labelled pixel.
         """
+        predictions = predictions_of(predictions, labels)
         found = minimum_over_temperatures(predictions, pixels_per_image=pixels_per_image, seed=seed)
         temperature = 1 / float(found.point)
         notes = stopped_short("temperature scaling", found.evaluations, found.converged)
@@ -99,7 +102,13 @@ class TemperatureScaling(Calibrator):
 
     @classmethod
     def fit_as_published(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, num_epochs: int = 40, seed: int = 0
+        cls,
+        predictions: PredictionsLike,
+        labels: Any = None,
+        *,
+        pixels_per_image: int | None = 56 * 56,
+        num_epochs: int = 40,
+        seed: int = 0,
     ) -> "TemperatureScaling":
         """Return the temperature that the recipe of Wang et al. (CVPR 2023, Supp. Table 1) ends with.
 
@@ -108,10 +117,13 @@ class TemperatureScaling(Calibrator):
         from 1: this is far from the optimum unless the optimum is near 1. It is here to be compared with.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
         :param num_epochs: passes over the images; the state of the best is kept.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
+        predictions = predictions_of(predictions, labels)
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         temperature = torch.ones(1, device=pixels.logits.device, requires_grad=True)
         published([temperature], lambda z: z / temperature, pixels, num_epochs=num_epochs, seed=seed)

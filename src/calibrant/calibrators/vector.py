@@ -15,7 +15,7 @@ from calibrant.calibrators._strength import best_temperature, choose, fallen_bac
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
-from calibrant.predictions import Predictions
+from calibrant.predictions import Predictions, PredictionsLike, predictions_of
 
 RIDGE = 1e-8
 """Pulls weights to 1 and biases to 0, so weakly that the likelihood is the optimum's to seven digits."""
@@ -92,7 +92,8 @@ class VectorScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         strength: float | None = None,
         keep_labels: bool = False,
@@ -107,6 +108,8 @@ class VectorScaling(Calibrator):
         and with ``strength=0, safe=False`` it goes to the identity: this is plain vector scaling at its optimum.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param strength: by default the best of :data:`STRENGTHS` on left-out images.
         :param keep_labels: return the form that keeps the label map.
         :param safe: return temperature scaling, and say so, if the fit does not beat it on left-out images by more
@@ -115,6 +118,7 @@ class VectorScaling(Calibrator):
         :param seed: decides which pixels are drawn and how images are left out.
         :raises FitError: there is no labelled pixel.
         """
+        predictions = predictions_of(predictions, labels)
         source: Predictions | Pixels = predictions
         if pixels_per_image is not None:
             source = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
@@ -147,7 +151,13 @@ class VectorScaling(Calibrator):
 
     @classmethod
     def fit_as_published(
-        cls, predictions: Predictions, *, pixels_per_image: int | None = 56 * 56, num_epochs: int = 40, seed: int = 0
+        cls,
+        predictions: PredictionsLike,
+        labels: Any = None,
+        *,
+        pixels_per_image: int | None = 56 * 56,
+        num_epochs: int = 40,
+        seed: int = 0,
     ) -> "VectorScaling":
         """Return the weights and biases that the recipe of Wang et al. (CVPR 2023, Supp. Table 1) ends with.
 
@@ -155,10 +165,13 @@ class VectorScaling(Calibrator):
         with the lowest NLL on a fifth of the images, held out, is kept. It stops far before the optimum.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
         :param num_epochs: passes over the images; the state of the best is kept.
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         """
+        predictions = predictions_of(predictions, labels)
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)
         weight = torch.ones_like(pixels.logits[:, :1]).requires_grad_()
         bias = torch.zeros_like(pixels.logits[:, :1]).requires_grad_()

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from calibrant._shapes import IGNORE
 from calibrant.errors import InputError
-from calibrant.predictions import Executor, Prediction, Predictions, Sharded
+from calibrant.predictions import Executor, Prediction, Predictions, Sharded, predictions_of
 
 
 def over(predictions: Predictions, executor: Executor | None) -> Predictions:
-    """Return predictions in shards of an executor; as they are without one."""
+    """Return predictions, of a loader or a data set of pairs too, in shards of an executor; whole without one."""
+    predictions = predictions_of(predictions)
     return predictions if executor is None else Sharded(predictions, executor)
 
 

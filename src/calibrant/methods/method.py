@@ -83,12 +83,13 @@ def _set_in(fit: Callable[..., Calibrator]) -> Mapping[str, Any]:
 
 
 def parameters_of(fit: Callable[..., Calibrator]) -> dict[str, inspect.Parameter]:
-    """The parameters of a fit that can be set by keyword: all but the first.
+    """The parameters of a fit that can be set by keyword: all but what it is fitted to.
 
-    :param fit: a fit, whose first parameter is the predictions.
+    :param fit: a fit, whose first parameter is the predictions, and perhaps a second one the labels beside logits.
     """
     found = list(inspect.signature(fit, eval_str=True).parameters.items())[1:]
-    return {name: each for name, each in found if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)}
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {name: each for name, each in found if each.kind in kinds and name != "labels"}
 
 
 def kinds_of(parameter: inspect.Parameter) -> tuple[Any, ...]:

@@ -15,13 +15,17 @@ from calibrant.errors import LogitsError, ShapeError
 
 
 def logits_in(output: Any) -> Any:
-    """Return the logits in what a model answers: under ``logits`` or ``out``, or the answer itself.
+    """Return the logits in what a model answers: under ``logits`` or ``out``, first in a tuple, or the answer itself.
 
-    :param output: a tensor, a mapping, or an object with an attribute ``logits``.
+    :param output: a tensor, a mapping, an object with an attribute ``logits``, or a tuple that begins with the logits.
     """
+    if hasattr(output, "logits"):
+        return output.logits
+    if isinstance(output, tuple | list) and output:
+        return output[0]
     if isinstance(output, Mapping):
         return next((output[key] for key in ("logits", "out") if key in output), output)
-    return getattr(output, "logits", output)
+    return output
 
 
 def answer_of(

@@ -15,7 +15,16 @@ from calibrant.errors import InputError
 from calibrant.models._answer import answer_of, check_first, evaluating
 from calibrant.models.steady import check_steady
 from calibrant.models.windows import InViews
-from calibrant.predictions import Example, Examples, Prediction, StridedPrediction, keys_of, prediction_from, resized
+from calibrant.predictions import (
+    Example,
+    Examples,
+    Prediction,
+    StridedPrediction,
+    examples_of,
+    keys_of,
+    prediction_from,
+    resized,
+)
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """What a network's layers are computed in, if not in the precision of its weights."""
@@ -48,10 +57,12 @@ class ModelPredictions:
     mode while it runs and left as it was. Predictions lie on the CPU.
 
     :param model: any callable from images ``n k *s`` to logits ``n c *t``.
-    :param examples: read by number; images need not be of one size.
+    :param examples: read by number; images need not be of one size. A loader, or a data set, of pairs of images and
+        labels will do: see :func:`~calibrant.predictions.examples_of`.
     :param batch_size: so many consecutive images of one size go through the model together.
     :param device: where images are sent; by default where the model's first parameter lives.
     :param precision: ``32-true``, the precision of the model's weights; or ``bf16-mixed`` or ``16-mixed``, autocast.
+    :param ignore_index: the label of unlabelled pixels in pairs; examples have ``IGNORE`` there already.
     :raises ShapeError: the model returns something else than such logits.
     :raises LogitsError, LabelError: the model returns no finite logits, or labels lie outside its classes.
     :raises MethodError: no such precision.
@@ -68,8 +79,10 @@ class ModelPredictions:
     batch_size: int = 1
     device: torch.device | str | None = None
     precision: str = "32-true"
+    ignore_index: int | None = 255
 
     def __post_init__(self):
+        object.__setattr__(self, "examples", examples_of(self.examples, ignore_index=self.ignore_index))
         check_choice(self.precision, PRECISIONS, "precision")
         if self.batch_size < 1:
             raise InputError(f"expected a batch of one image or more; got batch_size={self.batch_size}.")

@@ -12,6 +12,7 @@ Conventions
 from calibrant._shapes import IGNORE
 from calibrant.predictions.arrays import from_arrays, from_probabilities, from_sigmoid, prediction_from
 from calibrant.predictions.margin import MARGIN, nearly_tied, with_margin
+from calibrant.predictions.pairs import Pairs, PredictionsLike, examples_of, predictions_of
 from calibrant.predictions.parts import (
     ChangedInParts,
     PredictionInParts,
@@ -39,15 +40,18 @@ __all__ = [
     "Examples",
     "Executor",
     "Mapped",
+    "Pairs",
     "Prediction",
     "PredictionInParts",
     "Predictions",
+    "PredictionsLike",
     "Sharded",
     "StridedPrediction",
     "Subset",
     "WholeInParts",
     "default_shard_size",
     "each_in_parts",
+    "examples_of",
     "from_arrays",
     "from_probabilities",
     "from_sigmoid",
@@ -57,6 +61,7 @@ __all__ = [
     "nearly_tied",
     "part_of",
     "prediction_from",
+    "predictions_of",
     "read_ahead",
     "resized",
     "split",

@@ -50,7 +50,7 @@ from calibrant.calibrators.correctness.temperature_network import TemperatureNet
 from calibrant.calibrators.correctness.temperature_training import Recipe
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.errors import InputError
-from calibrant.predictions import Predictions
+from calibrant.predictions import PredictionsLike, predictions_of
 
 
 class CorrectnessScaling(Calibrator):
@@ -145,7 +145,8 @@ class CorrectnessScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         base: Fit = TemperatureScaling.fit,
         keep_order: bool = False,
@@ -163,6 +164,8 @@ class CorrectnessScaling(Calibrator):
         memory does not grow with their number.
 
         :param predictions: two labelled images or more; with fewer the result is the base alone.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param base: a fit for what comes first; what it returns must keep the label map.
         :param keep_order: keep the order of all classes, not of the first alone: no mistake model, no pool.
         :param pixels_per_image: pixels kept of each image, None for all; fewer where there are many images or classes.
@@ -175,6 +178,7 @@ class CorrectnessScaling(Calibrator):
         :param seed: seed of everything that is drawn: pixels, folds, networks, batches.
         :raises FitError: there is no labelled pixel.
         """
+        predictions = predictions_of(predictions, labels)
         with inner_fits():
             first = base(predictions)
         images = sample_images(predictions, first, pixels_per_image, seed=seed)

@@ -19,7 +19,7 @@ from calibrant.calibrators.selective.selective import UNIFORM, SelectiveScaling
 from calibrant.calibrators.selective.selector import Selector, SelectorQuality
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.errors import FitError, InputError
-from calibrant.predictions import Prediction, Predictions
+from calibrant.predictions import Prediction, PredictionsLike, predictions_of
 
 BINS = 20
 """Bins along the entropy, of equally many pixels, from which accuracy is estimated."""
@@ -143,7 +143,8 @@ class MetaCal(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         alpha: float = 0.05,
         accuracy: float | None = None,
@@ -161,6 +162,8 @@ class MetaCal(Calibrator):
         monotone, falls to it. Both from pixels of the same images as the rest: the promise is for such images.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param alpha: the share of right pixels that may be rejected.
         :param accuracy: wanted of the pixels that are not rejected; takes the place of ``alpha``.
         :param keep_labels: return Meta-Cal*.
@@ -171,6 +174,7 @@ class MetaCal(Calibrator):
         :raises InputError: alpha is not between 0 and 1.
         :raises FitError: too few pixels, or an accuracy that no threshold reaches.
         """
+        predictions = predictions_of(predictions, labels)
         if not 0 < alpha < 1:
             raise InputError(f"expected alpha between 0 and 1, the share of right pixels to reject; got {alpha}.")
         pixels = Pixels.draw(predictions, per_image=pixels_per_image, seed=seed)

@@ -20,7 +20,7 @@ from calibrant.calibrators.selective.learnt import LearntSelector
 from calibrant.calibrators.selective.selector import NoSelector, Selector, SelectorQuality, select
 from calibrant.calibrators.temperature import TemperatureScaling, minimum_over_temperatures
 from calibrant.errors import FitError
-from calibrant.predictions import Mapped, Prediction, Predictions, Subset
+from calibrant.predictions import Mapped, Prediction, Predictions, PredictionsLike, Subset, predictions_of
 
 log = logging.getLogger("calibrant")
 
@@ -91,7 +91,8 @@ class SelectiveScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         base: Fit = TemperatureScaling.fit,
         mistaken: Fit | None = None,
@@ -109,6 +110,8 @@ class SelectiveScaling(Calibrator):
         argmax kept; a note says so. ``base`` itself is fitted on all images, so it is not easily beaten.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param base: what must be beaten, and a fit for the other pixels.
         :param mistaken: a fit for the flagged pixels of the held-out images; by default a temperature is chosen.
         :param others: a fit for the other pixels; by default ``base``.
@@ -117,6 +120,7 @@ class SelectiveScaling(Calibrator):
         :param seed: decides which images are held out, which pixels are drawn, and the training of the selector.
         :raises FitError: there are fewer than two images, or no labelled pixel.
         """
+        predictions = predictions_of(predictions, labels)
         kept, held = _kept_and_held(predictions, 2 / 3, seed)
         with inner_fits():
             whole = base(predictions)
@@ -160,7 +164,8 @@ class SelectiveScaling(Calibrator):
     @classmethod
     def fit_as_published(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         base: Fit = Identity.fit,
         pixels_per_image: int | None = 56 * 56,
@@ -177,6 +182,8 @@ class SelectiveScaling(Calibrator):
         against doing nothing. Unlike the released code, unlabelled pixels are excluded and the argmax is carried.
 
         :param predictions: labelled predictions to fit on.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param base: the fit for the other pixels; the paper also combines its method with rivals.
         :param pixels_per_image: pixels in a map; the paper's maps are 56 x 56.
         :param num_epochs: passes over the images; the state of the best is kept.
@@ -185,6 +192,7 @@ class SelectiveScaling(Calibrator):
         :param seed: decides which pixels are drawn, which images are held out, and the order of the batches.
         :raises FitError: fewer than two images, no labelled pixel, or pixels all right or all mistaken.
         """
+        predictions = predictions_of(predictions, labels)
         kept, held = _kept_and_held(predictions, 0.8, seed)
         pixels = Pixels.draw(kept, per_image=pixels_per_image, seed=seed)
         c = pixels.logits.shape[0]

@@ -39,7 +39,7 @@ from calibrant.calibrators.stacked.training import Recipe
 from calibrant.calibrators.temperature import TemperatureScaling
 from calibrant.calibrators.vector import VectorScaling
 from calibrant.errors import InputError
-from calibrant.predictions import Predictions
+from calibrant.predictions import PredictionsLike, predictions_of
 
 MAX_CLASSES_OF_MATRIX = 32
 """With more classes Dirichlet scaling is left out: its matrix costs as many operations a logit as there are classes."""
@@ -184,7 +184,8 @@ class StackedScaling(Calibrator):
     @classmethod
     def fit(
         cls,
-        predictions: Predictions,
+        predictions: PredictionsLike,
+        labels: Any = None,
         *,
         members: Sequence[Fit] = MEMBERS,
         anchor: Fit = TemperatureScaling.fit,
@@ -204,6 +205,8 @@ class StackedScaling(Calibrator):
         (and more often for members that need whole maps); memory does not grow with their number.
 
         :param predictions: two labelled images or more; with fewer the result is the anchor alone.
+        :param labels: label maps, where logits (n, c, *s) are given in place of predictions: see
+            :func:`~calibrant.predictions.predictions_of`, which also takes loaders and data sets of pairs.
         :param members: fits to be pooled with the anchor; by default vector scaling, and Dirichlet scaling where there
             are 32 classes or fewer. They need not keep the label map.
         :param anchor: a fit for what an image is drawn back to; what it returns must keep the label map.
@@ -220,6 +223,7 @@ class StackedScaling(Calibrator):
         :raises FitError: there is no labelled pixel.
         :raises InputError: an image has no group.
         """
+        predictions = predictions_of(predictions, labels)
         with inner_fits():
             first = anchor(predictions)
         images = sample_images(predictions, first, pixels_per_image, seed=seed)

@@ -1,0 +1,89 @@
+"""Six kinds of models behind five kinds of calibrators, in onnxruntime at other batches and sizes than were traced."""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from quick_methods import QUICK
+from tiny_models import segformer, upernet_swin
+
+from calibrant.calibrators import export_onnx
+from calibrant.calibrators.export import probabilities_and_labels
+from calibrant.methods import parse_method
+from calibrant.models import ModelPredictions
+from calibrant.networks import Segmenter
+from calibrant.predictions import Example
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+CALIBRATORS = ("temperature", "vector", "isotonic", "selective", "stacked")
+
+
+class Answering(nn.Module):
+    """A small network that answers as torchvision's do, with a mapping, at a stride."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
+
+    def forward(self, images):
+        return {"out": self.inside(images), "aux": images}
+
+
+def monai_unet():
+    nets = pytest.importorskip("monai.networks.nets")
+    return nets.UNet(spatial_dims=2, in_channels=3, out_channels=4, channels=[4, 8, 8], strides=[2, 2])
+
+
+MODELS = {
+    "SegFormer": segformer,
+    "UPerNet": upernet_swin,
+    "Segmenter": lambda: Segmenter(5, size="tiny", image_size=64),
+    "mapping": Answering,
+    "sigmoid head": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 1, 1)),
+    "MONAI U-Net": monai_unet,
+}
+
+
+@cache
+def model_of(name):
+    """A model with random weights, and what it says of random images whose labels are drawn from half its logits."""
+    if name in ("SegFormer", "UPerNet"):
+        pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, 64, 64, generator=generator)
+    blank = torch.zeros(1, 64, 64, dtype=torch.long)
+    said = list(ModelPredictions(model, [Example(str(i), image, blank) for i, image in enumerate(images)]))
+    made = []
+    for one in said:
+        wait = torch.empty(one.logits.shape).exponential_(generator=generator)
+        made.append(type(one)(one.key, one.logits, (one.logits / 2 - wait.log()).argmax(0)[None], one.image))
+    return model, made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", CALIBRATORS)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_file_gives_what_torch_gives_at_other_batches_and_sizes(name, method, tmp_path):
+    model, predictions = model_of(name)
+    calibrator = parse_method(QUICK[method]).fitted(predictions, pixels_per_image=500, seed=0)
+    file = tmp_path / "file.onnx"
+    export_onnx(calibrator, file, num_classes=predictions[0].num_classes, model=model)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for batch, size in ((1, (96, 128)), (3, (128, 64))):
+        given = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
+        expected, labels = probabilities_and_labels(calibrator, model, given)
+        probs, found = map(torch.from_numpy, session.run(None, {"image": given.numpy()}))
+        assert found.shape == (batch, *size)
+        torch.testing.assert_close(probs, expected, rtol=0, atol=1e-5)
+        assert torch.equal(found, labels)
+        assert torch.equal(found, probs.argmax(1))

@@ -65,16 +65,13 @@ def scored(config: Config, samples: Tensor, step: int) -> Look:
 
 
 def main(config: Config) -> dict[str, list[list[float]]]:
-    """Run, print, record, and return the curves."""
-    begun = time.monotonic()
+    """Run, print, and return the curves."""
     seen = [scored(config, each, (number + 1) * config.look_every) for number, each in enumerate(train(config))]
     names = ("likelihood", "miscalibration", "rarer_answer")
     curves = {name: [quartiles(getattr(each, name)) for each in seen] for name in names}
     print("at the end, quartiles of", config.rows, "networks of", len(SETTINGS), "laws")
     for name, curve in curves.items():
         print(f"{name:16}" + "  ".join(f"{value:8.3f}" for value in curve[-1]))
-    if config != Config.smoke():
-        print(record("car_toy_energy", config, time.monotonic() - begun, {"curves": curves}))
     return curves
 
 
@@ -82,4 +79,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a few steps, in seconds")
     torch.set_num_threads(1)
-    main(Config.smoke() if parser.parse_args().smoke else Config())
+    if parser.parse_args().smoke:
+        main(Config.smoke())
+    else:
+        begun = time.monotonic()
+        found = main(Config())
+        print(record("car_toy_energy", Config(), time.monotonic() - begun, {"curves": found}))

@@ -1,6 +1,7 @@
 """Every command, run as a user runs it, on a small folder of arrays."""
 
 import json
+import re
 from functools import partial
 
 import numpy as np
@@ -217,6 +218,44 @@ def test_a_report_without_the_model_itself_does_not_call_a_method_the_model(cali
     assert "With temperature scaling: " in text
     assert "As it is" not in text
     assert "the model as it is" not in text
+
+
+def page_of(path) -> str:
+    """A report, without the command and the time at which it was drawn."""
+    return re.sub(r"<dt>command</dt>.*?<dt>versions</dt>", "", path.read_text(), flags=re.S)
+
+
+def test_a_report_is_drawn_again_whole_with_its_images(calibrant, store, tmp_path):
+    """From what compare left, without models and stores; what was made from what stands on it."""
+    given = ["--methods", "temperature", "--num-seeds", 1, "--num-cases", 2, "--tallies", tmp_path / "t"]
+    assert calibrant("compare", store, *given, "-o", tmp_path / "one.html")[0] == 0
+    assert calibrant("report", tmp_path / "t/one", "-o", tmp_path / "again.html")[0] == 0
+    one, again = page_of(tmp_path / "one.html"), page_of(tmp_path / "again.html")
+    assert one == again
+    assert one.count('<article class="case"') == 2
+    assert all(
+        f"<dt>{name}</dt>" in one for name in ("store", "method temperature scaling", "--num-seeds", "--num-bins")
+    )
+    assert "<dt>command</dt>" in (tmp_path / "again.html").read_text()
+    code, out, _ = calibrant("verify", tmp_path / "t/one")
+    assert (code, "2 images of a report" in out) == (0, True)
+
+
+def test_images_of_measured_stores_are_shown_and_others_refused(calibrant, store, temperature, stores, tmp_path):
+    assert calibrant("measure", store, "--calibrator", temperature, "-o", tmp_path / "m")[0] == 0
+    page, given = tmp_path / "r.html", ("report", tmp_path / "m", "-o", tmp_path / "r.html")
+    assert calibrant(*given, "--store", store, "--calibrator", temperature, "--num-cases", 1)[0] == 0
+    text = page.read_text()
+    assert text.count('data-layer="confidence" data-method') == 2
+    page.unlink()
+    for words, said in (
+        (("--store", stores[0]), "expected the store that was measured; another was measured"),
+        (("--calibrator", temperature), "expected the store whose images the calibrator is to be shown on"),
+        (("--store", store, "--calibrator", tmp_path / "m"), "expected a calibrator that was measured"),
+    ):
+        code, _, err = calibrant(*given, *words)
+        assert (code, page.exists()) == (2, False)
+        assert said in err
 
 
 def test_labels_survive_float16_and_the_share_of_near_ties_is_printed(calibrant, store, tmp_path):

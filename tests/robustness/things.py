@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from worlds import timeless
+
 from calibrant.calibrators.storage import STORAGE as CALIBRATORS
 from calibrant.cli._file_set import check_settled
 from calibrant.data import StoredPredictions
@@ -26,7 +28,7 @@ def things(folder: Path) -> dict[str, str]:
         elif file.suffix in (".measurement", ".npz") or file.name == "samples.json":
             found[f"files in {where}"] = _set(file.parent)
         elif file.suffix not in (".safetensors", ".pt") and file.name != "manifest.partial.json":
-            found[str(file.relative_to(folder))] = file.read_bytes().hex()
+            found[str(file.relative_to(folder))] = timeless(file).hex()
     return found
 
 

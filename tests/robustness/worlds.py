@@ -1,5 +1,6 @@
 """Small folders, stores, calibrators and samplers, made in a moment, and the bytes of what a command wrote."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -43,8 +44,16 @@ def arrays(path: Path, *, seed: int = 0, size: tuple[int, int] = (6, 5)) -> Path
 def contents(path: Path) -> dict[str, bytes]:
     """Return all files at or below a path by name."""
     if path.is_file():
-        return {path.name: path.read_bytes()}
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+        return {path.name: timeless(path)}
+    return {str(file.relative_to(path)): timeless(file) for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def timeless(file: Path) -> bytes:
+    """Return the content of a file; of a report, without the command and the time at which it was drawn."""
+    content = file.read_bytes()
+    if file.suffix != ".html":
+        return content
+    return re.sub(rb"<dt>command</dt>.*?<dt>versions</dt>", b"", content, flags=re.S)
 
 
 def copied(source: Path, target: Path) -> Path:

@@ -4,23 +4,24 @@ import logging
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
 from rich.progress import Progress
 
-from calibrant.calibrators import Calibrator, calibrated
+from calibrant.calibrators import Calibrator
+from calibrant.cli._cases import cases_in
 from calibrant.cli._console import bars
 from calibrant.cli._engine import watched
+from calibrant.cli._own import drawn_back
 from calibrant.cli._study import Study
 from calibrant.engines import Engine
 from calibrant.errors import InputError
 from calibrant.evaluation import tally_all
 from calibrant.methods import Method
-from calibrant.metrics import SCORES, Measurement
+from calibrant.metrics import Measurement
 from calibrant.predictions import Predictions, split
-from calibrant.report import Case, case_of, worst_images
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ def run_study(
             "fitted on": _images(turn.fitted, source, whole=bool(tested)),
             "tested on": _images(part, place, whole=bool(tested)),
         }
-        study = Study.of(found, place, sides | _facts(plan, methods, whole=bool(tested)))
-        cases = tuple(_cases(part, last, study, plan.num_cases))
-        studies.append(Study(study.measurements, study.class_names, study.facts, tuple(dict.fromkeys(notes)), cases))
+        study = Study.of(found, place, sides | _facts(plan, methods, whole=bool(tested)) | _gates(last, part))
+        cases = tuple(cases_in(part, last, study, plan.num_cases))
+        studies.append(replace(study, notes=tuple(dict.fromkeys(notes)), cases=cases))
     return studies
 
 
@@ -137,6 +138,12 @@ def _facts(plan: Plan, methods: Mapping[str, Method], *, whole: bool) -> dict[st
     }
 
 
+def _gates(calibrators: Mapping[str, Calibrator], part: Predictions) -> dict[str, str]:
+    """Which images lie outside the range of the fit of each stacked scaling that knows one, in words."""
+    said = {f"unlike the fit of {title}": drawn_back(each, part) for title, each in calibrators.items()}
+    return {name: words for name, words in said.items() if words}
+
+
 def _check_apart(source: Any, tested: Any) -> None:
     shared = sorted(set(source.keys) & set(tested.keys))
     if shared:
@@ -156,22 +163,6 @@ def _pixels(pixels_per_image: int, methods: Mapping[str, Method]) -> str:
 
 def _images(part: Predictions, source: Any, *, whole: bool) -> str:
     return f"{len(part)} images of {source.provenance.data}" + ("" if whole else ", drawn at random")
-
-
-def _cases(test: Any, calibrators: Mapping[str, Calibrator], study: Study, count: int) -> Iterator[Case]:
-    first = study.measurements[next(iter(calibrators))][-1]
-    worst = worst_images(first, SCORES["ece_images"], count=count)
-    for key in worst:
-        prediction = test[test.keys.index(key)]
-        if prediction.logits.ndim != 3:
-            return
-        row = {title: study.measurements[title][-1].take([first.keys.index(key)]) for title in calibrators}
-        shown = {
-            title: {name: float(SCORES[name].of(m)) for name in ("ece_images", "accuracy")} for title, m in row.items()
-        }
-        yield case_of(
-            prediction, {title: calibrated(prediction, each) for title, each in calibrators.items()}, scores=shown
-        )
 
 
 @contextmanager

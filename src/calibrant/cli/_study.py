@@ -12,12 +12,16 @@ from calibrant import __version__
 from calibrant._storage.origin import Origin, check_same, checked, differences
 from calibrant.cli._console import PlainConsole, aside, console, write_json
 from calibrant.cli._file_set import alone_in, check_settled, replacing_together, settle
+from calibrant.cli._provenance import provenance
 from calibrant.errors import DataError
 from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import Measurement, load_measurement, save_measurement
-from calibrant.report import Case, as_json, near_ties_in_words, terminal_table, write_page
+from calibrant.report import Case, as_json, load_cases, near_ties_in_words, save_cases, terminal_table, write_page
 
 SUFFIX = ".measurement"
+
+IMAGES = "report.images"
+"""The file beside measurements that holds the images of the report."""
 
 AS_IT_IS = "uncalibrated"
 """The title of the model as it is, with which all methods are compared."""
@@ -32,6 +36,7 @@ class Study:
     :param facts: what was measured and how, in words.
     :param notes: what the fits warned of.
     :param cases: images that the report shows.
+    :param made_from: what was measured and how, by name, as the files say it.
     """
 
     measurements: Mapping[str, Sequence[Measurement]]
@@ -39,6 +44,7 @@ class Study:
     facts: Mapping[str, str]
     notes: Sequence[str] = ()
     cases: Sequence[Case] = field(default=(), repr=False)
+    made_from: Origin = field(default_factory=dict)
 
     @classmethod
     def of(cls, measurements: Mapping[str, Sequence[Measurement]], source: Any, facts: Mapping[str, str]) -> "Study":
@@ -96,10 +102,11 @@ class Study:
             class_names=self.class_names or None,
             cases=self.cases,
             notes=self.notes,
+            provenance=provenance(self.made_from),
         )
 
     def save(self, folder: Path, made_from: Origin, *, overwrite: bool = False) -> None:
-        """Write one file a method and repetition, all before the first takes the place of an old one.
+        """Write one file a method and repetition, and one of images, all before the first takes an old one's place.
 
         :param folder: is made if missing; what other commands measured there stays, or is replaced as a whole.
         :param made_from: what was measured and how, by name.
@@ -108,9 +115,11 @@ class Study:
         """
         with alone_in(folder):
             check_free(folder, made_from, overwrite=overwrite)
-            old = [file.name for file in folder.glob(f"*{SUFFIX}")]
+            old = [file.name for pattern in (f"*{SUFFIX}", IMAGES) for file in folder.glob(pattern)]
             with replacing_together(folder, old) as new:
                 self._save_into(new, made_from)
+                if self.cases:
+                    save_cases(self.cases, new / IMAGES)
 
     def _save_into(self, folder: Path, made_from: Origin) -> None:
         for order, (method, repetitions) in enumerate(self.measurements.items()):
@@ -129,7 +138,7 @@ class Study:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> "Study":
-        """Read a study from measurement files, or folders of them.
+        """Read a study from measurement files, or folders of them, with the images that lie there.
 
         :raises DataError: there are none, or files of several commands are in one folder.
         """
@@ -147,7 +156,10 @@ class Study:
             measurements.setdefault(facts["method"], []).append(measurement)
         ordered = {facts["method"]: measurements[facts["method"]] for _, facts in loaded}
         first = loaded[0][1]
-        return cls(ordered, first["class_names"], first["facts"], first["notes"])
+        images = [path / IMAGES for path in paths if (path / IMAGES).exists()]
+        cases = tuple(case for file in images for case in load_cases(file))
+        made_from = checked(first.get("made_from")) or {}
+        return cls(ordered, first["class_names"], first["facts"], first["notes"], cases, made_from)
 
 
 def check_free(folder: Path | None, made_from: Origin, *, overwrite: bool) -> None:

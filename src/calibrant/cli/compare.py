@@ -45,7 +45,7 @@ def compare(
     boundary_width: Annotated[
         int, _options.count("How far from a change of label the boundary reaches, in pixels.", most=1_000)
     ] = 2,
-    num_cases: Annotated[int, _options.count("How many of the worst images the report shows.", least=0)] = 6,
+    num_cases: Annotated[int, _options.count("How many images the report shows.", least=0)] = 6,
     trust: Trust = False,
     engine: EngineName = None,
     fail_if: FailIf = None,
@@ -56,6 +56,8 @@ def compare(
     Fits on one part of STORE and tests on the other, or on each TEST. The report opens by double click; with several
     stores to test on, each gets its own. Example: calibrant compare runs/val runs/test --methods all -o report.html
     """
+    from dataclasses import replace
+
     from calibrant._storage.origin import options_of
     from calibrant.cli import _console
     from calibrant.cli._engine import engine_opened
@@ -93,7 +95,7 @@ def compare(
             study.save(tallies / page.stem, origin, overwrite=overwrite)
         if json is not None and not _console.is_standard_output(json):
             study.write_json(_beside(json, name))
-        study.write_page(page)
+        replace(study, made_from=origin).write_page(page)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     if len(studies) > 1:
         console.print(shift_table({name: study.comparison for name, study in zip(names, studies, strict=True)}))

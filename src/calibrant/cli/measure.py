@@ -55,7 +55,7 @@ def measure(
 
     conditions = [Condition.parsed(each) for each in fail_if or ()]
     stored = open_labelled(store, "measure")
-    names = _names(calibrator or ())
+    names = named_calibrators(calibrator or ())
     through = {AS_IT_IS: None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
     for place in (output, json):
         check_outside(place, *store, *names.values())
@@ -114,9 +114,10 @@ def _measure_part(
     console.print(f"{len(images)} images, part {part.number} of {part.count} → {file}", highlight=False)
 
 
-def _names(calibrators: Sequence[Path]) -> dict[str, Path]:
+def named_calibrators(calibrators: Sequence[Path]) -> dict[str, Path]:
     """Name calibrators by the last parts of their paths, as many as it takes to tell them apart.
 
+    :param calibrators: their folders.
     :raises InputError: one was given twice.
     """
     from calibrant.errors import InputError

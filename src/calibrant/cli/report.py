@@ -1,24 +1,104 @@
 """``calibrant report``: draw a report again from measurement files."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calibrant.cli._made_from import check_outside
+from calibrant.cli import _options
+from calibrant.cli._made_from import calibrator_origin, check_outside
+from calibrant.cli._own import Kinds, open_calibrator
+
+if TYPE_CHECKING:
+    from calibrant.cli._study import Study
 
 
 def report(
     files: Annotated[list[Path], typer.Argument(help="Measurement files, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="The headline of the page.")] = "Calibration report",
+    store: Annotated[
+        list[str] | None,
+        typer.Option(help="The store that was measured, to show images of; may be given several times."),
+    ] = None,
+    calibrator: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --store: a calibrator that was measured, to show what it makes of the images."),
+    ] = None,
+    num_cases: Annotated[int, _options.count("With --store: how many images the report shows.", least=0)] = 6,
+    kinds: Kinds = None,
 ) -> None:
-    """Write a report from measurements, without their predictions."""
+    """Write a report from measurements: the whole page, with the images that lie beside them or are in --store.
+
+    Measurements of compare and demo have their images beside them; those of measure need the store. Example:
+    calibrant report runs/measured --store runs/test --calibrator runs/ts -o report.html
+    """
+    from dataclasses import replace
+
     from calibrant.cli._console import console
     from calibrant.cli._study import Study
+    from calibrant.errors import InputError
 
-    check_outside(output, *(file for file in files if file.is_file()))
+    check_outside(output, *(file for file in files if file.is_file()), *(store or ()), *(calibrator or ()))
+    if calibrator and not store:
+        raise InputError("expected the store whose images the calibrator is to be shown on; got none. Add --store.")
     study = Study.load(files)
+    if store:
+        study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
     study.write_page(output, title=title)
     console.print(f"report: {output}", highlight=False, soft_wrap=True)
+
+
+def _cases_of(
+    study: "Study", urls: Sequence[str], paths: Sequence[Path], kinds: Sequence[str] | None, count: int
+) -> tuple[Any, ...]:
+    """The images of the store that was measured.
+
+    :raises InputError: another store or calibrator was measured.
+    """
+    from calibrant.cli._cases import cases_in
+    from calibrant.cli._stores import open_labelled
+    from calibrant.cli._study import AS_IT_IS
+    from calibrant.cli.measure import named_calibrators
+    from calibrant.errors import InputError
+
+    stored = open_labelled(urls, "show images of")
+    _check_measured("store", study.made_from.get("tested on", study.made_from.get("store")), stored.digest)
+    names = named_calibrators(paths)
+    for name, path in names.items():
+        if name not in study.measurements:
+            raise InputError(
+                f"expected a calibrator that was measured, of: {', '.join(study.measurements)}; got {name}. Measure "
+                "through it first: calibrant measure STORE --calibrator …"
+            )
+        measured: Mapping[str, str] = {
+            what: study.made_from[f"{what} {name}"]
+            for what in calibrator_origin(path, kinds)
+            if f"{what} {name}" in study.made_from
+        }
+        for what, digest in calibrator_origin(path, kinds).items():
+            _check_measured(f"{what} {name}", measured.get(what), digest)
+    first = next(iter(study.measurements))
+    if first != AS_IT_IS and first not in names:
+        raise InputError(
+            f"expected the calibrator {first}, which others are compared with; got none. Add --calibrator."
+        )
+    through = {name: open_calibrator(path, kinds) for name, path in names.items()}
+    shown = {name: through.get(name) for name in study.measurements if name in through or name == AS_IT_IS}
+    return tuple(cases_in(stored, shown, study, count))
+
+
+def _check_measured(what: str, measured: str | None, there: str) -> None:
+    """Raise unless a thing is that which was measured.
+
+    :raises InputError: it is another, or the measurement does not say which it was.
+    """
+    from calibrant.errors import InputError
+
+    if measured != there:
+        said = "another was measured" if measured else "the measurement does not say which was measured"
+        raise InputError(
+            f"expected the {what} that was measured; {said}. Name the right one, or measure this one again."
+        )

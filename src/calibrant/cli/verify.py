@@ -41,12 +41,15 @@ def _verified(place: str) -> str:
     """
     from calibrant.cli._regions import in_region, region_names
     from calibrant.cli._samples import EXPORT, SAMPLES
-    from calibrant.cli._study import SUFFIX
+    from calibrant.cli._study import IMAGES, SUFFIX
     from calibrant.metrics import load_measurement
+    from calibrant.report import load_cases
 
     path = Path(place)
     if names := region_names(place):
         return f"{len(names)} regions: " + "; ".join(f"{n}, {_verified(str(in_region(path, n)))}" for n in names)
+    if path.is_file() and path.name == IMAGES:
+        return f"{len(load_cases(path))} images of a report"
     if path.is_file():
         return f"a measurement of {len(load_measurement(path)[0])} images"
     files = [] if "://" in place else sorted(path.glob(f"*{SUFFIX}"))
@@ -55,6 +58,7 @@ def _verified(place: str) -> str:
         "sampler.json": lambda: _thing(path, "sampler"),
         SAMPLES.record: lambda: _samples(path),
         EXPORT.record: lambda: _exported(path),
+        IMAGES: lambda: f"{len(load_cases(path / IMAGES))} images of a report",
     }
     found = [check() for name, check in kinds.items() if (path / name).exists()]
     found += [f"{len(files)} measurements, {sum(len(load_measurement(file)[0]) for file in files)} rows"] * bool(files)

@@ -19,13 +19,15 @@ What is scored
     :func:`expected_calibration_error`, :func:`expected_error_if_calibrated` (what chance leaves of it),
     :func:`maximum_calibration_error`, :func:`adaptive_calibration_error`, :func:`classwise_calibration_error` (and
     :func:`calibration_error_of_classes`), :func:`confidence_gap`, :func:`mean_confidence`, :func:`reliability_curve` (a
-    :class:`ReliabilityCurve`).
+    :class:`ReliabilityCurve`), :func:`smooth_calibration_error`, :func:`corp_decomposition` (a
+    :class:`CorpDecomposition`) and :func:`recalibrated` (its curve), :func:`reliability_histogram` (image by image).
     likelihood:
     :func:`negative_log_likelihood`, :func:`brier_score`, :func:`top_label_brier_score`, :func:`mean_entropy`,
     :func:`brier_decomposition` (a :class:`BrierDecomposition`).
     finding mistakes:
     :func:`auroc` (and :func:`auroc_error_bound`), :func:`aurc`, :func:`augrc`, :func:`risk_coverage_curve` (a
-    :class:`RiskCoverage`).
+    :class:`RiskCoverage`), :func:`review_curve` (a :class:`ReviewCurve`), :func:`best_threshold` and
+    :func:`review_cost` (what to look at again).
     overlap:
     :func:`intersection_over_union`, :func:`mean_iou`, :func:`dice`, :func:`pixel_accuracy`.
     hypotheses:
@@ -68,6 +70,7 @@ from calibrant.metrics.calibration import (
     maximum_calibration_error,
     mean_confidence,
     reliability_curve,
+    reliability_histogram,
 )
 from calibrant.metrics.frequencies import (
     FlipCounts,
@@ -116,8 +119,15 @@ from calibrant.metrics.ranking import (
     risk_coverage_curve,
 )
 from calibrant.metrics.regions import boundary, interior, mistaken
+from calibrant.metrics.review import ReviewCurve, best_threshold, review_cost, review_curve
 from calibrant.metrics.score import Score, ScoreFunction, image_mean
 from calibrant.metrics.scores import SCORES
+from calibrant.metrics.smooth import (
+    CorpDecomposition,
+    corp_decomposition,
+    recalibrated,
+    smooth_calibration_error,
+)
 from calibrant.metrics.storage import load_measurement, save_measurement
 from calibrant.metrics.tally import Tally
 
@@ -129,6 +139,7 @@ __all__ = [
     "ClassCounts",
     "ClasswiseBins",
     "ConfidenceRanks",
+    "CorpDecomposition",
     "FlipCounts",
     "HypothesisDistances",
     "Interval",
@@ -137,6 +148,7 @@ __all__ = [
     "ReliabilityCurve",
     "Resampled",
     "Resamples",
+    "ReviewCurve",
     "RiskCoverage",
     "SampleDivergence",
     "SampleFrequencies",
@@ -154,6 +166,7 @@ __all__ = [
     "aurc",
     "auroc",
     "auroc_error_bound",
+    "best_threshold",
     "bootstrap",
     "boundary",
     "brier_decomposition",
@@ -161,6 +174,7 @@ __all__ = [
     "calibration_error_of_classes",
     "classwise_calibration_error",
     "confidence_gap",
+    "corp_decomposition",
     "dice",
     "expected_calibration_error",
     "expected_error_if_calibrated",
@@ -185,12 +199,17 @@ __all__ = [
     "paired_difference",
     "pixel_accuracy",
     "presence_excess",
+    "recalibrated",
     "reliability_curve",
+    "reliability_histogram",
     "resampled_scores",
+    "review_cost",
+    "review_curve",
     "risk_coverage_curve",
     "sample_divergence",
     "sample_diversity",
     "save_measurement",
     "shape_excess",
+    "smooth_calibration_error",
     "top_label_brier_score",
 ]

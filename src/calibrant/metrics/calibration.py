@@ -126,6 +126,28 @@ def reliability_curve(bins: CalibrationBins) -> ReliabilityCurve:
     return ReliabilityCurve(bins.confidence / count, correct / count, count / count.sum(-1, keepdim=True))
 
 
+def reliability_histogram(bins: CalibrationBins, *, num_steps: int = 20) -> Float[Tensor, "b k"]:
+    """Return how the accuracy of each bin differs over images: the dataset reliability histogram.
+
+    Each image has its own accuracy in each confidence bin; it falls into one of ``num_steps`` steps of accuracy, closed
+    above, and counts there once. Every bin's shares add up to 1, over the images that have a pixel in it; NaN in a bin
+    that no image has one in. Barfoot et al. (2025), "Average Calibration Losses for Reliable Uncertainty in Medical
+    Image Segmentation", arXiv:2506.03942. A model can be calibrated over all pixels together and in no image.
+
+    :param bins: one row an image, without groups.
+    :param num_steps: steps of equal width from an accuracy of 0 to 1.
+
+    >>> bins = CalibrationBins(torch.tensor([[2], [4]]), torch.tensor([[1], [4]]), torch.tensor([[1.5], [3.0]]))
+    >>> reliability_histogram(bins, num_steps=2)  # one image is right half of the time, the other always
+    tensor([[0.5000, 0.5000]], dtype=torch.float64)
+    """
+    count, correct = bins.count, bins.correct
+    step = torch.div(correct * num_steps + count - 1, count.clamp(min=1), rounding_mode="floor").long() - 1
+    cells = torch.zeros(count.shape[1], num_steps, dtype=torch.float64)
+    cells.T.scatter_add_(0, step.clamp(0, num_steps - 1), (count > 0).double())
+    return cells / (count > 0).sum(0, dtype=torch.float64)[:, None]
+
+
 def expected_calibration_error(bins: CalibrationBins) -> Float[Tensor, "n *g"]:
     r"""Return the expected calibration error (ECE) of each row.
 

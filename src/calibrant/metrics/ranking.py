@@ -66,11 +66,20 @@ class ConfidenceRanks(Tally):
         count = histogram(place * 2 + pixels.correct, (1, _NUM_BINS, 2))
         return cls(count.sum(-1, dtype=count.dtype), count[..., 1])
 
+    @staticmethod
+    def edges() -> Float[Tensor, " e"]:
+        """Return the confidences between which the bins lie, rising; the outer bins hold what lies beyond, too."""
+        return (_LOWEST + torch.arange(_NUM_BINS + 1, dtype=torch.float64) / _STEPS).sigmoid()
+
+    @staticmethod
+    def middles() -> Float[Tensor, " b"]:
+        """Return the confidence at the middle of each bin, by its log-odds."""
+        return (_LOWEST + (torch.arange(_NUM_BINS, dtype=torch.float64) + 0.5) / _STEPS).sigmoid()
+
     @property
     def confidence(self) -> Float[Tensor, "n b"]:
         """The sum of confidences in each bin, all taken to lie at its middle."""
-        middle = _LOWEST + (torch.arange(_NUM_BINS, dtype=torch.float64) + 0.5) / _STEPS
-        return self.count * middle.sigmoid()
+        return self.count * self.middles()
 
 
 @dataclass(frozen=True)

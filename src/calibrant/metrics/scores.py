@@ -13,6 +13,7 @@ from calibrant.metrics.likelihood import brier_score, mean_entropy, negative_log
 from calibrant.metrics.overlap import dice, mean_iou, pixel_accuracy
 from calibrant.metrics.ranking import adaptive_calibration_error, augrc, aurc, auroc
 from calibrant.metrics.score import PERCENT, Score
+from calibrant.metrics.smooth import corp_decomposition, smooth_calibration_error
 
 SCORES: dict[str, Score] = {
     "ece_images": Score(
@@ -61,6 +62,16 @@ SCORES: dict[str, Score] = {
         better="lower",
         unit=PERCENT,
         note="The pooled gap on bins that hold equally many pixels.",
+        main=False,
+    ),
+    "smooth_ece": Score(
+        "smooth ECE",
+        lambda m: smooth_calibration_error(m.ranks),
+        pooled=True,
+        better="lower",
+        unit=PERCENT,
+        phrase="smooth ECE",
+        note="The pooled gap smoothed along the confidence instead of binned; the smoothing is as wide as the error.",
         main=False,
     ),
     "ece_classwise": Score(
@@ -117,6 +128,24 @@ SCORES: dict[str, Score] = {
         better="higher",
         phrase="Brier resolution",
         note="The part of the top-label Brier score won by telling sure pixels from unsure ones.",
+        main=False,
+    ),
+    "corp_miscalibration": Score(
+        "CORP: miscalibration",
+        lambda m: corp_decomposition(m.ranks).miscalibration,
+        pooled=True,
+        better="lower",
+        phrase="CORP miscalibration",
+        note="What the best monotone recalibration of the confidence would take off the top-label Brier score.",
+        main=False,
+    ),
+    "corp_discrimination": Score(
+        "CORP: discrimination",
+        lambda m: corp_decomposition(m.ranks).discrimination,
+        pooled=True,
+        better="higher",
+        phrase="CORP discrimination",
+        note="What the confidence, so recalibrated, takes off the Brier score of the accuracy alone.",
         main=False,
     ),
     "brier_uncertainty": Score(

@@ -1,24 +1,32 @@
 """Tables, figures and pages; the only package that draws.
 
 ``write_page`` makes one HTML file of a comparison; ``terminal_table`` and ``as_json`` say the same in the terminal and
-to programs; ``shift_table`` sets several places to test on side by side. ``worst_images`` and ``case_of`` choose and
-prepare the single images a page shows.
+to programs; ``shift_table`` sets several places to test on side by side. ``telling_images`` and ``worst_images`` choose
+the single images a page shows, ``case_of`` and ``cases_of`` prepare them, ``save_cases`` and ``load_cases`` keep them
+on disk.
 """
 
-from calibrant.report.cases import Case, case_of, worst_images
+from calibrant.report.case_files import load_cases, save_cases
+from calibrant.report.cases import Case, Sureness, case_of, cases_of, telling_images, worst_images
 from calibrant.report.page import render_page, write_page
 from calibrant.report.shift import mean_ranks, shift_table
 from calibrant.report.tables import as_json, terminal_table
-from calibrant.report.words import near_ties_in_words
+from calibrant.report.words import deciding_method, near_ties_in_words
 
 __all__ = [
     "Case",
+    "Sureness",
     "as_json",
     "case_of",
+    "cases_of",
+    "deciding_method",
+    "load_cases",
     "mean_ranks",
     "near_ties_in_words",
     "render_page",
+    "save_cases",
     "shift_table",
+    "telling_images",
     "terminal_table",
     "worst_images",
     "write_page",

@@ -1,62 +1,73 @@
 """Single images of a page: what the model said, where it was wrong, how sure it was before and after."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from calibrant._shapes import IGNORE, Float, Int, Tensor
 from calibrant.errors import InputError
 from calibrant.metrics import Score, Tally
 from calibrant.predictions import Prediction
-from calibrant.report.columns import percent
-from calibrant.report.palette import class_colors
+from calibrant.report.scale import level_of_confidence, level_of_entropy
 
-WIDTH = 320
-"""Pixels of a picture's longer side, about: smaller maps are enlarged by a whole number, larger ones thinned."""
+LONGEST = 640
+"""Pixels of the longer side of what a case keeps, at most: larger maps are thinned."""
+
+NUM_SLICES = 5
+"""Slices of a volume that are shown, at most."""
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How sure a method is in an image, over all labelled pixels of it.
+
+    :param everywhere: its mean confidence; NaN if nothing is labelled.
+    :param on_mistakes: its mean confidence where the first method's label is wrong; NaN if it is wrong nowhere.
+    """
+
+    everywhere: float
+    on_mistakes: float
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image of the test set, shown on the page.
+    """One image of the test set, or a slice of a volume, shown on the page. Maps may be thinned; numbers are of all.
 
     :param key: its name.
-    :param labels: the reference; ``IGNORE`` where unlabelled.
-    :param prediction: the model's label map.
-    :param confidence: each method's largest probability, the first method being the model as it is.
-    :param image: the picture itself, in [0, 1], with one or three channels.
+    :param labels: the reference, of the first annotator; ``IGNORE`` where unlabelled.
+    :param prediction: the label map of the first method, the model as it is.
+    :param confidence: by method, the level of the largest probability (``scale.level_of_confidence``).
+    :param entropy: the level of the first method's entropy.
+    :param wrong: the share of the labelled pixels at which the first method's label is wrong; NaN if none is labelled.
+    :param sureness: by method.
+    :param relabelled: the label maps of methods that change a label.
+    :param image: the picture itself, as bytes, with one or three channels.
     :param scores: numbers for the caption: method, then name of a score in the comparison, then value.
+    :param part: which slice of a volume it is, in words; empty for a whole image.
+    :param why: why it is shown, in words.
+    :param num_annotators: how many annotators labelled it.
     """
 
     key: str
     labels: Int[Tensor, "h w"]
     prediction: Int[Tensor, "h w"]
-    confidence: Mapping[str, Float[Tensor, "h w"]]
-    image: Float[Tensor, "k h w"] | None = None
+    confidence: Mapping[str, Int[Tensor, "h w"]]
+    entropy: Int[Tensor, "h w"]
+    wrong: float
+    sureness: Mapping[str, Sureness]
+    relabelled: Mapping[str, Int[Tensor, "h w"]] = field(default_factory=dict)
+    image: Int[Tensor, "k h w"] | None = None
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    part: str = ""
+    why: str = ""
+    num_annotators: int = 1
 
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a case: where it is embedded, what it shows in words, and its heading.
-
-    :param heading: what stands above it.
-    :param alt: what it shows, in words, for who cannot see it.
-    :param source: the picture itself, as a data URL.
-    :param width: pixels of the picture from left to right.
-    :param height: pixels of the picture from top to bottom.
-    """
-
-    heading: str
-    alt: str
-    source: str
-    width: int
-    height: int
+    @property
+    def title(self) -> str:
+        """Its name, and which slice it is."""
+        return f"{self.key}, {self.part}" if self.part else self.key
 
 
 def case_of(
@@ -64,24 +75,100 @@ def case_of(
     logits: Mapping[str, Float[Tensor, "c h w"]],
     *,
     scores: Mapping[str, Mapping[str, float]] | None = None,
+    why: str = "",
 ) -> Case:
     """Return a case from a prediction and the logits that each method made of it.
 
-    The first annotator's labels are shown. The label map is the first method's; the image is brought into [0, 1].
+    The first annotator's labels are shown, and the first method's label map; the image is brought into [0, 1].
 
-    :param prediction: one of two dimensions.
+    :param prediction: one of two dimensions; ``cases_of`` also takes volumes.
     :param logits: by method, the model as it is first; (c, h, w).
     :param scores: numbers for the caption: method, then name of a score in the comparison, then value.
+    :param why: why it is shown, in words.
+    :raises InputError: it is no image of two dimensions.
     """
-    image = prediction.image
-    if image is not None:
-        image = image.detach().cpu().float()[: 3 if len(image) >= 3 else 1]
-        low, high = (float(bound) for bound in torch.aminmax(image))
-        if low < 0 or high > 1:
-            image = (image - low) / max(high - low, 1e-9)
-    confidence = {method: z.detach().float().softmax(0).amax(0).cpu() for method, z in logits.items()}
-    first = next(iter(logits.values())).argmax(0).cpu()
-    return Case(prediction.key, prediction.labels[0].cpu(), first, confidence, image, scores or {})
+    if prediction.logits.ndim != 3:
+        raise InputError(
+            f"expected an image of two dimensions; {prediction.key!r} has {prediction.logits.ndim - 1}. Show slices of "
+            "it: cases_of."
+        )
+    labels, (first, *_) = prediction.labels[0].cpu(), logits.values()
+    step = max(1, -(-max(labels.shape) // LONGEST))
+    said = {method: z.detach().float().cpu() for method, z in logits.items()}
+    winners = {method: z.argmax(0) for method, z in said.items()}
+    predicted = next(iter(winners.values()))
+    known = labels != IGNORE
+    wrong = known & (labels != predicted)
+    sureness, confidence = {}, {}
+    for method, z in said.items():
+        sure = z.softmax(0).amax(0)
+        sureness[method] = Sureness(_mean(sure, known), _mean(sure, wrong))
+        confidence[method] = torch.from_numpy(level_of_confidence(sure[::step, ::step].numpy()))
+    log_probs = first.detach().float().cpu()[:, ::step, ::step].log_softmax(0)
+    entropy = torch.special.entr(log_probs.exp()).sum(0).numpy()
+    image = None if prediction.image is None else _as_bytes(prediction.image[:, ::step, ::step])
+    return Case(
+        prediction.key,
+        labels[::step, ::step],
+        predicted[::step, ::step],
+        confidence,
+        torch.from_numpy(level_of_entropy(entropy, len(first))),
+        _mean(wrong, known),
+        sureness,
+        {m: labels_[::step, ::step] for m, labels_ in winners.items() if not torch.equal(labels_, predicted)},
+        image,
+        scores or {},
+        why=why,
+        num_annotators=len(prediction.labels),
+    )
+
+
+def cases_of(
+    prediction: Prediction,
+    logits: Mapping[str, Float[Tensor, "c *s"]],
+    *,
+    scores: Mapping[str, Mapping[str, float]] | None = None,
+    why: str = "",
+) -> list[Case]:
+    """Return the cases of an image: itself, or some slices of a volume, the one with the most mistakes among them.
+
+    Slices are cut across the first axis of space, which is z of NIfTI.
+
+    :param prediction: what the model said of the image, of two or three dimensions; of one, there is nothing to show.
+    :param logits: by method, the model as it is first; (c, *s).
+    :param scores: numbers for the caption: method, then name of a score in the comparison, then value.
+    :param why: why it is shown, in words.
+    """
+    if prediction.logits.ndim == 3:
+        return [case_of(prediction, logits, scores=scores, why=why)]
+    if prediction.logits.ndim != 4:
+        return []
+    depth, found = prediction.labels.shape[1], []
+    for z in slices_shown(prediction.labels[0].cpu(), next(iter(logits.values())).argmax(0).cpu()):
+        image = None if prediction.image is None else prediction.image[:, z]
+        one = replace(prediction, logits=prediction.logits[:, z], labels=prediction.labels[:, z], image=image)
+        case = case_of(one, {method: each[:, z] for method, each in logits.items()}, scores=scores, why=why)
+        found.append(replace(case, part=f"slice {z + 1} of {depth}"))
+    return found
+
+
+def slices_shown(labels: Int[Tensor, "d h w"], prediction: Int[Tensor, "d h w"]) -> list[int]:
+    """Return the numbers of the slices of a volume that are shown: the one with most mistakes, and others between.
+
+    The others lie evenly among the slices that show more than the volume's most frequent label.
+
+    :param labels: the reference; ``IGNORE`` where unlabelled.
+    :param prediction: the label map.
+    """
+    known = labels != IGNORE
+    mistakes = (known & (labels != prediction)).flatten(1).sum(1)
+    usual = labels[known].mode().values if bool(known.any()) else torch.tensor(0)
+    shows = torch.nonzero(((labels != usual) & known).flatten(1).any(1)).flatten()
+    if len(shows) == 0:
+        shows = torch.arange(len(labels))
+    others = min(NUM_SLICES - 1, len(shows))
+    places = ((np.arange(others) + 0.5) / others * len(shows)).astype(int)
+    return sorted({int(mistakes.argmax()), *(int(shows[i]) for i in places.tolist())})
 
 
 def worst_images(tally: Tally, score: Score, *, count: int = 6) -> list[str]:
@@ -110,152 +197,49 @@ def worst_images(tally: Tally, score: Score, *, count: int = 6) -> list[str]:
     return [tally.keys[i] for i in order[:count].tolist() if not values[i].isnan()]
 
 
-def pictures(case: Case, class_names: Sequence[str], methods: Sequence[str]) -> list[Picture]:
-    """Return the pictures of a case: image, reference, prediction, mistakes, and each method's confidence.
+def telling_images(before: Tally, after: Tally | None, score: Score, *, count: int = 6) -> dict[str, str]:
+    """Return the keys of images to look at, each with the reason: half of them the worst, the others not.
 
-    :param case: what is shown.
-    :param class_names: one a class.
-    :param methods: those whose confidence is shown, if the case has it.
+    A third shows where calibration helps most and where it harms most; one is typical, in the middle of all.
+
+    :param before: counts of the model as it is, one row an image, with keys.
+    :param after: counts of the same images through the method that is set against it; None if there is none.
+    :param score: a score of single images.
+    :param count: how many images, at most.
+    :raises InputError: the rows have no names.
     """
-    step = max(1, -(-max(case.labels.shape) // (2 * WIDTH)))
-    labels, prediction = (classes[::step, ::step].numpy() for classes in (case.labels, case.prediction))
-    scale = max(1, round(WIDTH / max(labels.shape)))
-    void, wrong = labels == IGNORE, (labels != prediction) & (labels != IGNORE)
-    number_wrong = int(((case.labels != case.prediction) & (case.labels != IGNORE)).sum())
-    labelled = int((case.labels != IGNORE).sum())
-    error = percent(number_wrong / labelled if labelled else float("nan"), 1)
-    photo = None if case.image is None else _photo(case.image[:, ::step, ::step], scale)
-    shown = []
-    if photo is not None:
-        shown.append(_picture("Image", f"The image {case.key}.", photo, palette=256))
-    for heading, classes in (("Reference", labels), ("Prediction", prediction)):
-        largest = _largest_classes(classes, class_names)
-        shown.append(
-            _picture(heading, f"{heading} for {case.key}: {largest}.", _class_map(classes, len(class_names), scale))
-        )
-    alt = f"Mistakes in {case.key}; share of the labelled pixels that are wrong: {error}."
-    shown.append(_picture(f"Mistakes: {error}", alt, _mistakes(photo, void, wrong, scale), palette=64))
-    for method in methods:
-        if method in case.confidence:
-            sure = case.confidence[method]
-            shown.append(_confidence_picture(case, method, sure, _sure(sure[::step, ::step].numpy(), void, scale)))
-    return shown
+    worst = worst_images(before, score, count=len(before))
+    title = score.in_sentence
+    candidates = [(key, f"among the worst in {title}") for key in worst[: (count + 1) // 2]]
+    if len(worst) > 1:
+        candidates.append((worst[len(worst) // 2], f"typical: in the middle of all images in {title}"))
+    if after is not None and len(worst) > 1:
+        sign = -1 if score.better == "higher" else 1
+        gain = sign * (score.of(before) - score.of(after)).double()
+        known = [i for i in range(len(before)) if not bool(gain[i].isnan())]
+        order = sorted(known, key=lambda i: (-float(gain[i]), before.keys[i]))
+        if order and float(gain[order[0]]) > 0:
+            candidates.append((before.keys[order[0]], f"helped most in {title}"))
+        if order and float(gain[order[-1]]) < 0:
+            candidates.append((before.keys[order[-1]], f"harmed most in {title}"))
+    candidates += [(key, f"among the worst in {title}") for key in worst]
+    chosen: dict[str, str] = {}
+    for key, why in candidates:
+        if key in chosen and why not in chosen[key] and len(chosen) <= count and "among" not in why:
+            chosen[key] += f"; {why}"
+        elif key not in chosen and len(chosen) < count:
+            chosen[key] = why
+    return chosen
 
 
-def color_key(class_names: Sequence[str], cases: Sequence[Case]) -> list[tuple[int, str, str]]:
-    """Return (number, name, colour) of the classes that appear in the cases.
-
-    :param class_names: names of all classes, in the order of their numbers.
-    :param cases: the cases that are shown.
-    """
-    present = set()
-    for case in cases:
-        present |= set(case.labels.unique().tolist()) | set(case.prediction.unique().tolist())
-    colors = class_colors(len(class_names))
-    return [(i, name, "#{:02x}{:02x}{:02x}".format(*colors[i])) for i, name in enumerate(class_names) if i in present]
+def _mean(values: Tensor, where: Tensor) -> float:
+    return float(values[where].double().mean()) if bool(where.any()) else float("nan")
 
 
-def confidence_ramp() -> str:
-    """Return the colours of the confidence maps, from 0 to 1, as a CSS gradient."""
-    stops = _ramp(np.linspace(0, 1, 9))
-    return "linear-gradient(to right," + ",".join("#{:02x}{:02x}{:02x}".format(*stop) for stop in stops.tolist()) + ")"
-
-
-def _confidence_picture(case: Case, method: str, sure: Tensor, drawn: np.ndarray) -> Picture:
-    known = case.labels != IGNORE
-    wrong = known & (case.labels != case.prediction)
-    words = f"{percent(float(sure[known].double().mean()))} on average"
-    if bool(wrong.any()):
-        words += f", {percent(float(sure[wrong].double().mean()))} on the mistakes"
-    alt = f"Confidence of {method} in {case.key}: {words}."
-    return _picture(f"Confidence, {method}: {words}", alt, drawn, palette=128)
-
-
-def _largest_classes(labels: np.ndarray, class_names: Sequence[str]) -> str:
-    known = labels[labels != IGNORE]
-    if known.size == 0:
-        return "nothing is labelled"
-    counts = np.bincount(known, minlength=len(class_names))
-    order = np.argsort(-counts, kind="stable")[:4]
-    return ", ".join(f"{class_names[i]} {100 * counts[i] / known.size:.0f} %" for i in order if counts[i] > 0)
-
-
-def _enlarged(array: np.ndarray, scale: int) -> np.ndarray:
-    return array.repeat(scale, 0).repeat(scale, 1)
-
-
-def _stripes(shape: tuple[int, ...], *, period: int = 8, falling: bool = False) -> np.ndarray:
-    rows, cols = np.indices(shape[:2])
-    return ((cols - rows if falling else cols + rows) % period) < period * 0.4
-
-
-def _hatched(picture: np.ndarray, void: np.ndarray) -> None:
-    """Make unlabelled pixels grey with lighter stripes, in place."""
-    picture[void] = 120
-    picture[void & _stripes(void.shape)] = 165
-
-
-def _class_map(labels: np.ndarray, num_classes: int, scale: int) -> np.ndarray:
-    colors = np.array(class_colors(num_classes), dtype=np.uint8)
-    void = _enlarged(labels == IGNORE, scale)
-    picture = colors[_enlarged(np.where(labels == IGNORE, 0, labels), scale)]
-    _hatched(picture, void)
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=18)
-    for number in np.unique(labels[labels != IGNORE]).tolist():
-        regions, count = ndimage.label(labels == number)
-        if not count:
-            continue
-        # The number goes to the place deepest inside the class's largest region, if it fits there.
-        sizes = np.bincount(regions.ravel())[1:]
-        inside = np.pad(regions == 1 + int(sizes.argmax()), 1)
-        depth = ndimage.distance_transform_cdt(inside, metric="chessboard")[1:-1, 1:-1]
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        if depth[y, x] * scale >= 12:
-            dark = np.dot(colors[number], (0.299, 0.587, 0.114)) > 128
-            where = (scale * (int(x) + 0.5), scale * (int(y) + 0.5))
-            draw.text(where, str(number), fill="black" if dark else "white", font=font, anchor="mm")
-    return np.asarray(image)
-
-
-def _photo(image: Tensor, scale: int) -> np.ndarray:
-    pixels = (image.clamp(0, 1) * 255).round().byte().numpy().transpose(1, 2, 0)
-    if pixels.shape[2] == 1:
-        pixels = pixels.repeat(3, 2)
-    picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
-    size = (picture.width * scale, picture.height * scale)
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR) if scale > 1 else picture)
-
-
-def _mistakes(photo: np.ndarray | None, void: np.ndarray, wrong: np.ndarray, scale: int) -> np.ndarray:
-    void, wrong = _enlarged(void, scale), _enlarged(wrong, scale)
-    grey = np.full(void.shape, 235.0) if photo is None else 150 + photo.mean(2) * 0.4
-    picture = np.repeat(grey[..., None], 3, 2).astype(np.uint8)
-    _hatched(picture, void)
-    picture[wrong] = (213, 94, 0)
-    picture[wrong & _stripes(wrong.shape, period=6, falling=True)] = (60, 20, 0)
-    return picture
-
-
-def _ramp(values: np.ndarray) -> np.ndarray:
-    """Return cividis colours, made for readers with and without colour blindness, as bytes."""
-    import matplotlib as mpl
-
-    return mpl.colormaps["cividis"](np.clip(values, 0, 1), bytes=True)[..., :3]
-
-
-def _sure(confidence: np.ndarray, void: np.ndarray, scale: int) -> np.ndarray:
-    picture = _ramp(_enlarged(confidence, scale)).copy()
-    _hatched(picture, _enlarged(void, scale))
-    return picture
-
-
-def _picture(heading: str, alt: str, pixels: np.ndarray, *, palette: int | None = None) -> Picture:
-    image = Image.fromarray(pixels)
-    if palette is not None or len(np.unique(pixels.reshape(-1, 3), axis=0)) <= 256:
-        image = image.quantize(palette or 256, dither=Image.Dither.NONE)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Picture(heading, alt, f"data:image/png;base64,{data}", image.width, image.height)
+def _as_bytes(image: Float[Tensor, "k h w"]) -> Int[Tensor, "c h w"]:
+    """One or three channels of a picture in [0, 1], of whatever range it has."""
+    pixels = image.detach().cpu().float()[: 3 if len(image) >= 3 else 1]
+    low, high = (float(bound) for bound in torch.aminmax(pixels))
+    if low < 0 or high > 1:
+        pixels = (pixels - low) / max(high - low, 1e-9)
+    return (pixels.clamp(0, 1) * 255).round().byte()

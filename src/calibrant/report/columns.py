@@ -34,6 +34,7 @@ class Cell:
     :param verdict: of a change: "better", "worse", "same", "higher", "lower", or "not clear"; of the best, "leads".
     :param rank: among all methods, from 1, and in brackets its 95 % interval; empty where none is better.
     :param level: whether its difference to the best is within the paired interval.
+    :param interval: the numbers themselves.
     """
 
     value: str
@@ -43,6 +44,7 @@ class Cell:
     verdict: str = ""
     rank: str = ""
     level: bool = False
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def changes(comparison: Comparison, scores: Iterable[str] | None = None, *, to_b
             digits = own if own >= common + 2 else common
             shown = number(change.value, digits, about.unit, signed=True)
             word = "leads" if to_best and comparison.leaders[score] == method else verdict(about, change)
-            cells[method] = Cell(shown, _bounds(change, digits, about, signed=True), verdict=word)
+            cells[method] = Cell(shown, _bounds(change, digits, about, signed=True), verdict=word, interval=change)
         result.append(_described(score, about, cells))
     return result
 
@@ -217,6 +219,7 @@ def _column(comparison: Comparison, name: str) -> Column:
             chance="" if null is None else number(null.value, digits, score.unit),
             rank=_rank(comparison, method, name),
             level=_level(comparison, method, name),
+            interval=value,
         )
     return _described(name, score, cells)
 

@@ -1,27 +1,23 @@
-"""The report: one HTML file, without scripts and without outside requests, that opens by double click."""
+"""The report: one HTML file, without outside requests, that opens by double click and is whole without its script."""
 
 import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import calibrant
-from calibrant._input.checks import check_choice
-from calibrant._shapes import Tensor
 from calibrant._storage.files import replacing
 from calibrant.errors import InputError
 from calibrant.evaluation import Comparison
 from calibrant.metrics import Measurement
 from calibrant.report import palette
-from calibrant.report.cases import Case, color_key, confidence_ramp, pictures
-from calibrant.report.classes import FEW, class_rows
-from calibrant.report.columns import BEST, SHARE, changes, columns, number, other_scores, percent
-from calibrant.report.curves import Reliability, draws, reliability, risk_coverage
-from calibrant.report.figures import ideal_risk_coverage, reliability_figure, risk_coverage_figure
+from calibrant.report.anchors import anchors
+from calibrant.report.cases import Case
+from calibrant.report.columns import BEST
+from calibrant.report.page_parts import cases_of_page, data, figures_of, image_table, score_tables
 from calibrant.report.words import headline
 
 CITATIONS = (
@@ -32,7 +28,6 @@ CITATIONS = (
     "Guo, C., Pleiss, G., Sun, Y., Weinberger, K. Q.: On Calibration of Modern Neural Networks. ICML 2017. "
     "(Temperature and vector scaling; pooled ECE.)",
 )
-_COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
 
 
 def write_page(
@@ -46,6 +41,7 @@ def write_page(
     cases: Sequence[Case] = (),
     scores: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the report of a comparison, and return its path. The file appears whole or not at all.
 
@@ -60,6 +56,7 @@ def write_page(
     :param cases: single images to show, see ``case_of`` and ``worst_images``.
     :param scores: names of scores compared, a column each; by default the main ones. The others are there to unfold.
     :param notes: what the fits had to say.
+    :param provenance: what the page was made from and by what, as shown: command, date, versions, digests.
     :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
         score was not compared.
     """
@@ -72,6 +69,7 @@ def write_page(
         cases=cases,
         scores=scores,
         notes=notes,
+        provenance=provenance,
     )
     path = Path(path)
     with replacing(path) as temporary:
@@ -89,6 +87,7 @@ def render_page(
     cases: Sequence[Case] = (),
     scores: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
 ) -> str:
     """Return the page as text.
 
@@ -102,6 +101,7 @@ def render_page(
     :param cases: single images to show, see ``case_of`` and ``worst_images``.
     :param scores: names of scores compared, a column each; by default the main ones. The others are there to unfold.
     :param notes: what the fits had to say.
+    :param provenance: what the page was made from and by what, as shown: command, date, versions, digests.
     :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
         score was not compared.
     """
@@ -114,27 +114,44 @@ def render_page(
     head = headline(comparison, measurements or {}, scores)
     pair = [methods[0]] if head.shown is None else [methods[0], head.shown]
     class_names = _checked_names(methods, measurements, class_names, cases)
+    shown = cases_of_page(comparison, cases, class_names)
+    listed = {} if measurements is None else image_table(measurements, pair, shown["cases"])
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             title=title,
             version=calibrant.__version__,
+            script=Markup(_text("page.js")),
             light=Markup(palette.properties(dark=False)),
             dark=Markup(palette.properties(dark=True)),
             head=head,
             pair=pair,
             methods=methods,
+            contents=_contents(bool(facts), measurements is not None, bool(cases or listed)),
             facts=dict(facts or {}),
             best=BEST,
-            **_score_tables(comparison, scores),
+            anchors=anchors("method", methods),
+            **score_tables(comparison, scores),
             measured=measurements is not None,
-            **({} if measurements is None else _figures(comparison, measurements, pair, class_names)),
-            **_cases(comparison, cases, class_names),
+            **({} if measurements is None else figures_of(comparison, measurements, pair, class_names)),
+            **(shown | listed),
+            other_methods=[method for method in methods if method not in pair],
+            data=data(comparison, measurements, pair, class_names, shown["color_key"]),
             notes=list(notes),
             citations=CITATIONS,
+            provenance=dict(provenance or {}),
         )
     )
+
+
+def _contents(facts: bool, measured: bool, images: bool) -> list[tuple[str, str]]:
+    """Return the parts of the page: the anchor and the name of each."""
+    parts = [("short", "In short", True), ("measured", "What was measured", facts), ("methods", "Scores", True)]
+    parts += [("reliability", "Reliability", measured), ("risk", "Finding mistakes", measured)]
+    parts += [("deciding", "Deciding", measured), ("classes", "Classes", measured), ("images", "Images", images)]
+    parts += [("notes", "Notes", True)]
+    return [(anchor, words) for anchor, words, there in parts if there]
 
 
 def _checked_names(
@@ -165,129 +182,15 @@ def _checked_names(
     return class_names
 
 
-def _score_tables(comparison: Comparison, scores: Sequence[str] | None) -> dict[str, Any]:
-    """Return the tables of scores and of changes, of those shown first and of the others."""
-    others, several = other_scores(comparison, scores), len(comparison.methods) > 1
-    return {
-        "columns": columns(comparison, scores),
-        "changes": changes(comparison, scores) if several else [],
-        "behind": changes(comparison, scores, to_best=True) if len(comparison.methods) > 2 else [],
-        "more_columns": columns(comparison, others),
-        "more_changes": changes(comparison, others) if several else [],
-    }
-
-
-def _figures(
-    comparison: Comparison,
-    measurements: Mapping[str, Sequence[Measurement]],
-    pair: Sequence[str],
-    class_names: Sequence[str],
-) -> dict[str, Any]:
-    """Return what is drawn from measurements: diagrams of all methods, and of the pair by region and class."""
-    methods = comparison.methods
-    resamples = draws({method: measurements[method] for method in methods})
-    diagrams, regions = [], []
-    for i, method in enumerate(methods):
-        line = reliability(measurements[method], resamples, lambda rows: rows.bins)
-        label = f"Reliability diagram of {method}. {_in_words(line)}"
-        drawing = reliability_figure([(method, line, palette.style_of(i))], name=f"reliability{i}", label=label)
-        diagrams.append((method, Markup(drawing), _bin_rows(line)))
-    for i, method in enumerate(pair):
-        edge = reliability(measurements[method], resamples, lambda rows: rows.boundary)
-        inner = reliability(measurements[method], resamples, lambda rows: rows.interior)
-        label = f"Reliability of {method} by region. Boundary: {_in_words(edge)} Interior: {_in_words(inner)}"
-        lines = [("near class boundaries", edge, palette.style_of(2)), ("interior", inner, palette.style_of(1))]
-        regions.append((method, Markup(reliability_figure(lines, name=f"region{i}", label=label))))
-    return {
-        "diagrams": diagrams,
-        "regions": regions,
-        "pooled_error": _pooled_errors(comparison),
-        **_risks(measurements, methods),
-        "class_rows": class_rows(measurements, pair, class_names),
-        "few": FEW,
-    }
-
-
-def _risks(measurements: Mapping[str, Sequence[Measurement]], methods: Sequence[str]) -> dict[str, Any]:
-    """Return the risk–coverage curves of all methods, as a figure and as numbers."""
-    curves = [
-        (method, risk_coverage([rows.ranks for rows in measurements[method]]), palette.style_of(i))
-        for i, method in enumerate(methods)
-    ]
-    label = "Risk-coverage curves of all methods; the table beside the figure holds the same curves as numbers."
-    drawing = risk_coverage_figure(curves, name="risk", label=label, ideal=ideal_risk_coverage(curves[0][1]))
-    return {
-        "risk_figure": Markup(drawing),
-        "coverages": [percent(coverage) for coverage in _COVERAGES],
-        "risks": [
-            (method, [number(line.at(coverage), 2, SHARE) for coverage in _COVERAGES]) for method, line, _ in curves
-        ],
-    }
-
-
-def _cases(comparison: Comparison, cases: Sequence[Case], class_names: Sequence[str]) -> dict[str, Any]:
-    """Return the single images, with what their maps need to be read."""
-    return {
-        "cases": [
-            (case, pictures(case, class_names, comparison.methods), _caption(case, comparison)) for case in cases
-        ],
-        "color_key": color_key(class_names, cases),
-        "ramp": Markup(confidence_ramp()),
-    }
-
-
-def _pooled_errors(comparison: Comparison) -> dict[str, str]:
-    """Return the end of each reliability diagram's caption."""
-    if "ece" not in comparison.scores:
-        return dict.fromkeys(comparison.methods, "")
-    (column,) = columns(comparison, ["ece"])
-    phrase = comparison.scores["ece"].in_sentence
-    return {method: f": {phrase} {column.with_unit(cell.value)}" for method, cell in column.cells.items()}
-
-
-def _in_words(line: Reliability) -> str:
-    """Return three of the bins as words, for readers who do not see the figure."""
-    known = [i for i in range(len(line.fraction)) if float(line.fraction[i]) > 0]
-    if not known:
-        return "There are no pixels."
-    clauses = [
-        f"where it says {percent(float(line.confidence[i]))} it is right {percent(float(line.accuracy[i]))}"
-        for i in dict.fromkeys((known[len(known) // 3], known[2 * len(known) // 3], known[-1]))
-    ]
-    return f"{'; '.join(clauses).capitalize()}."
-
-
-def _bin_rows(line: Reliability) -> list[tuple[str, str, str, str]]:
-    def shown(values: Tensor, i: int, digits: int = 1) -> str:
-        return number(float(values[i]), digits, SHARE)
-
-    return [
-        (
-            shown(line.confidence, i),
-            shown(line.accuracy, i),
-            f"[{shown(line.low, i)}, {shown(line.high, i)}]",
-            shown(line.fraction, i, 2),
-        )
-        for i in range(len(line.fraction))
-        if float(line.fraction[i]) > 0
-    ]
-
-
-def _caption(case: Case, comparison: Comparison) -> list[tuple[str, str]]:
-    """Return (score, its values by method) for the caption of a case."""
-    values: dict[str, list[str]] = {}
-    for method, row in case.scores.items():
-        for name, value in row.items():
-            check_choice(name, comparison.scores, "score that was compared")
-            score = comparison.scores[name]
-            shown = percent(value, 1) if score.unit == SHARE else number(value, 3, score.unit)
-            values.setdefault(score.title, []).append(f"{method} {shown}")
-    return [(title, "; ".join(shown)) for title, shown in values.items()]
+def _text(name: str) -> str:
+    return files("calibrant.report").joinpath(name).read_text("utf-8")
 
 
 def _environment() -> Environment:
     sources = {
-        name: files("calibrant.report").joinpath(name).read_text("utf-8") for name in ("page.html.j2", "page.css")
+        file.name: file.read_text("utf-8")
+        for file in files("calibrant.report").iterdir()
+        if file.name.endswith((".j2", ".css", ".html"))
     }
     return Environment(
         loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

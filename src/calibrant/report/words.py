@@ -67,6 +67,17 @@ def headline(
     return Headline(advice, tuple(sentences), shown)
 
 
+def deciding_method(comparison: Comparison, scores: Sequence[str] | None = None) -> str | None:
+    """Return the method that is set against the first one in sentences and figures; None if there is only one.
+
+    :param comparison: the scores of all methods.
+    :param scores: names of those shown first; by default the main ones.
+    """
+    if len(comparison.methods) < 2:
+        return None
+    return _verdict(comparison, deciding_score(comparison, scores))[0]
+
+
 def deciding_score(comparison: Comparison, scores: Sequence[str] | None = None) -> str:
     """Return the score that the verdict rests on: pooled ECE, or the nearest to it that was measured.
 

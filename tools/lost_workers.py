@@ -32,6 +32,7 @@ import fsspec
 import numpy as np
 from PIL import Image
 
+NUM_WORKERS = 2
 NAMES = ("import", "apply", "measure", "compare")
 
 
@@ -140,9 +141,13 @@ def with_a_worker_killed(cluster: Any, words: list[str], after: float) -> tuple[
     def kill() -> None:
         time.sleep(after)
         running.append(not done.is_set())
-        worker = random.choice([each.process.pid for each in cluster.workers.values() if each.process])
-        os.kill(worker, signal.SIGKILL)
+        workers = [each.process for each in cluster.workers.values() if each.status.name == "running"]
+        if workers:
+            os.kill(random.choice(workers).pid, signal.SIGKILL)
 
+    if len(cluster.workers) < NUM_WORKERS:  # one was killed while it was being started again, and given up
+        cluster.scale(NUM_WORKERS)
+    cluster.wait_for_workers(NUM_WORKERS)
     thread = threading.Thread(target=kill)
     thread.start()
     code = called(words)
@@ -178,7 +183,11 @@ def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]
         fit = ["fit", f"{stores}/test", "--method", "temperature", "-o", str(folder / "calibrator")]
         assert called(fit) == 0
         cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
+            n_workers=NUM_WORKERS,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
         )
         os.environ["CALIBRANT_ENGINE"] = f"dask:{cluster.scheduler_address}"
         with cluster:

@@ -65,6 +65,9 @@ class Played(Engine):
     def share(self, value):
         return value
 
+    def look(self):
+        pass
+
     def of_loss(self, error):
         return None
 

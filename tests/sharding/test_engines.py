@@ -2,6 +2,8 @@
 
 import pickle
 import signal
+import time
+from concurrent.futures import Future
 
 import pytest
 from robustness.worlds import MODEL, arrays, contents
@@ -162,11 +164,51 @@ def test_a_process_that_is_killed_is_a_sentence():
         list(mapped_in_shards(_end, Sharded(uneven_predictions(4), engine)))
 
 
+def test_a_task_that_nobody_takes_is_a_sentence(monkeypatch):
+    """Workers may all be lost while a result is waited for; a task's own error, of whatever kind, stays its own."""
+    from calibrant.engines import engine
+
+    class Deserted(Played):
+        def start(self, function, *arguments):
+            return Future()
+
+        def look(self):
+            raise EngineError("expected a worker; all were lost")
+
+    monkeypatch.setattr(engine, "LOOKS", 0.01)
+    with pytest.raises(EngineError, match="all were lost"):
+        Deserted().submit(len, "abc").result()
+    late = Future()
+    late.set_exception(TimeoutError("of the task"))
+    with pytest.raises(TimeoutError, match="of the task"):
+        engine.Answer(Deserted(), late).result()
+
+
+@pytest.mark.slow
+def test_when_all_workers_of_dask_are_lost_a_command_ends(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    from calibrant.engines import dask
+
+    monkeypatch.setattr(dask, "PATIENCE", 3.0)
+    local = {"host": "127.0.0.1", "dashboard_address": None}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, **local) as cluster,
+        open_engine(f"dask:{cluster.scheduler_address}") as engine,
+    ):
+        cluster.scale(0)
+        with pytest.raises(EngineError, match="all were lost, and none has come back for 3 s"):
+            list(mapped_in_shards(_slept, Sharded(uneven_predictions(8), engine)))
+
+
 def test_code_that_workers_lack_is_a_sentence():
     error = ImportError("No module named 'mine'", name="mine")
     assert "on every worker; No module named 'mine'" in str(Played().meaning(error))
     assert Played().meaning(ValueError("of the task")) is None
     assert str(pickle.loads(pickle.dumps(EngineError("as it was")))) == "as it was"
+
+
+def _slept(images, first):
+    time.sleep(0.5)
 
 
 def _end(images, first):

@@ -1,6 +1,7 @@
 """Dask: a cluster that is there, or one on this machine. Lost workers' tasks are done again by others."""
 
 import logging
+import math
 import os
 import pickle
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from calibrant.engines.engine import Engine, package
+from calibrant.engines.engine import LOOKS, Engine, package
 from calibrant.errors import EngineError
 
 log = logging.getLogger("calibrant")
@@ -21,9 +22,6 @@ SHARED = 2**16
 
 PATIENCE = 60.0
 """How long to wait for a scheduler, and for its first worker, in seconds."""
-
-LOOKS = 2.0
-"""Seconds between looks at how many workers there are."""
 
 
 class Dask(Engine):
@@ -51,7 +49,9 @@ class Dask(Engine):
                 "scheduler, dask worker), or check the address."
             ) from error
         self._executor = self._client.get_executor(retries=RETRIES, pure=False)
-        self._looked, self._workers = time.monotonic(), len(self._client.nthreads())
+        self._looked = self._seen = -math.inf
+        self._workers = self._threads = 0
+        self.look()
 
     def _connected(self, place: str) -> Any:
         if self._cluster is not None:
@@ -79,15 +79,25 @@ class Dask(Engine):
     @property
     def window(self) -> int:
         """Twice the workers' threads, and two."""
-        self._look()
+        self.look()
         return 2 * self._threads + 2
 
-    def _look(self) -> None:
-        """Count the workers now and then, and say so if some are lost."""
+    def look(self) -> None:
+        """Count the workers now and then, and say so if some are lost.
+
+        :raises EngineError: all are lost, and none has come for a minute.
+        """
         now = time.monotonic()
-        if hasattr(self, "_threads") and now - self._looked < LOOKS:
+        if now - self._looked < LOOKS:
             return
         workers = self._client.nthreads()
+        if workers:
+            self._seen = now
+        elif now - self._seen > PATIENCE:
+            raise EngineError(
+                f"{self.name}: expected a worker; all were lost, and none has come back for {PATIENCE:.0f} s. Start "
+                "workers (dask worker), and run the same command again."
+            )
         lost = self._workers - len(workers)
         if lost > 0:
             log.warning("%d of %d workers lost; what they had not finished is done by others", lost, self._workers)

@@ -25,6 +25,10 @@ def package(name: str, extra: str) -> Any:
         ) from error
 
 
+LOOKS = 2.0
+"""Seconds between looks at the workers while a result is waited for."""
+
+
 class Engine(ABC):
     """An executor over the workers of an engine; leaving its block cancels what is queued.
 
@@ -63,6 +67,13 @@ class Engine(ABC):
         """Return the sentence for workers, or an engine, that were lost; None for an error of a task.
 
         :param error: what a future raised.
+        """
+
+    @abstractmethod
+    def look(self) -> None:
+        """See whether there are workers still; called now and then while a result is waited for.
+
+        :raises EngineError: there have been none for too long.
         """
 
     def meaning(self, error: BaseException) -> EngineError | None:
@@ -110,12 +121,21 @@ class Answer:
         :param timeout: in seconds; None waits for ever.
         """
         try:
-            return self._future.result(timeout)
+            return self._watched() if timeout is None else self._future.result(timeout)
         except BaseException as error:
             meaning = self._engine.meaning(error)
             if meaning is None:
                 raise
             raise meaning from error
+
+    def _watched(self) -> Any:
+        while True:
+            try:
+                return self._future.result(LOOKS)
+            except TimeoutError:
+                if self._future.done():  # it is the task's own
+                    raise
+            self._engine.look()
 
     def cancel(self) -> bool:
         """Give up a task that has not begun."""

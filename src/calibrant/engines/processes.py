@@ -44,6 +44,9 @@ class Processes(Engine):
         """
         return value
 
+    def look(self) -> None:
+        """Do nothing: the pool itself fails all tasks when a process is lost."""
+
     def of_loss(self, error: BaseException) -> EngineError | None:
         """Return the sentence for a process that was lost.
 

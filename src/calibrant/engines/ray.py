@@ -55,6 +55,9 @@ class Ray(Engine):
         """
         return self._ray.put(value)
 
+    def look(self) -> None:
+        """Do nothing: Ray itself fails a task that no worker can take."""
+
     def of_loss(self, error: BaseException) -> EngineError | None:
         """Return the sentence for workers that were lost.
 

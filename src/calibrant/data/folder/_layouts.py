@@ -97,8 +97,11 @@ def match(
             "has_labels=False (--no-labels)."
         )
     annotators = _annotators(label_folder, set(scores.values())) if has_labels else []
+    added: tuple[str, ...] = ()
+    if len(annotators) == 1:
+        annotators, added = _by_suffix(annotators[0], set(scores) | _volumes_by_class(scores))
     groups = _classes(scores, annotators[0] if annotators else dict.fromkeys(_volumes_by_class(scores), path))
-    _check_labelled(groups, annotators, label_folder)
+    _check_labelled(groups, annotators, label_folder, added)
     pictures = None
     if images is not None or image_folder.is_dir():
         pictures = _pictures_of(groups, image_folder)
@@ -115,12 +118,30 @@ def match(
     )
     names = [name for each in folders for name in passed_over(each, SCORE_SUFFIXES + LABEL_SUFFIXES)]
     unused = len(annotators[0].keys() - groups.keys()) if annotators else 0
-    return Matched(tuple(files), unused, tuple(names), results.notes if results else ())
+    return Matched(tuple(files), unused, tuple(names), (*(results.notes if results else ()), *_on_annotators(added)))
 
 
 def _folders_of(scores: Mapping[str, Path], folder: Path) -> dict[Path, None]:
     """The folders that hold score files, in order, and the one that was named."""
     return dict.fromkeys((folder, *(file.parent for file in scores.values())))
+
+
+def _by_suffix(labels: dict[str, Path], keys: Set[str]) -> tuple[list[dict[str, Path]], tuple[str, ...]]:
+    """Return the label files of each annotator where they are called NAME_ANNOTATOR, and what their names add."""
+    found: dict[str, dict[str, Path]] = {}
+    if not keys & labels.keys():
+        for stem, file in labels.items():
+            key = max((key for key in keys if stem.startswith(f"{key}_")), key=len, default=None)
+            if key is not None:
+                found.setdefault(stem[len(key) :], {})[key] = file
+    names = sorted(found)
+    return ([found[name] for name in names], tuple(names)) if len(names) > 1 else ([labels], ())
+
+
+def _on_annotators(added: Sequence[str]) -> tuple[str, ...]:
+    """What is said of label files that have a suffix for each annotator."""
+    named = ", ".join(f"NAME{each}" for each in added[:3]) + (", …" if added[3:] else "")
+    return (f"labels called {named} are those of {len(added)} annotators",) if added else ()
 
 
 def _volumes_by_class(scores: Mapping[str, Path]) -> set[str]:
@@ -132,7 +153,9 @@ def _volumes_by_class(scores: Mapping[str, Path]) -> set[str]:
     return names if numbered and volumes and all(f"{name}_0001" in scores for name in names) else set()
 
 
-def _check_labelled(groups: Iterable[str], annotators: Sequence[Mapping[str, Path]], label_folder: Path) -> None:
+def _check_labelled(
+    groups: Iterable[str], annotators: Sequence[Mapping[str, Path]], label_folder: Path, added: Sequence[str]
+) -> None:
     """Raise unless every annotator has a label file for every image."""
     groups = list(groups)
     missing = [key for key in groups if any(key not in there for there in annotators)]
@@ -140,9 +163,10 @@ def _check_labelled(groups: Iterable[str], annotators: Sequence[Mapping[str, Pat
         return
     some = "" if len(missing) == 1 else f" (so do {len(missing) - 1} more of {len(groups)})"
     lacking = next(i for i, there in enumerate(annotators) if missing[0] not in there)
-    where = label_folder if len(annotators) == 1 else _subfolders(label_folder)[lacking]
+    where = label_folder if added or len(annotators) == 1 else _subfolders(label_folder)[lacking]
+    name = f"{missing[0]}{added[lacking] if added else ''}.png"
     raise DataError(
-        f"image {missing[0]!r}: expected its labels at {where / missing[0]}{'.png'} (or another of "
+        f"image {missing[0]!r}: expected its labels at {where / name} (or another of "
         f"{', '.join(LABEL_SUFFIXES[1:])}); there are none{some}. Labels must be named as the scores are, as in "
         f"{next(iter(annotators[lacking].values())).name}."
     )

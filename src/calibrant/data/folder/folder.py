@@ -14,7 +14,8 @@ nnU-Net's results as they lie          with ``dataset.json``: all cases of ``fol
 
 The folder may also be called ``probabilities``, ``softmax`` or ``probs``. Labels are matched by name:
 ``labels/NAME.png`` (numbers, never colours), ``.npy``, ``.npz``, ``.nii.gz``, ``.tif``; several annotators have a
-folder each, ``labels/ANNOTATOR/NAME.png``. Pictures, if there are any, are ``images/NAME.png`` or ``.jpg``.
+folder each, ``labels/ANNOTATOR/NAME.png``, or a file each, ``labels/NAME_ANNOTATOR.nii.gz``, or share a file with an
+axis for them (``label_axis="annotators"``). Pictures, if there are any, are ``images/NAME.png`` or ``.jpg``.
 
 What the numbers and the axes stand for is inferred from the whole folder, declared, or asked for
 (``FolderPredictions``).

@@ -225,8 +225,8 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as temporary:
             main(Config.smoke(temporary))
     elif given.times:
-        for title, each in seconds_a_step(chosen).items():
-            print(f"{title}: {each:.3f} s of processor a step")
+        for title, each in seconds_a_step(chosen):
+            print(f"{title}: {each:.3f} s of processor a step", flush=True)
     elif given.train:
         for kind, inputs, seed in given.train:
             if kind not in LEARNT or inputs != "image" or not seed.isdecimal():

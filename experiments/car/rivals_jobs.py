@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -64,12 +64,12 @@ def _listed(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
-def seconds_a_step(config: Config, *, num_steps: int = 12) -> dict[str, float]:
-    """Return the seconds of processor that a step of each sampler's training takes, from the image alone.
+def seconds_a_step(config: Config, *, num_steps: int = 8) -> Iterator[tuple[str, float]]:
+    """Yield the seconds of processor that a step of each sampler's training takes, from the image alone.
 
     The median over steps but the first two, in which memory is got.
     """
-    images, found = training_images(config)[: 8 * config.batch_size], {}
+    images = training_images(config)[: 8 * config.batch_size]
     for name, kind in LEARNT.items():
         times = [time.process_time()]
         fitted = partial(kind.network_class.small, **config.sizes.get(name, {}))
@@ -77,8 +77,7 @@ def seconds_a_step(config: Config, *, num_steps: int = 12) -> dict[str, float]:
         recipe = replace(config.recipe(name), num_steps=num_steps)
         kind.fit(images, inputs="image", loss=loss, recipe=recipe, make=fitted)
         steps = [later - earlier for earlier, later in pairwise(times)]
-        found[name] = median(steps[2:])
-    return found
+        yield name, median(steps[2:])
 
 
 @dataclass(frozen=True)

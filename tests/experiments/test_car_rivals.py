@@ -47,7 +47,7 @@ def test_every_sampler_of_the_library_has_steps_and_a_loss():
 
 @pytest.mark.slow
 def test_a_step_is_timed(tmp_path):
-    assert all(seconds > 0 for seconds in seconds_a_step(Config.smoke(str(tmp_path)), num_steps=5).values())
+    assert all(seconds > 0 for _, seconds in seconds_a_step(Config.smoke(str(tmp_path)), num_steps=5))
 
 
 def test_pooled_ece_counts_pixels_of_patients_together():

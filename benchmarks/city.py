@@ -28,9 +28,7 @@ TEXTS = {
     "vector, labels kept": "vector-kept",
     "dirichlet, labels kept": "dirichlet-kept",
     "selective": "selective:num_epochs=5",
-    "correctness": "correctness",
-    "correctness over vector": "correctness:base=vector-kept",
-    "correctness over dirichlet": "correctness:base=dirichlet-kept",
+    "stacked": "stacked",
     "vector (changes labels)": "vector",
     "dirichlet (changes labels)": "dirichlet",
 }

@@ -32,7 +32,7 @@ SHORT = {
     "local-published": "num_epochs=1",
     "selective": "num_epochs=3",
     "selective-published": "num_epochs=3",
-    "correctness": "num_epochs=1,num_networks=2",
+    "stacked": "num_epochs=1",
     "network": "num_steps=5,batch_size=2",
 }
 """Options of the methods that train networks, so that each takes seconds."""

@@ -13,7 +13,6 @@ OPTIONS = {
     "local-published": "num_epochs=1",
     "selective": "num_epochs=3",
     "selective-published": "num_epochs=3",
-    "correctness": "num_epochs=1,num_networks=2",
     "stacked": "num_epochs=1",
     "network": "num_steps=2,batch_size=2",
 }

@@ -71,7 +71,7 @@ def samplers(
         yield "copula, fitted", images, fitted_copula(config, images, seed)
     others = config.other_seeds
     behind = {"F": images}
-    for name in ("temperature", "correctness") if seed in others else ():
+    for name in ("temperature", "stacked") if seed in others else ():
         behind[name] = recalibrated(config, images, name, seed)
         yield f"copula behind {name}", behind[name], CopulaSampler(image=1.0)
     for name, arm in arms(config).items():
@@ -150,7 +150,7 @@ def compared(config: Config) -> list[tuple[str, str]]:
     """Return what is compared in pairs."""
     rivals = [*BASE[1:], "copula, one level", "copula, fitted", "independent pixels", "F's argmax", "majority"]
     pairs = [("CAR", rival) for rival in rivals] + [("cGAN + cross-entropy", "F's argmax")]
-    for behind in ("temperature", "correctness"):
+    for behind in ("temperature", "stacked"):
         pairs += [(f"CAR behind {behind}", "CAR"), (f"copula behind {behind}", "copula, one level")]
     control = "cGAN + cross-entropy"
     pairs += [(f"{name}{LONGER}", name) for name in ("CAR", control)]

@@ -26,7 +26,7 @@ class Config:
     :param recipe: of G; the controls are changes to it.
     :param other_seeds: of which the trainings beside the table's are run.
     :param numbers: of samples in the calibration loss, compared.
-    :param correctness: options of its fit.
+    :param stacked: options of its fit.
     """
 
     preset: str = "small, for two cores"
@@ -47,7 +47,7 @@ class Config:
     num_samples: int = 100
     num_resamples: int = 1000
     accelerator: str = "cpu"
-    correctness: Mapping[str, int] = field(default_factory=dict)
+    stacked: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def smoke(cls, runs: str) -> "Config":
@@ -69,7 +69,7 @@ class Config:
             numbers=(2, 3),
             num_samples=20,
             num_resamples=50,
-            correctness={"num_networks": 2, "num_epochs": 1},
+            stacked={"num_epochs": 1},
         )
 
     @classmethod
@@ -118,7 +118,7 @@ def arms(config: Config) -> dict[str, Arm]:
         "cGAN + cross-entropy": Arm(control),
         "cGAN, lambda 0": Arm(replace(own.without_calibration(), num_samples=2)),
         "CAR behind temperature": Arm(own, "temperature"),
-        "CAR behind correctness": Arm(own, "correctness"),
+        "CAR behind stacked": Arm(own, "stacked"),
         **others,
         **{f"{name}{LONGER}": Arm(replace(recipe, num_steps=4 * recipe.num_steps)) for name, recipe in both.items()},
     }

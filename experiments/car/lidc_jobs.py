@@ -16,7 +16,7 @@ from torch import nn
 from calibrant.calibrators import (
     CalibrationNetwork,
     CalibrationRecipe,
-    CorrectnessScaling,
+    StackedScaling,
     TemperatureScaling,
     calibrated,
 )
@@ -108,7 +108,7 @@ def recalibrated(config: Config, images: Images, behind: str, seed: int) -> Imag
             calibrator = TemperatureScaling.fit(images.held_out)
             log.info("temperature behind F, seed %d: %.3f", seed, calibrator.temperature)
         else:
-            calibrator = CorrectnessScaling.fit(images.held_out, **config.correctness)
+            calibrator = StackedScaling.fit(images.held_out, **config.stacked)
         _keep(torch.stack([calibrated(prediction, calibrator) for prediction in images.all()]), kept)
     return images.behind(list(torch.load(kept, weights_only=True)))
 

@@ -33,8 +33,7 @@ S = TypeVar("S", bound="Study")
 QUICK: dict[str, dict[str, Any]] = {
     name: {"num_epochs": 1} for name in METHODS | COMBINED if name.startswith(("local temperature", "selective"))
 } | {
-    OURS: {"num_epochs": 1, "num_networks": 2, "keep_order": True},
-    "stacked": {"num_epochs": 1},
+    OURS: {"num_epochs": 1},
     "Meta-Cal*, accuracy 0.95": {"accuracy": 0.85},
 }
 """Options for synthetic data, in seconds."""

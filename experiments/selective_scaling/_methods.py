@@ -7,13 +7,12 @@ it cannot be made from the stored logits of one.
 
 from calibrant.methods import Method, parse_method
 
-OURS = "correctness"
+OURS = "stacked"
 
 METHODS: dict[str, Method] = {
     name: parse_method(text)
     for name, text in {
-        OURS: "correctness",
-        "stacked": "stacked",
+        OURS: "stacked",
         "uncalibrated": "uncalibrated",
         "temperature, published": "temperature-published",
         "temperature": "temperature",

@@ -29,12 +29,12 @@ from calibrant.predictions import Prediction, Predictions, Subset, with_logits
 from experiments._data import add_option, use
 from experiments._record import record
 from experiments.selective_scaling._fits import Study, fit, halves, opened, predictions_of
+from experiments.selective_scaling._methods import OURS
 from experiments.selective_scaling._shifted import IN_PLACE
 from experiments.selective_scaling._tables import HIGHER, show, verdict
 from experiments.selective_scaling.predict_black_boxes import STORES, store_of
 from experiments.selective_scaling.tables import OWN
 
-DEFAULT = "stacked"
 MEMBERS = ("temperature", "vector, labels kept", "Dirichlet, labels kept", "isotonic")
 SHOWN = ("nll", "brier", "ece", "ece_images", "ece_classwise", "auroc", "augrc")
 PROPER = ("nll", "brier")
@@ -65,7 +65,7 @@ class Config(Study):
     @classmethod
     def smoke(cls, **changes: Any) -> "Config":
         """Return what runs in seconds, on synthetic data."""
-        quick = {"stacked": {"num_epochs": 1}}
+        quick = {OURS: {"num_epochs": 1}}
         few = {"many": (0,), "counts": (4,), "models": (), "options": quick}
         return super().smoke(**(few | changes))
 
@@ -152,11 +152,11 @@ def measure(config: Config, row: Row) -> tuple[dict[str, Comparison], dict[str, 
     tallies: dict[str, dict[str, list[Measurement]]] = {}
     back: dict[str, list[float]] = {}
     for seed, images in row.draws.items():
-        found = {name: fit(config, name, images, seed).calibrator for name in (DEFAULT, *config.methods)}
+        found = {name: fit(config, name, images, seed).calibrator for name in (OURS, *config.methods)}
         for where, tests in row.tests.items():
             for name, counted in tally_all(partial(Measurement.of, num_bins=15), tests[seed], found).items():
                 tallies.setdefault(where, {}).setdefault(name, []).append(counted)
-            stacked = found[DEFAULT]
+            stacked = found[OURS]
             assert isinstance(stacked, StackedScaling)
             with torch.no_grad():
                 shares = [float(stacked.shares(p.logits[None])) for p in tests[seed]]

@@ -105,7 +105,7 @@ def measure(
 
 
 def targets(table: Table) -> dict[str, bool]:
-    """Return what correctness scaling has to show, and whether it does."""
+    """Return what stacked scaling has to show, and whether it does."""
     ours, base = (table.found.values[name] for name in (OURS, "temperature"))
     lines = {
         f"pooled ECE {ours['ece'].value:.4f}, at most .010": ours["ece"].value <= 0.010,

@@ -6,7 +6,9 @@ import math
 import pytest
 import torch
 
-from calibrant.calibrators.correctness.features import NAMES, RADII, REACHES, features_of
+from calibrant.calibrators.correctness.features import NAMES, features_of
+from calibrant.calibrators.stacked.context import NAMES as CONTEXT
+from calibrant.calibrators.stacked.context import RADII, STEPS, context_of
 
 SPACES = [(6, 7), (3, 4, 5), (8,)]
 
@@ -45,7 +47,10 @@ def slow(logits):
         around = [near(at, [*axes, *diagonals], r) for r in RADII]
         row += [sum(o == label[at] for o in each) / max(1, len(each)) for each in around]
         row += [sum(o == second[at] for o in each) / max(1, len(each)) for each in around]
-        windows = [[o for o in places if all(abs(x - y) <= r for x, y in zip(at, o, strict=True))] for r in REACHES]
+        windows = [
+            [o for o in places if all(abs(x - y) <= r for x, y in zip(at, o, strict=True))]
+            for r in (step * 3 // 2 for step in STEPS)
+        ]
         row += [sum(margin[o] for o in w) / len(w) for w in windows]
         shares = [sum(edge[o] for o in w) / len(w) for w in windows]
         row += shares
@@ -70,6 +75,14 @@ def test_numbers_agree_with_a_slow_loop(space):
         assert torch.equal(features.runner_up[i], runner_up)
         for name, ours, theirs in zip(NAMES, features.values[i], numbers, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_context_is_among_the_features(space):
+    context, features = context_of(made(space)), features_of(made(space))
+    at = [NAMES.index("first gap" if name == "gap" else name) for name in CONTEXT]
+    torch.testing.assert_close(context.values, features.values[:, at], rtol=1e-4, atol=1e-5)
+    assert torch.equal(context.winner, features.winner)
 
 
 def test_a_constant_of_a_pixel_changes_nothing():

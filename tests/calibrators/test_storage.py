@@ -24,7 +24,7 @@ from calibrant.calibrators import (
     save,
     storage,
 )
-from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
+from calibrant.calibrators.correctness import TemperatureNetwork
 from calibrant.calibrators.stacked import ConfidenceNetwork, Gate
 from calibrant.errors import StoreError
 from calibrant.networks import TemperatureTree

@@ -1,12 +1,14 @@
 """The nearest distribution in which the raw winner still wins."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 
 from calibrant.calibrators import DirichletScaling, TemperatureScaling, VectorScaling
-from calibrant.calibrators._projections import keep_labels, nearest_with_winner
+from calibrant.calibrators._projections import EXCLUDED, keep_labels, nearest_with_confidence, nearest_with_winner
 from calibrant.calibrators.pixels import Pixels
 from calibrant.predictions import Prediction
 from calibrant.testing import tied_logits
@@ -103,3 +105,19 @@ def test_it_beats_temperature_scaling_and_a_lifted_winner_without_a_changed_labe
     assert torch.equal(kept(z).argmax(1), z.argmax(1))
     assert not torch.equal(plain(z).argmax(1), z.argmax(1))
     assert nll(kept(z)) < nll(keep_labels(z, plain(z), lift=True)) < nll(TemperatureScaling.fit(fitted)(z))
+
+
+def test_the_nearest_distribution_at_the_extremes():
+    """All classes level, one class with all but everything, and hardly any class beside the winner to take the rest."""
+    others = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1 - 3e-30, 1e-30, 1e-30, 1e-30], [1 - 1e-6, 1e-6, 0, 0]]).log()
+    others = torch.cat([torch.full((3, 1), EXCLUDED), others.clamp_min(EXCLUDED)], 1)[..., None]
+    winners = torch.arange(5)[None, :, None].expand(3, 5, 1) == 0
+    level = nearest_with_confidence(torch.full((3, 1, 1), math.log(4.0) + 1e-6), others, winners)[..., 0]
+    torch.testing.assert_close(level[:2], torch.zeros(2, 5))
+    half = nearest_with_confidence(torch.full((3, 1, 1), math.log(2.5)), others, winners)[..., 0].softmax(1)
+    torch.testing.assert_close(half[0], torch.tensor([0.4, 0.25, 0.25, 0.25, 0.25]) / 1.4)
+    torch.testing.assert_close(half[1], torch.tensor([1.0, 1.0, 0.5, 0.5, 0.5]) / 3.5)
+    assert half.isfinite().all()
+    alone = torch.tensor([[[EXCLUDED], [0.0]]])
+    one = nearest_with_confidence(torch.zeros(1, 1, 1), alone, torch.tensor([[[True], [False]]]))
+    torch.testing.assert_close(one, torch.zeros(1, 2, 1))

@@ -60,7 +60,7 @@ def test_every_command_prints_nasty_names_as_words(calibrant, folder, named, nas
     refined = ["refine", store, "--method", "copula", "--num-samples", 2]
     code, out, _ = check(calibrant, *refined, "-o", named / "copula")
     assert (code, shown in out) == (0, True)
-    methods = "uncalibrated,temperature,correctness:base=vector-kept,num_epochs=1,num_networks=2"
+    methods = "uncalibrated,temperature,stacked:members=vector,num_epochs=1"
     compared = ["compare", store, "--methods", methods, "--num-seeds", 1, "-o", named / "c.html"]
     code, out, _ = check(calibrant, *compared)
     assert code == 0
@@ -85,9 +85,9 @@ def test_errors_and_refused_arguments_show_nasty_names_as_words(calibrant, tmp_p
 
 def test_a_table_shows_methods_in_brackets(capsys):
     console = PlainConsole(width=160)
-    console.print("correctness scaling (base: [vector:strength=0.1]) :smile: [/x]")
+    console.print("stacked scaling (members: [vector:strength=0.1]) :smile: [/x]")
     console.print(Text("[kept]"))
-    assert capsys.readouterr().out == "correctness scaling (base: [vector:strength=0.1]) :smile: [/x]\n[kept]\n"
+    assert capsys.readouterr().out == "stacked scaling (members: [vector:strength=0.1]) :smile: [/x]\n[kept]\n"
 
 
 def test_json_goes_to_the_standard_output_alone(calibrant, store, tmp_path, monkeypatch):

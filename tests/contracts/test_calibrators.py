@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from quick_methods import QUICK, fit_of
 
 from calibrant.calibrators import (
-    CorrectnessScaling,
     DirichletScaling,
     Fit,
     Identity,
@@ -18,13 +17,14 @@ from calibrant.calibrators import (
     OracleSelector,
     SelectiveScaling,
     Selector,
+    StackedScaling,
     TemperatureScaling,
     VectorScaling,
 )
+from calibrant.calibrators.correctness import CorrectnessScaling, MistakeModel, Recalibration, TemperatureNetwork
 from calibrant.calibrators.correctness.features import NAMES
-from calibrant.calibrators.correctness.mistakes import MistakeModel
-from calibrant.calibrators.correctness.pool import Recalibration
-from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
+from calibrant.calibrators.stacked import ConfidenceNetwork, Gate
+from calibrant.calibrators.stacked.context import NAMES as CONTEXT
 from calibrant.testing import check_calibrator, tied_logits
 
 FURTHER = (
@@ -36,9 +36,8 @@ FURTHER = (
     "selective:base=vector,num_epochs=3",
     "selective:mistaken=vector,others=dirichlet,num_epochs=2",
     "selective-published:base=vector,num_epochs=3",
-    "correctness:keep_order=true,num_epochs=1,num_networks=2",
-    "correctness:base=vector-kept,num_epochs=1,num_networks=2",
-    "correctness:base=isotonic,keep_order=true,num_epochs=1,num_networks=2",
+    "stacked:anchor=vector-kept,members=isotonic,use_gate=false,num_epochs=1",
+    "stacked:members=vector-kept+local,use_context=false",
 )
 """Options and compositions that go other ways than the methods by themselves."""
 
@@ -48,7 +47,7 @@ FITS: dict[str, Fit] = {
     "selective between isotonic and local": partial(
         SelectiveScaling.fit, mistaken=fit_of("isotonic"), others=fit_of(QUICK["local"]), num_epochs=2
     ),
-    "correctness over selective": partial(fit_of(QUICK["correctness"]), base=fit_of("selective:num_epochs=2")),
+    "stacked over selective": partial(fit_of(QUICK["stacked"]), anchor=fit_of("selective:num_epochs=2")),
     "the oracle": lambda predictions: SelectiveScaling(
         OracleSelector(), TemperatureScaling(1e10), VectorScaling.fit(predictions, strength=0.1, safe=False)
     ),
@@ -116,7 +115,25 @@ def correctness(alternatives, opinion=None, recalibration=None):
     return CorrectnessScaling(TemperatureScaling(1.7), softening, habits, opinion, recalibration)
 
 
+def stacked(limit):
+    """Stacked scaling with random parts; images keep little of it where the limit is low."""
+    rng = torch.Generator().manual_seed(1)
+
+    def drawn(*shape):
+        return torch.randn(shape, generator=rng)
+
+    f, hidden, c = len(CONTEXT) + 2, 6, 3
+    tensors = (drawn(f), drawn(f).abs() + 0.1, drawn(hidden, f), drawn(c, hidden), drawn(hidden), drawn(2, hidden))
+    members = [VectorScaling(drawn(c), drawn(c)), DirichletScaling(drawn(c, c), drawn(c))]
+    described = 6 + 2 * c
+    gate = Gate(torch.zeros(described), torch.ones(described), torch.eye(described), limit)
+    weights = torch.tensor([0.2, 0.5, 0.7])
+    return StackedScaling(TemperatureScaling(1.7), members, weights, ConfidenceNetwork(*tensors, drawn(2)), gate)
+
+
 KEEPING = {
+    "stacked": stacked(1e9),
+    "stacked, drawn back": stacked(1e-3),
     **{f"T={t:g}": TemperatureScaling(t) for t in (1e10, 1e3, 7.3, 1.7, 1.0, 0.3, 1e-3)},
     "uniform and cold": SelectiveScaling(Every(), TemperatureScaling(1e10), TemperatureScaling(1e-3)),
     "uniform and vector": SelectiveScaling(

@@ -157,8 +157,8 @@ def compared(**errors):
 
 def test_summaries_count_columns(capsys):
     columns = {
-        "a": compared(correctness=0.1, uncalibrated=0.2, temperature=0.15),
-        "b": compared(correctness=0.1, uncalibrated=0.2, temperature=0.05),
+        "a": compared(stacked=0.1, uncalibrated=0.2, temperature=0.15),
+        "b": compared(stacked=0.1, uncalibrated=0.2, temperature=0.05),
     }
     summary = tables.print_summary("Table 1", columns, tables.IN_DOMAIN)
     row = summary["temperature"]

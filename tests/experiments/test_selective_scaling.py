@@ -63,7 +63,7 @@ def test_a_verdict_says_who_is_better(score, gap, expected):
 def compared(**gaps):
     """A comparison of ours with two rivals, of which the second may change labels."""
     ours = dict.fromkeys(in_domain.SHOWN, Interval(0.0095, 0.009, 0.01))
-    names = ("correctness", "temperature", "vector")
+    names = (_methods.OURS, "temperature", "vector")
     gap = {s: Interval(-0.1, -0.2, -0.05) if s == "auroc" else Interval(0.1, 0.05, 0.2) for s in in_domain.SHOWN}
     found = Comparison(
         {n: {s: Interval(0.1, 0.09, 0.11) for s in in_domain.SHOWN} if n != names[0] else ours for n in names},
@@ -85,7 +85,7 @@ def test_targets_are_met_and_missed():
     assert all("temperature" in line and "vector" not in line for line in lines)
     assert lines[0].startswith("nll better than")
     assert lines[1].startswith("ece_images not worse than")
-    changed = replace(compared(), changed={"correctness": 1})
+    changed = replace(compared(), changed={_methods.OURS: 1})
     assert [line for line, met in in_domain.targets(changed).items() if not met] == ["labels changed: 1, none allowed"]
     equal = compared(ece_images=Interval(0.0, -0.1, 0.1))
     assert all(in_domain.targets(equal).values())
@@ -139,7 +139,7 @@ def test_a_fit_is_made_anew_where_any_code_that_it_may_run_has_changed(tmp_path,
     graph = grimp.build_graph("calibrant", cache_dir=None, exclude_type_checking_imports=True)
     may_run = {"calibrant.methods", *graph.find_upstream_modules("calibrant.methods")}
     assert {
-        "calibrant.calibrators.correctness.pool",
+        "calibrant.calibrators.stacked.pool",
         "calibrant.networks.segnet",
         "calibrant._storage.files",
     } <= may_run

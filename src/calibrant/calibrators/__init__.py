@@ -7,7 +7,6 @@ TemperatureScaling(temperature=1.996)
 
 from calibrant.calibrators.calibration_network import CalibrationNetwork, CalibrationRecipe
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity
-from calibrant.calibrators.correctness import CorrectnessScaling
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.export import export_onnx
 from calibrant.calibrators.isotonic import IsotonicScaling
@@ -36,7 +35,6 @@ __all__ = [
     "CalibrationNetwork",
     "CalibrationRecipe",
     "Calibrator",
-    "CorrectnessScaling",
     "DirichletScaling",
     "EntropyAbove",
     "Fit",

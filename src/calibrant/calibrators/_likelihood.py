@@ -25,9 +25,7 @@ def floored_log_softmax(z: Float[Tensor, "n c p"], floor: float = FLOOR) -> Floa
     >>> floored_log_softmax(torch.tensor([[[0.0], [-100.0]]]), floor=1e-3).squeeze()
     tensor([ 0.0000, -6.9078])
     """
-    margins = z - z.amax(1, keepdim=True)
-    total = margins.clamp_min(MIN_EXPONENT).exp_().sum(1, keepdim=True)
-    return (margins - total.log()).clamp_min(math.log(floor))
+    return z.log_softmax(1).clamp_min_(math.log(floor))
 
 
 def entropy(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n 1 p"]:

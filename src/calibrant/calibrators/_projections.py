@@ -8,9 +8,12 @@ Let w be the class with the largest raw logit (the winners, where several share 
   distribution p of the classes other than w and a confidence a.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 
-from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
 from calibrant.calibrators.calibrator import MIN_EXPONENT
 
 LARGEST = 1e38
@@ -19,11 +22,14 @@ LARGEST = 1e38
 EXCLUDED = -1e30
 """A logit that leaves a class out."""
 
+NEXT_BELOW = 2.0**-126
+"""A class that does not win lies at least this much below the winner, where that lies at 0."""
+
 MAX_CONFIDENCE = 1 - 1e-6
 """Confidences that are set stay within this, which float32 still tells from 1."""
 
 TRACED_STEPS = 6
-"""Steps in an export, where none can be skipped."""
+"""Steps in an export and on accelerators, where none can be skipped. One is usual."""
 
 
 def keep_labels(
@@ -70,21 +76,54 @@ def nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c 
     >>> nearest_with_winner(raw, torch.tensor([[[0.2], [0.6], [0.2]]]).log()).exp().squeeze()
     tensor([0.4000, 0.4000, 0.2000])
     """
+    # The signs of both leads sum to -2 at all classes but one exactly where the two have one winner, and the same.
+    behind = (raw - raw.amax(1, keepdim=True)).sign_() + (mapped - mapped.amax(1, keepdim=True)).sign_()
+    unlike = (behind.amax(1, keepdim=True) < 0) | (behind.sum(1, keepdim=True) > -2 * (raw.shape[1] - 1))
+    return replaced_where(unlike, mapped, _nearest_with_winner, raw, mapped)
+
+
+def _nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
     offset = mapped.logsumexp(1, keepdim=True)
     winner = (raw == raw.amax(1, keepdim=True)).float()
-    count = winner.sum(1, keepdim=True)
     probs = (mapped - offset).exp()
-    level = (probs * winner).sum(1, keepdim=True) / count
-    beaten = (probs.amax(1, keepdim=True) > level) | (count > 1)
-    if torch.compiler.is_compiling():
-        level = _level(probs, winner, level, TRACED_STEPS)
-    elif bool(beaten.any()):
-        image, pixel = beaten[:, 0].nonzero(as_tuple=True)
-        here = _level(*(each[image, :, pixel] for each in (probs, winner, level)), steps=probs.shape[1])
-        level = level.index_put((image, torch.zeros_like(image), pixel), here[:, 0])
+    level = (probs * winner).sum(1, keepdim=True) / winner.sum(1, keepdim=True)
+    level = _level(probs, winner, level, TRACED_STEPS if is_unasked(raw) else raw.shape[1])
     log_level = level.log() + offset
-    shared = torch.where(winner == 1, log_level, torch.minimum(mapped, log_level))
-    return keep_labels(raw, torch.where(beaten, shared, mapped))
+    return keep_labels(raw, torch.where(winner == 1, log_level, torch.minimum(mapped, log_level)))
+
+
+def is_unasked(values: Tensor) -> bool:
+    """Return whether code must not ask for values: in an export, and on an accelerator, which would have to wait.
+
+    :param values: any tensor.
+    """
+    return torch.compiler.is_compiling() or values.device.type != "cpu"
+
+
+def replaced_where(
+    unlike: Bool[Tensor, "n 1 p"],
+    found: Float[Tensor, "n c p"],
+    exactly: Callable[..., Float[Tensor, "n c p"]],
+    *columns: Shaped[Tensor, "n _ p"],
+) -> Float[Tensor, "n c p"]:
+    """Return what was found, but ``exactly(*columns)`` at the pixels that are unlike the others, which should be few.
+
+    Those are gathered; on an accelerator, which is not asked how many there are, and in an export, all are computed.
+
+    :param unlike: where to replace.
+    :param found: what stays elsewhere.
+    :param exactly: from the columns of some pixels to theirs.
+    :param columns: what it needs of each pixel.
+    """
+    if is_unasked(found):
+        return torch.where(unlike, exactly(*columns), found)
+    image, pixel = unlike[:, 0].nonzero(as_tuple=True)
+    if len(image) == 0:
+        return found
+    few = exactly(*(each[image, :, pixel].T[None] for each in columns))
+    found = found.clone()
+    found[image, :, pixel] = few[0].T
+    return found
 
 
 def _level(probs: Tensor, winner: Tensor, level: Tensor, steps: int) -> Tensor:
@@ -93,23 +132,54 @@ def _level(probs: Tensor, winner: Tensor, level: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         above = (probs > level).float() * (1 - winner)
         higher = (own + (probs * above).sum(1, keepdim=True)) / (count + above.sum(1, keepdim=True))
-        if not torch.compiler.is_compiling() and not bool((higher > level * (1 + 1e-6)).any()):
+        if not is_unasked(probs) and not bool((higher > level * (1 + 1e-6)).any()):
             break
         level = torch.maximum(level, higher)
     return level
 
 
-def first_true(mask: Bool[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
-    """Return the first class where the mask is true: argmax, at a fraction of torch's time along this axis.
+def first_zero(lead: Float[Tensor, "n c p"]) -> Int[Tensor, "n 1 p"]:
+    """Return the first class whose lead is 0, where all others are below: argmax, at a fraction of torch's time.
 
-    >>> first_true(torch.tensor([[[False], [True], [True]]]))
+    Signs take a sixth of the time of comparisons, whose results are a byte each, and of torch's argmax along this axis.
+
+    :param lead: logits minus the largest of their pixel.
+
+    >>> first_zero(torch.tensor([[[-1.0], [0.0], [0.0]]]))
     tensor([[[1]]])
     """
-    c = mask.shape[1]
-    # Small integers are fast, but ONNX runtimes know few operations on them.
-    small = c < 2**15 and not torch.compiler.is_compiling()
-    rank = torch.arange(c, 0, -1, device=mask.device, dtype=torch.int16 if small else torch.int32)
-    return c - (mask * rank[:, None]).amax(1, keepdim=True).long()
+    c = lead.shape[1]
+    rank = torch.arange(c, 0, -1, device=lead.device, dtype=lead.dtype)[:, None]
+    return c - torch.add(rank, lead.sign(), alpha=c).amax(1, keepdim=True).long()
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Logits, the winner apart from the other classes.
+
+    :param others: the logits of the other classes, :data:`EXCLUDED` at the winner (of those that tie, at the first).
+    :param at_winner: the winner's.
+    :param highest: the largest of the others.
+    :param rest: what the others sum to: their logsumexp.
+    """
+
+    others: Float[Tensor, "n c p"]
+    at_winner: Float[Tensor, "n 1 p"]
+    highest: Float[Tensor, "n 1 p"]
+    rest: Float[Tensor, "n 1 p"]
+
+
+def apart(logits: Float[Tensor, "n c p"], winner: Int[Tensor, "n 1 p"]) -> Apart:
+    """Return the winner of each pixel apart from the other classes.
+
+    :param logits: any logits; their memory is written over.
+    :param winner: a class a pixel.
+    """
+    at_winner = logits.gather(1, winner)
+    others = logits.scatter_(1, winner, EXCLUDED)
+    highest = others.amax(1, keepdim=True)
+    rest = (others - highest).clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True).log_().add_(highest)
+    return Apart(others, at_winner, highest, rest)
 
 
 def nearest_with_confidence(
@@ -123,14 +193,8 @@ def nearest_with_confidence(
 
     :param others: log-probabilities of the classes other than the winner.
     """
-    lift = rest
     over = rest + others.amax(1, keepdim=True) > 0
-    if torch.compiler.is_compiling():
-        lift = torch.where(over, _lift(rest.mT, others.mT).mT, rest)
-    elif bool(over.any()):  # they are few
-        image, pixel = over[:, 0].nonzero(as_tuple=True)
-        few = _lift(rest[image, :, pixel], others[image, :, pixel])
-        lift = rest.index_put((image, torch.zeros_like(image), pixel), few[:, 0])
+    lift = replaced_where(over, rest, lambda r, z: _lift(r.mT, z.mT).mT, rest, others)
     return (lift + others).clamp(EXCLUDED, 0.0).masked_fill(winners, 0.0)
 
 

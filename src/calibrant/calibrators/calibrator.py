@@ -141,6 +141,9 @@ def by_pixel_blocks(
     pixels = source.shape[2]
     width = min(pixels, block_width(c))
     images = max(1, BLOCK // (c * width))
+    if n <= images and pixels <= width:
+        part = function(source.float(), *maps)
+        return part.reshape(n, part.shape[1], *space)
     result = None
     for i in range(0, n, images):
         for start in range(0, pixels, width):

@@ -13,6 +13,7 @@ from calibrant.calibrators._notes import stopped_short
 from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes, sample
+from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
@@ -71,8 +72,7 @@ class DirichletScaling(Calibrator):
                 f"expected a finite square weight and one finite bias a class; got {tuple(weight.shape)} and "
                 f"{tuple(bias.shape)}. Pass (c, c) and (c,)."
             )
-        self.register_buffer("weight", weight.detach().float().clone())
-        self.register_buffer("bias", bias.detach().float().clone())
+        keep_tensors(self, weight=weight, bias=bias)
         self.floor = float(floor)
         self.keeps_labels = keep_labels
 

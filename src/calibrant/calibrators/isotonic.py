@@ -12,17 +12,22 @@ import torch
 from scipy.optimize import isotonic_regression
 
 from calibrant._input.checks import check_classes_as_fitted
-from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant._shapes import Float, Int, Tensor
 from calibrant._statistics.left_out import folds
 from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._projections import (
     EXCLUDED,
     MAX_CONFIDENCE,
-    first_true,
+    NEXT_BELOW,
+    Apart,
+    apart,
+    first_zero,
     keep_labels,
     nearest_with_confidence,
+    replaced_where,
 )
 from calibrant.calibrators._strength import best_temperature, num_classes, sample
+from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
@@ -81,7 +86,7 @@ class IsotonicScaling(Calibrator):
             raise InputError(f"expected rising shares between 0 and 1, (classes, bins); got {tuple(accuracy.shape)}.")
         if not 0 < temperature < float("inf"):
             raise InputError(f"expected a positive temperature; got {temperature}. 1 changes nothing, 2 softens.")
-        self.register_buffer("accuracy", accuracy.detach().float().clone())
+        keep_tensors(self, accuracy=accuracy)
         self.temperature = float(temperature)
 
     def forward(
@@ -97,11 +102,21 @@ class IsotonicScaling(Calibrator):
         return by_pixel_blocks(self._recalibrated, logits)
 
     def _recalibrated(self, z: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-        winners, others, rest = _winners_and_others(z, self.temperature)
-        accuracy = self._looked_up(-rest, first_true(winners))
+        winner, parts = _winner_apart(z, self.temperature)
+        accuracy = self._looked_up(-parts.rest, winner)
         accuracy = accuracy.clamp(min(1 / z.shape[1] + LEAST_ABOVE_UNIFORM, MAX_CONFIDENCE), MAX_CONFIDENCE)
-        tied = winners.sum(1, keepdim=True) > 1
-        wanted = torch.where(tied, rest, (1 - accuracy).log() - accuracy.log())
+        wanted = (1 - accuracy).log() - accuracy.log()
+        lift = wanted - parts.rest
+        found = (parts.others + lift).clamp_(EXCLUDED, -NEXT_BELOW).scatter_(1, winner, 0.0)
+        return replaced_where((parts.highest + lift > 0) | (parts.highest == 0), found, self._cut_or_tied, z, wanted)
+
+    def _cut_or_tied(self, z: Float[Tensor, "n c p"], wanted: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n c p"]:
+        """Where another class would exceed the winner, or several win."""
+        margins = z - z.amax(1, keepdim=True)
+        winners = margins == 0
+        others = (margins / self.temperature).masked_fill(winners, EXCLUDED)
+        rest = others.logsumexp(1, keepdim=True)
+        wanted = torch.where(winners.sum(1, keepdim=True) > 1, rest, wanted)
         return keep_labels(z, nearest_with_confidence(wanted, others - rest, winners))
 
     def _looked_up(self, log_odds: Float[Tensor, "n 1 p"], winner: Int[Tensor, "n 1 p"]) -> Float[Tensor, "n 1 p"]:
@@ -186,17 +201,14 @@ def _lowest_log_odds(c: int) -> float:
     return -float(np.log(max(1, c - 1)))
 
 
-def _winners_and_others(
-    z: Float[Tensor, "n c p"], temperature: float
-) -> tuple[Bool[Tensor, "n c p"], Float[Tensor, "n c p"], Float[Tensor, "n 1 p"]]:
-    """True at the largest logits, the others' margins at a temperature, and their logsumexp.
+def _winner_apart(z: Float[Tensor, "n c p"], temperature: float) -> tuple[Int[Tensor, "n 1 p"], Apart]:
+    """The class with the largest logit (of those that tie, the first), and its margins at a temperature apart from it.
 
-    Where one class wins, minus the last is the log-odds of its confidence.
+    Where one class wins, minus the logsumexp of the others is the log-odds of its confidence.
     """
     margins = z - z.amax(1, keepdim=True)
-    winners = margins == 0
-    others = (margins / temperature).masked_fill(winners, EXCLUDED)
-    return winners, others, others.logsumexp(1, keepdim=True)
+    winner = first_zero(margins)
+    return winner, apart(margins.div_(temperature), winner)
 
 
 def _some(source: Predictions | Pixels) -> Predictions | Pixels:
@@ -229,9 +241,9 @@ def _counts_by_fold(
     counts = np.zeros((FOLDS, 2, c * BINS), np.int64)
     for number, image in enumerate(images, first):
         for z, labels in Blocks(image if isinstance(image, Pixels) else [image]):
-            winners, _, rest = _winners_and_others(z[None], temperature)
-            winner = first_true(winners)[0, 0]
-            bins = ((-rest[0, 0] - low) * ((BINS - 1) / (MAX_LOG_ODDS - low))).round_().clamp_(0, BINS - 1).long()
+            winner, parts = _winner_apart(z[None], temperature)
+            winner = winner[0, 0]
+            bins = ((-parts.rest[0, 0] - low) * ((BINS - 1) / (MAX_LOG_ODDS - low))).round_().clamp_(0, BINS - 1).long()
             cells = winner * BINS + bins
             counts[fold_of[number], 0] += torch.bincount(cells, minlength=c * BINS).cpu().numpy()
             counts[fold_of[number], 1] += torch.bincount(cells[winner == labels], minlength=c * BINS).cpu().numpy()

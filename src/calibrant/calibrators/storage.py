@@ -11,10 +11,7 @@ from typing import Any
 from calibrant._storage.fitted import Storage
 from calibrant.calibrators.calibration_network import CalibrationNetwork
 from calibrant.calibrators.calibrator import Calibrator, Identity
-from calibrant.calibrators.correctness.correctness import CorrectnessScaling
-from calibrant.calibrators.correctness.mistakes import MistakeModel
-from calibrant.calibrators.correctness.pool import Recalibration
-from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
+from calibrant.calibrators.correctness import CorrectnessScaling, MistakeModel, Recalibration, TemperatureNetwork
 from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.isotonic import IsotonicScaling
 from calibrant.calibrators.local_temperature import LocalTemperatureScaling

@@ -12,6 +12,7 @@ from calibrant.calibrators._newton import Taylor
 from calibrant.calibrators._notes import stopped_short, warn_and_note
 from calibrant.calibrators._projections import LARGEST, nearest_with_winner
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes
+from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
@@ -58,8 +59,7 @@ class VectorScaling(Calibrator):
                 f"expected one finite weight and one finite bias a class; got {tuple(weight.shape)} and "
                 f"{tuple(bias.shape)}. Pass two vectors of one length."
             )
-        self.register_buffer("weight", weight.detach().float().clone())
-        self.register_buffer("bias", bias.detach().float().clone())
+        keep_tensors(self, weight=weight, bias=bias)
         self.keeps_labels = keep_labels
 
     def forward(

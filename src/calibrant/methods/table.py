@@ -5,7 +5,6 @@ from functools import partial
 from calibrant.calibrators import (
     CalibrationNetwork,
     CalibrationRecipe,
-    CorrectnessScaling,
     DirichletScaling,
     Identity,
     IsotonicScaling,
@@ -67,7 +66,6 @@ METHODS: dict[str, Method] = {
     ),
     "selective": Method("selective scaling, validated", SelectiveScaling.fit),
     "selective-published": Method("selective scaling, as published", SelectiveScaling.fit_as_published),
-    "correctness": Method("correctness scaling", CorrectnessScaling.fit),
     "network": Method("calibration network", _network),
 }
 """Every method by its name: ``X`` is fitted to its optimum or validated, ``X-published`` by the published recipe.
@@ -88,7 +86,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "local",
         "isotonic",
         "selective",
-        "correctness",
         "stacked",
     ),
     "published": (

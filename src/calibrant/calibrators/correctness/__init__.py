@@ -1,13 +1,6 @@
-"""Correctness scaling: how likely each pixel is to be right, estimated from its context."""
+"""Correctness scaling, the default of version 0.1.0: what it stored still opens. Stacked scaling takes its place."""
 
 from calibrant.calibrators.correctness.correctness import CorrectnessScaling
-from calibrant.calibrators.correctness.mistakes import MistakeModel
-from calibrant.calibrators.correctness.pool import Recalibration
-from calibrant.calibrators.correctness.temperature_network import TemperatureNetwork
+from calibrant.calibrators.correctness.parts import MistakeModel, Recalibration, TemperatureNetwork
 
-__all__ = [
-    "CorrectnessScaling",
-    "MistakeModel",
-    "Recalibration",
-    "TemperatureNetwork",
-]
+__all__ = ["CorrectnessScaling", "MistakeModel", "Recalibration", "TemperatureNetwork"]

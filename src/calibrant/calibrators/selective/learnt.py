@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators._descend import descend, index_batches, map_batches
 from calibrant.calibrators._likelihood import floored_log_softmax
+from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.selector import Selector, SelectorQuality
@@ -36,8 +37,7 @@ class LearntSelector(Selector):
         super().__init__(quality=quality)
         self.num_layers = len(weights)
         for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            self.register_buffer(f"weight{number}", weight.detach().float().clone())
-            self.register_buffer(f"bias{number}", bias.detach().float().clone())
+            keep_tensors(self, **{f"weight{number}": weight, f"bias{number}": bias})
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return weight and bias of each layer."""

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn.functional import silu
 
 from calibrant._shapes import Bool, Float, Int, Tensor
-from calibrant.calibrators._projections import nearest_with_winner
+from calibrant.calibrators._projections import EXCLUDED, NEXT_BELOW, Apart, nearest_with_winner, replaced_where
+from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.stacked.context import DEFINITION, MAX_GAP
-from calibrant.calibrators.stacked.pool import Apart
 
 LOG_FACTORS = (-3.0, 2.0)
 """Bounds on a: the log-odds are multiplied by 0.05 to 7.4. They keep a network from extremes, no more."""
@@ -72,10 +72,8 @@ class ConfidenceNetwork(nn.Module):
         offset: Float[Tensor, "2"],
     ) -> None:
         super().__init__()
-        parts = {"centre": centre, "scale": scale, "weight": weight, "by_winner": by_winner}
-        parts |= {"bias": bias, "readout": readout, "offset": offset}
-        for name, value in parts.items():
-            self.register_buffer(name, value.detach().float().clone())
+        keep_tensors(self, centre=centre, scale=scale, weight=weight, by_winner=by_winner)
+        keep_tensors(self, bias=bias, readout=readout, offset=offset)
 
     def arguments(self) -> dict[str, Any]:
         """Return the tensors that the constructor takes."""
@@ -96,10 +94,10 @@ class ConfidenceNetwork(nn.Module):
         :param winner: the class with the largest logit.
         """
         x = torch.cat([context, pool], 1)
-        x = x.sub(self.centre[:, None]).div_(self.scale[:, None]).clamp_(-MAX_FEATURE, MAX_FEATURE)
+        x = x.sub_(self.centre[:, None]).mul_(1 / self.scale[:, None]).clamp_(-MAX_FEATURE, MAX_FEATURE)
         n, _, p = winner.shape
-        of_class = self.by_winner.T.index_select(1, winner.flatten()).view(-1, n, p).transpose(0, 1)
-        hidden = silu(torch.baddbmm(of_class + self.bias[:, None], self.weight.expand(n, -1, -1), x))
+        by_winner = (self.by_winner + self.bias).T.contiguous().index_select(1, winner.flatten())
+        hidden = silu((self.weight @ x).add_(by_winner.view(-1, n, p).transpose(0, 1)))
         return log_odds(self.readout @ hidden + self.offset[:, None], context[:, :1], pool[:, :1])
 
 
@@ -115,33 +113,40 @@ def of_pool(parts: Apart) -> Float[Tensor, "n 2 p"]:
 
 
 def as_sure(
-    odds: Float[Tensor, "n 1 p"], parts: Apart, winners: Bool[Tensor, "n c p"], tied: Bool[Tensor, "n 1 p"]
+    odds: Float[Tensor, "n 1 p"],
+    parts: Apart,
+    winner: Int[Tensor, "n 1 p"],
+    tied: Bool[Tensor, "n 1 p"],
+    raw: Float[Tensor, "n c p"],
 ) -> Float[Tensor, "n c p"]:
     """Return logits, 0 at the winner, that give it these log-odds, and the others their proportions in the pool.
 
     Where another class would exceed the winner they share their probability, as in the nearest distribution in which
-    the winner still wins. Where several classes win, the pixel keeps the confidence of the pool.
+    the winner still wins. Where several classes win, the pixel keeps the pool's distribution, and they share likewise.
 
     :param odds: the log-odds that the winner is right.
     :param parts: the logits of the pool.
-    :param winners: true at each class with the largest logit of the model.
+    :param winner: the class with the largest logit of the model, the first of those that tie.
     :param tied: where several classes have it.
+    :param raw: the logits of the model.
     """
-    odds = torch.where(tied, parts.at_winner - parts.rest, odds)
-    found = (parts.others - (parts.rest + odds)).masked_fill(winners, 0.0)
-    over = (parts.highest - parts.rest > odds) & ~tied
-    if torch.compiler.is_compiling():
-        return torch.where(over, _shared(winners.to(found.dtype), found), found)
-    if bool(over.any()):  # they are few
-        image, pixel = over[:, 0].nonzero(as_tuple=True)
-        few = (each[image, :, pixel].T[None] for each in (winners.to(found.dtype), found))
-        found[image, :, pixel] = _shared(*few)[0].T
-    return found
+    base = parts.rest + odds
+    found = (parts.others - base).clamp_(EXCLUDED, -NEXT_BELOW).scatter_(1, winner, 0.0)
+    unlike = (parts.highest > base) | tied
+    columns = (raw, parts.others, torch.where(tied, parts.at_winner, base), winner)
+    return replaced_where(unlike, found, _shared, *columns)
 
 
-def _shared(raw: Float[Tensor, "n c p"], meant: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-    nearest = nearest_with_winner(raw, meant)
-    return nearest - nearest.amax(1, keepdim=True)
+def _shared(
+    raw: Float[Tensor, "n c p"],
+    others: Float[Tensor, "n c p"],
+    at_winner: Float[Tensor, "n 1 p"],
+    winner: Int[Tensor, "n 1 p"],
+) -> Float[Tensor, "n c p"]:
+    """The nearest logits in which the winners win, 0 there."""
+    nearest = nearest_with_winner(raw, others.scatter(1, winner, at_winner))
+    nearest = (nearest - nearest.amax(1, keepdim=True)).clamp_max(-NEXT_BELOW)
+    return nearest.masked_fill(raw == raw.amax(1, keepdim=True), 0.0)
 
 
 def log_odds(

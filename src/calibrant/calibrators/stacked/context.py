@@ -13,15 +13,17 @@ Conventions
 """
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import pad
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.calibrators._projections import EXCLUDED, first_true
-from calibrant.calibrators.calibrator import by_pixel_blocks
+from calibrant.calibrators._projections import EXCLUDED, first_zero
+from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
+from calibrant.calibrators.temperature import TemperatureScaling
 
 RADII = (1, 2, 4, 8, 16, 32)
 """Distances, in pixels, at which neighbours are compared."""
@@ -84,46 +86,89 @@ class Context:
     :param winner: the class with the largest logit, the first of those that tie.
     :param peak: the largest logit.
     :param edge: whether the next pixel along an axis has another winner.
+    :param shares: the share that each class has of the image.
+    :param means: the mean margin of each class there; 0 where it wins nowhere.
     """
 
     values: Float[Tensor, "n f p"]
     winner: Int[Tensor, "n p"]
     peak: Float[Tensor, "n p"]
     edge: Bool[Tensor, "n p"]
+    shares: Float[Tensor, "n c"]
+    means: Float[Tensor, "n c"]
 
 
 @torch.no_grad()
-def context_of(logits: Float[Tensor, "n c *s"]) -> Context:
+def context_of(
+    logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None, anchor: Calibrator | None = None
+) -> Context:
     """Return the features of each pixel, see :data:`NAMES`. No gradient flows through them.
 
-    :param logits: logits at a fitted temperature, so that the features mean the same for every model.
+    :param logits: raw logits, class axis second.
+    :param image: passed on to the anchor.
+    :param anchor: what the logits go through first, so that the features mean the same for every model; it must keep
+        the label map. None for logits as they are.
 
     >>> context = context_of(torch.randn(2, 5, 12, 16))
     >>> context.values.shape, context.winner.shape
     (torch.Size([2, 24, 192]), torch.Size([2, 192]))
     """
-    own = by_pixel_blocks(_own, logits)
+    factor = None
+    if isinstance(anchor, TemperatureScaling):  # the margins alone, at a third of the time
+        factor = 1 / anchor.divisor
+    elif anchor is not None:
+        logits = anchor(logits, image)
+    own = by_pixel_blocks(lambda z: _own(z, factor), logits)
     margin, gap, peak = own[:, 0], own[:, 1], own[:, 4]
     winner, runner_up = own[:, 2].long(), own[:, 3].long()
-    alike, second, edge = _compared(winner, runner_up)
-    mean_margins, boundary_shares = _means(margin), _means(edge.to(margin.dtype))
-    distance = torch.stack([(share == 0).to(margin.dtype) for share in boundary_shares]).sum(0) + ~edge
-    around = [*alike, *second, *mean_margins, *boundary_shares, distance]
-    values = torch.stack([margin, gap, *around, *_of_class(winner, margin, logits.shape[1]), *_position(margin)], 1)
-    return Context(values.flatten(2), winner.flatten(1), peak.flatten(1), edge.flatten(1))
+    c = logits.shape[1]
+    around, edge = surroundings(margin, winner, runner_up, c, SECOND_RADII)
+    flat, margins = winner.flatten(1), margin.flatten(1)
+    shares, means = class_shares_and_means(flat, margins, c)
+    values = torch.stack([margin, gap, *around, *of_class(flat, shares, means, margin), *positions(margin)], 1)
+    return Context(values.flatten(2), flat, peak.flatten(1), edge.flatten(1), shares, means)
 
 
-def _own(z: Float[Tensor, "n c p"]) -> Float[Tensor, "n o p"]:
+def _own(z: Float[Tensor, "n c p"], factor: Tensor | None) -> Float[Tensor, "n o p"]:
     """The features of a pixel by itself, its two likeliest classes (the first of those that tie), its largest logit."""
     peak = z.amax(1, keepdim=True)
-    margins = z - peak
-    winner = first_true(margins == 0)
-    others = margins.scatter(1, winner, EXCLUDED)
+    others = z - peak
+    winner = first_zero(others)
+    if factor is not None:
+        others, peak = others.mul_(factor), peak * factor
+    others.scatter_(1, winner, EXCLUDED)
     gap = others.amax(1, keepdim=True)
-    runner_up = first_true(others == gap)
-    rest = others.exp().sum(1, keepdim=True)
-    values = [-rest.clamp(*MARGIN_ODDS).log(), -gap.clamp_min(-MAX_GAP), winner.float(), runner_up.float(), peak]
+    others -= gap
+    runner_up = first_zero(others)
+    log_rest = others.clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True).log_().add_(gap)
+    least, most = map(math.log, MARGIN_ODDS)
+    values = [-log_rest.clamp_(least, most), -gap.clamp_min(-MAX_GAP), winner.float(), runner_up.float(), peak]
     return torch.cat(values, 1)
+
+
+def surroundings(
+    margin: Float[Tensor, "n *s"],
+    winner: Int[Tensor, "n *s"],
+    runner_up: Int[Tensor, "n *s"],
+    num_classes: int,
+    second_radii: Sequence[int],
+) -> tuple[list[Float[Tensor, "n *s"]], Bool[Tensor, "n *s"]]:
+    """Return the features from the neighbours to the distance to a boundary, and where the labels have an edge.
+
+    :param margin: log-odds of the winner.
+    :param winner: the class with the largest logit.
+    :param runner_up: the class with the second largest.
+    :param num_classes: the number of classes.
+    :param second_radii: distances at which neighbours are compared with the runner-up.
+    """
+    alike, second, edge = _compared(winner, runner_up, num_classes, second_radii)
+    mean_margins, boundary_shares = _means(margin), _means(edge.to(margin.dtype))
+    distance = torch.stack([(share == 0).to(margin.dtype) for share in boundary_shares]).sum(0) + ~edge
+    return [*alike, *second, *mean_margins, *boundary_shares, distance], edge
+
+
+OUTSIDE = 255
+"""What stands for a label beyond the edge of an image, where labels are bytes."""
 
 
 def _plain() -> bool:
@@ -132,21 +177,22 @@ def _plain() -> bool:
 
 
 def _compared(
-    winner: Int[Tensor, "n *s"], runner_up: Int[Tensor, "n *s"]
+    winner: Int[Tensor, "n *s"], runner_up: Int[Tensor, "n *s"], num_classes: int, second_radii: Sequence[int]
 ) -> tuple[list[Float[Tensor, "n *s"]], list[Float[Tensor, "n *s"]], Bool[Tensor, "n *s"]]:
     """Shares of neighbours with a pixel's winner and with its runner-up at each radius, and where a label differs from
     the next pixel's."""
-    winners, seconds = (labels.to(torch.int16 if _plain() else torch.int32) for labels in (winner, runner_up))
+    kind = (torch.uint8 if num_classes < OUTSIDE else torch.int32) if _plain() else torch.int32
+    winners, seconds = (labels.to(kind) for labels in (winner, runner_up))
     own, other, edge = [], [], None
     for radius in RADII:
         straight, diagonal = _inside(winners, radius)
-        padded = pad(winners, (radius,) * (2 * (winners.ndim - 1)), value=-1)
+        padded = pad(winners, (radius,) * (2 * (winners.ndim - 1)), value=OUTSIDE if kind == torch.uint8 else -1)
         along = _counted(padded, winners, winners, radius, diagonal=False)
         if edge is None:  # only axes count as next to each other, not diagonals
             edge = along < straight
         share = 1 / (straight + diagonal).clamp_min(1).to(torch.float32)
         own.append((along + _counted(padded, winners, winners, radius, diagonal=True)) * share)
-        if radius in SECOND_RADII:
+        if radius in second_radii:
             both = (_counted(padded, winners, seconds, radius, diagonal=each) for each in (False, True))
             other.append(sum(both, torch.zeros_like(along)) * share)
     assert edge is not None
@@ -163,7 +209,7 @@ def _counted(
 ) -> Int[Tensor, "n *s"]:
     """How many of the neighbours along the axes, or along the diagonals of all axes, have the label that is wanted."""
     small = torch.uint8 if _plain() else torch.int32
-    total = torch.zeros_like(labels, dtype=small)
+    total = torch.zeros_like(wanted, dtype=small)
     for direction in _directions(labels.ndim - 1, diagonal):
         moved = padded
         for axis, sign in enumerate(direction, 1):
@@ -223,16 +269,6 @@ def _thrice(values: Float[Tensor, "n *t"], axis: int, step: int) -> Float[Tensor
     return before + here + after
 
 
-def _of_class(
-    winner: Int[Tensor, "n *s"], margin: Float[Tensor, "n *s"], num_classes: int
-) -> list[Float[Tensor, "n *s"]]:
-    """For each pixel the share that its class has of the image, and the mean margin of the class there."""
-    which = winner.flatten(1)
-    share, mean = class_shares_and_means(which, margin.flatten(1), num_classes)
-    share = (share + 1 / which.shape[1]).log()
-    return [column.gather(1, which).view_as(margin) for column in (share, mean)]
-
-
 def class_shares_and_means(
     winner: Int[Tensor, "n p"], values: Float[Tensor, "n p"], num_classes: int
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
@@ -251,8 +287,25 @@ def class_shares_and_means(
     return count / winner.shape[1], mean
 
 
-def _position(like: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
-    """From -1 to 1 along the last axis but one, and from 0 in the middle to 1 along the last."""
+def of_class(
+    winner: Int[Tensor, "n p"], shares: Float[Tensor, "n c"], means: Float[Tensor, "n c"], like: Float[Tensor, "n *s"]
+) -> list[Float[Tensor, "n *s"]]:
+    """Return, for each pixel, the logarithm of the share that its class has of the image, and its mean margin there.
+
+    :param winner: the class of each pixel.
+    :param shares: of each class.
+    :param means: of each class.
+    :param like: a map of the size of the image.
+    """
+    columns = ((shares + 1 / winner.shape[1]).log(), means)
+    return [column.gather(1, winner).view_as(like) for column in columns]
+
+
+def positions(like: Float[Tensor, "n *s"]) -> list[Float[Tensor, "n *s"]]:
+    """Return -1 to 1 along the last axis but one, and 0 in the middle to 1 at the ends of the last.
+
+    :param like: a map of the same size.
+    """
 
     def along(axis: int) -> Shaped[Tensor, " l"]:
         size = like.shape[axis]

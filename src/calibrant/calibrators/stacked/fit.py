@@ -18,10 +18,10 @@ from torch import nn
 from calibrant._shapes import Float, Tensor
 from calibrant._statistics.left_out import Gain, folds
 from calibrant.calibrators._notes import inner_fits
-from calibrant.calibrators._projections import nearest_with_winner
+from calibrant.calibrators._projections import Apart, apart, nearest_with_winner
 from calibrant.calibrators.calibrator import Calibrator, Fit
 from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool
-from calibrant.calibrators.stacked.pool import Apart, apart, weigh
+from calibrant.calibrators.stacked.pool import weigh
 from calibrant.calibrators.stacked.sample import SampledImage
 from calibrant.calibrators.stacked.training import Recipe, Seen, train
 from calibrant.errors import InputError
@@ -224,7 +224,7 @@ def _confidence(
     :param recipe: how networks are trained.
     :param seed: of what is drawn.
     """
-    parts = [apart(v[None], i.winners[None], i.winner[None, None]) for v, i in zip(pooled, images, strict=True)]
+    parts = [apart(v[None].clone(), i.winner[None, None]) for v, i in zip(pooled, images, strict=True)]
     seen = [_seen(image, part) for image, part in zip(images, parts, strict=True)]
     network, without = train(seen, len(images[0].logits), dealt, recipe, seed=seed)
     sure: dict[int, float] = {}
@@ -232,8 +232,8 @@ def _confidence(
         for each, fold in zip(without, dealt, strict=True):
             for i in fold:
                 odds = each(seen[i].context.T[None], seen[i].pool.T[None], seen[i].winner[None, None])
-                winners = images[i].winners[None]
-                sure[i] = _nll(as_sure(odds, parts[i], winners, winners.sum(1, keepdim=True) > 1)[0], images[i])
+                winner, tied = images[i].winner[None, None], images[i].tied[None, None]
+                sure[i] = _nll(as_sure(odds, parts[i], winner, tied, images[i].logits[None])[0], images[i])
     with_it = [sure[i] for i in range(len(images))]
     gain = Gain.of(losses, with_it)
     note = f"confidence from context: NLL of images left out {gain}"

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from calibrant._shapes import Float, Tensor
-from calibrant.calibrators.stacked.context import DEFINITION, Context, class_shares_and_means
+from calibrant.calibrators._tensors import keep_tensors
+from calibrant.calibrators.stacked.context import DEFINITION, Context
 
 SMALL_MARGIN = 1.0
 """Log-odds below this are small margins."""
@@ -66,8 +67,7 @@ class Gate(nn.Module):
         self, centre: Float[Tensor, " k"], scale: Float[Tensor, " k"], factor: Float[Tensor, "k k"], limit: float
     ) -> None:
         super().__init__()
-        for name, value in {"centre": centre, "scale": scale, "factor": factor}.items():
-            self.register_buffer(name, value.detach().float().clone())
+        keep_tensors(self, centre=centre, scale=scale, factor=factor)
         self.limit = float(limit)
 
     def arguments(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Gate(nn.Module):
 
         :param context: features of the anchor's logits.
         """
-        distance = self.distance(descriptions(context, self.num_classes))
+        distance = self.distance(descriptions(context))
         return (self.limit / distance.clamp_min(MIN_DISTANCE)).clamp_max(1.0) ** POWER
 
     @property
@@ -97,19 +97,17 @@ class Gate(nn.Module):
         return (away @ self.factor.T).square().sum(1).sqrt()
 
 
-def descriptions(context: Context, num_classes: int) -> Float[Tensor, "n k"]:
+def descriptions(context: Context) -> Float[Tensor, "n k"]:
     """Return what images look like to a model, see the top of this file; NaN for classes that win nowhere.
 
     :param context: features of the anchor's logits.
-    :param num_classes: the number of classes.
     """
     margin = context.values[:, 0]
-    share, mean = class_shares_and_means(context.winner, margin, num_classes)
-    mean = torch.where(share > 0, mean, torch.full_like(mean, torch.nan))
+    mean = torch.where(context.shares > 0, context.means, torch.full_like(context.means, torch.nan))
     spread = [each.var(1, correction=0).sqrt() for each in (margin, context.peak)]
     whole = [margin.mean(1), spread[0], context.peak.mean(1), spread[1]]
     whole += [(margin < SMALL_MARGIN).float().mean(1), context.edge.float().mean(1)]
-    return torch.cat([torch.stack(whole, 1), share.sqrt(), mean], 1)
+    return torch.cat([torch.stack(whole, 1), context.shares.sqrt(), mean], 1)
 
 
 def fit_gate(described: Float[Tensor, "n k"], folds: Sequence[Sequence[int]]) -> Gate | None:

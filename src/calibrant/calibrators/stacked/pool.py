@@ -12,17 +12,21 @@ probabilities is underconfident (Ranjan and Gneiting, JRSS B 72, 2010). It costs
 A member enters only if images left out gain by it: the best is added first, and none whose gain chance would explain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from calibrant._shapes import Bool, Float, Int, Tensor
+from calibrant._shapes import Float, Int, Tensor
 from calibrant._statistics.left_out import Gain
-from calibrant.calibrators._projections import EXCLUDED
-from calibrant.calibrators.calibrator import MIN_EXPONENT
+from calibrant.calibrators._likelihood import floored_log_softmax
+from calibrant.calibrators.calibrator import Calibrator
+from calibrant.calibrators.dirichlet import DirichletScaling
+from calibrant.calibrators.pixels import MAX_SIZE
+from calibrant.calibrators.temperature import TemperatureScaling
+from calibrant.calibrators.vector import VectorScaling
 
 PIXELS = 100_000
 """Pixels on which weights are learnt, shared alike among the images."""
@@ -56,33 +60,42 @@ class Weighed:
         ]
 
 
-@dataclass(frozen=True)
-class Apart:
-    """The logits of a pool, the winner of the model apart from the other classes.
+def pooled(
+    z: Float[Tensor, "n c p"],
+    calibrators: Sequence[Calibrator],
+    weights: Float[Tensor, " m"],
+    given: Mapping[int, Float[Tensor, "n c p"]],
+) -> Float[Tensor, "n c p"]:
+    """Return the sum of the logits of calibrators, each with a weight.
 
-    :param others: the logits of the other classes, very low at the winners.
-    :param at_winner: the winner's, the first of those that tie.
-    :param highest: the largest of the others.
-    :param rest: what the others sum to: their logsumexp.
+    Those that scale and shift each class are added up first, as one; a matrix is added to the sum as it is multiplied.
+
+    :param z: raw logits.
+    :param calibrators: what is pooled.
+    :param weights: one each.
+    :param given: by number of a calibrator that is not pixel by pixel, its logits.
     """
-
-    others: Float[Tensor, "n c p"]
-    at_winner: Float[Tensor, "n 1 p"]
-    highest: Float[Tensor, "n 1 p"]
-    rest: Float[Tensor, "n 1 p"]
-
-
-def apart(pool: Float[Tensor, "n c p"], winners: Bool[Tensor, "n c p"], winner: Int[Tensor, "n 1 p"]) -> Apart:
-    """Return the winner of each pixel apart from the other classes.
-
-    :param pool: the logits of the pool.
-    :param winners: true at each class with the largest logit of the model.
-    :param winner: the first of them.
-    """
-    others = pool.masked_fill(winners, EXCLUDED)
-    highest = others.amax(1, keepdim=True)
-    rest = (others - highest).clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True).log_().add_(highest)
-    return Apart(others, pool.gather(1, winner), highest, rest)
+    z = z.clamp(-MAX_SIZE, MAX_SIZE)
+    factor, shift = z.new_zeros(z.shape[1], 1), z.new_zeros(z.shape[1], 1)
+    matrices: list[tuple[Tensor, DirichletScaling]] = []
+    others: list[tuple[Tensor, Tensor]] = []
+    for number, (calibrator, weight) in enumerate(zip(calibrators, weights, strict=True)):
+        changes_labels = not calibrator.keeps_labels
+        if isinstance(calibrator, TemperatureScaling):
+            factor = factor + weight / calibrator.divisor
+        elif isinstance(calibrator, VectorScaling) and changes_labels:
+            factor, shift = factor + weight * calibrator.weight[:, None], shift + weight * calibrator.bias[:, None]
+        elif isinstance(calibrator, DirichletScaling) and changes_labels:
+            shift = shift + weight * calibrator.bias[:, None]
+            matrices.append((weight * calibrator.weight, calibrator))
+        else:
+            others.append((weight, given[number] if number in given else calibrator(z)))
+    total = torch.addcmul(shift, z, factor)
+    for matrix, calibrator in matrices:
+        total = torch.baddbmm(total, matrix.expand(len(z), -1, -1), floored_log_softmax(z, calibrator.floor))
+    for weight, logits in others:
+        total = torch.addcmul(total, logits, weight)
+    return total
 
 
 def margins_of(logits: Float[Tensor, "*n c p"]) -> Float[Tensor, "*n c p"]:

@@ -53,9 +53,9 @@ class SampledImage:
         return (self.winner == self.labels).float()
 
     @cached_property
-    def winners(self) -> Bool[Tensor, "c p"]:
-        """True at the largest logits of each pixel."""
-        return self.logits == self.logits.amax(0)
+    def tied(self) -> Bool[Tensor, " p"]:
+        """True where several classes have the largest logit."""
+        return (self.logits == self.logits.amax(0)).sum(0) > 1
 
     def as_prediction(self, count: int) -> Prediction:
         """Return its first pixels as an image with one axis of space: what a fit pixel by pixel needs.
@@ -108,8 +108,9 @@ def _of_image(prediction: Prediction, number: int, anchor: Calibrator, count: in
         return None
     generator = generator_for(seed, prediction.key)
     chosen = labelled[torch.randperm(len(labelled), generator=generator)[:count].to(labelled.device)]
-    z = anchor(prediction.logits[None], None if prediction.image is None else prediction.image[None])
-    context = context_of(z)
+    image = None if prediction.image is None else prediction.image[None]
+    z = anchor(prediction.logits[None], image)
+    context = context_of(prediction.logits[None], image, anchor)
     pixel = chosen % z[0, 0].numel()
     return SampledImage(
         prediction.key,
@@ -120,5 +121,5 @@ def _of_image(prediction: Prediction, number: int, anchor: Calibrator, count: in
         context.values[0][:, pixel],
         flat[chosen].long(),
         context.winner[0][pixel],
-        descriptions(context, len(z[0]))[0],
+        descriptions(context)[0],
     )

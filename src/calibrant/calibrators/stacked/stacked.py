@@ -25,15 +25,15 @@ from torch import nn
 from calibrant._input.checks import check_classes_as_fitted
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators._notes import inner_fits, warn_and_note
-from calibrant.calibrators._projections import EXCLUDED, nearest_with_winner
+from calibrant.calibrators._projections import EXCLUDED, NEXT_BELOW, apart, is_unasked, nearest_with_winner
+from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
 from calibrant.calibrators.dirichlet import DirichletScaling
-from calibrant.calibrators.pixels import MAX_SIZE
 from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool
 from calibrant.calibrators.stacked.context import context_of
 from calibrant.calibrators.stacked.fit import dealt_images, is_pixelwise, learn
 from calibrant.calibrators.stacked.gate import Gate, fit_gate
-from calibrant.calibrators.stacked.pool import apart
+from calibrant.calibrators.stacked.pool import pooled
 from calibrant.calibrators.stacked.sample import SampledImage, sample_images
 from calibrant.calibrators.stacked.training import Recipe
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -43,9 +43,6 @@ from calibrant.predictions import PredictionsLike, predictions_of
 
 MAX_CLASSES_OF_MATRIX = 32
 """With more classes Dirichlet scaling is left out: its matrix costs as many operations a logit as there are classes."""
-
-NEXT_BELOW = 2.0**-126
-"""A class that does not win lies at least this much below the winner, which lies at 0."""
 
 MEMBERS: tuple[Fit, ...] = (VectorScaling.fit, DirichletScaling.fit)
 """What is pooled with the anchor if nothing else is said."""
@@ -98,7 +95,12 @@ class StackedScaling(Calibrator):
             )
         self.anchor, self.members = anchor, nn.ModuleList(members)
         self.confidence, self.gate = confidence, gate
-        self.register_buffer("weights", weights.detach().float().clone())
+        keep_tensors(self, weights=weights)
+
+    @property
+    def calibrators(self) -> tuple[Calibrator, ...]:
+        """What is pooled: the anchor and the members."""
+        return (self.anchor, *(each for each in self.members if isinstance(each, Calibrator)))
 
     def forward(
         self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None = None
@@ -129,23 +131,22 @@ class StackedScaling(Calibrator):
         """
         if self.gate is None:
             return torch.ones(len(logits), device=logits.device)
-        return self.gate(context_of(self.anchor(logits, image).detach()))
+        return self.gate(context_of(logits, image, self.anchor))
 
     def _of_images(self, logits: Float[Tensor, "n c *s"], image: Float[Tensor, "n k *s"] | None) -> Tensor:
-        anchored = self.anchor(logits, image)
-        n, _, p = anchored.flatten(2).shape
-        maps: dict[str, Tensor] = {"anchored": anchored}
+        n, p = len(logits), logits[0, 0].numel()
+        maps: dict[str, Tensor] = {}
         if self.confidence is not None or self.gate is not None:
-            context = context_of(anchored.detach())
+            context = context_of(logits, image, self.anchor)
             if self.confidence is not None:
                 maps |= {"context": context.values, "winner": context.winner[:, None]}
             if self.gate is not None:
                 share = self.gate(context)
-                if torch.compiler.is_compiling() or bool((share < 1).any()):
+                if is_unasked(share) or bool((share < 1).any()):
                     maps["share"] = share[:, None, None].expand(n, 1, p)
-        for number, member in enumerate(self.members):
-            if not is_pixelwise(member):
-                maps[f"member {number}"] = member(logits, image)
+        for number, each in enumerate(self.calibrators):
+            if not is_pixelwise(each):
+                maps[f"given {number}"] = each(logits, image)
 
         def stacked(z: Tensor, *parts: Tensor) -> Tensor:
             return self._stacked(z, dict(zip(maps, parts, strict=True)))
@@ -154,23 +155,21 @@ class StackedScaling(Calibrator):
 
     def _stacked(self, z: Float[Tensor, "n c p"], maps: Mapping[str, Tensor]) -> Float[Tensor, "n c p"]:
         """Equations (1) to (4) for pixels whose maps are known."""
-        winners, anchored = z == z.amax(1, keepdim=True), maps["anchored"]
-        within = z.clamp(-MAX_SIZE, MAX_SIZE)
-        pool = self.weights[0] * anchored
-        for number, (member, weight) in enumerate(zip(self.members, self.weights[1:], strict=True)):
-            given = maps[f"member {number}"] if f"member {number}" in maps else member(within)
-            pool = torch.add(pool, weight * given)
+        calibrators = self.calibrators
+        given = {k: maps[f"given {k}"] for k in range(len(calibrators)) if f"given {k}" in maps}
+        pool = pooled(z, calibrators, self.weights, given)
         if self.confidence is None:
             found = nearest_with_winner(z, pool)
             found = found - found.amax(1, keepdim=True)
         else:
-            parts = apart(pool, winners, maps["winner"])
-            odds = self.confidence(maps["context"], of_pool(parts), maps["winner"])
-            found = as_sure(odds, parts, winners, maps["context"][:, 1:2] == 0)  # no gap: several win
+            winner, parts = maps["winner"], apart(pool, maps["winner"])
+            odds = self.confidence(maps["context"], of_pool(parts), winner)
+            found = as_sure(odds, parts, winner, maps["context"][:, 1:2] == 0, z)  # no gap: several win
         if "share" in maps:
-            share = maps["share"]
+            share, anchored = maps["share"], given[0] if 0 in given else self.anchor(z)
             found = share * found + (1 - share) * (anchored - anchored.amax(1, keepdim=True))
-        return found.clamp_(EXCLUDED, -NEXT_BELOW).masked_fill_(winners, 0.0)
+            found = found.clamp(EXCLUDED, -NEXT_BELOW).masked_fill_(z == z.amax(1, keepdim=True), 0.0)
+        return found
 
     def arguments(self) -> dict[str, Any]:
         """Return anchor, members, weights, confidence and gate."""

@@ -1,7 +1,7 @@
 """Table 1 of the paper in small: all calibrators in-domain, on a real third party's logits; and with fewer images.
 
 ``python -m experiments.selective_scaling.in_domain [--smoke | --store STORE]``: half of the images to fit, half to
-test, once for each seed. Published recipes stand beside fits at their optimum. Then what correctness scaling has to
+test, once for each seed. Published recipes stand beside fits at their optimum. Then what stacked scaling has to
 show, line by line: it is to beat every calibrator that keeps the labels. Then the same on fewer images to fit.
 
 Which images are fitted to moves a calibration error by more than most methods differ. Hence twenty seeds for the table

@@ -60,7 +60,7 @@ def test_every_command_prints_nasty_names_as_words(calibrant, folder, named, nas
     refined = ["refine", store, "--method", "copula", "--num-samples", 2]
     code, out, _ = check(calibrant, *refined, "-o", named / "copula")
     assert (code, shown in out) == (0, True)
-    methods = "uncalibrated,temperature,stacked:members=vector,num_epochs=1"
+    methods = "uncalibrated,temperature,selective:base=vector-kept,num_epochs=1"
     compared = ["compare", store, "--methods", methods, "--num-seeds", 1, "-o", named / "c.html"]
     code, out, _ = check(calibrant, *compared)
     assert code == 0

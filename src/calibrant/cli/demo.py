@@ -40,7 +40,7 @@ def demo(
     network = _trained(train, num_steps, seed)
     stored = _store(network, test, num_steps, output / "store", made_from, overwrite=overwrite)
     plan = Plan(seeds=[seed], fraction=0.5, pixels_per_image=5_000, num_bins=15, boundary_width=2)
-    (study,) = run_study(stored, [], parse_methods("uncalibrated,temperature,vector,selective"), plan)
+    (study,) = run_study(stored, [], parse_methods("uncalibrated,temperature,selective,stacked"), plan)
     limit = _limit(test, study.measurements["uncalibrated"][0].keys)
     study = replace(study, facts=dict(study.facts) | {"the best possible": limit}, made_from=made_from)
     study.show()

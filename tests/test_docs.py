@@ -1,8 +1,8 @@
-"""Python in the docs runs as it stands: the blocks of a page one after the other, with the names of those before.
+"""The code of the docs runs as it stands: the blocks of a page one after the other, with the names of those before.
 
 A block that needs data, a checkpoint or a long training is marked in the line above it, ``<!-- not run: why -->``; it
-must still be Python, and what it imports from calibrant must exist. Commands are not run: their options and the methods
-that they name must exist.
+must still be Python, and what it imports from calibrant must exist. Of every command, run or not, the options and the
+methods that it names must exist. Pages of the first ten minutes, which run commands and trainings, are slow.
 """
 
 import ast
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from tools.pages import Block, CommandError, blocks, run
 
 from calibrant.cli import app
 from calibrant.methods import parse_methods
@@ -21,27 +22,31 @@ from calibrant.samplers.storage import LEARNT
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-BLOCK = re.compile(r"^(?:<!-- not run: (?P<why>.+) -->\n)?```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^ *(calibrant \w.*)$|`(calibrant \w[^`]*)`", re.MULTILINE)
 COMMANDS = typer.main.get_command(app).commands
-WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text("utf-8"))]
+CODE = {page: blocks(page) for page in PAGES}
+WITH_PYTHON = [page for page in PAGES if any(block.language == "python" for block in CODE[page])]
+RUN = [
+    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.parent.name == "first" else [])
+    for page in PAGES
+    if (languages := {block.language for block in CODE[page] if block.not_run is None})
+]
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+EXTRAS = {"street": ("transformers", "onnxruntime"), "nnunet": ("nibabel",), "geotiff": ("rasterio",)}
 
 
-def blocks(page: Path) -> list[tuple[str, int, str | None]]:
-    """Return code, number of its first line and, where it is not to be run, why."""
-    text = page.read_text("utf-8")
-    found = [(match["code"], text[: match.start("code")].count("\n"), match["why"]) for match in BLOCK.finditer(text)]
-    assert len(found) == text.count("```python"), f"{page.name}: a block of Python without an end"
-    return found
+def in_process(calibrant):
+    """Return what runs a block of commands in this process: a new one would import torch again for each command."""
 
+    def run_block(block: Block, page: Path) -> None:
+        lines = block.code.replace("\\\n", " ").splitlines()
+        assert all(line.startswith(("calibrant ", "#")) or not line for line in lines), f"{page}: not of calibrant"
+        for words in commands(block.code):
+            code, out, err = calibrant(*words)
+            if code:
+                raise CommandError(f"{page}, after line {block.line}: exit code {code} of {words}\n{out}\n{err}")
 
-def run(page: Path) -> dict[str, object]:
-    """Run the blocks of a page that can be run, in one namespace, and return it."""
-    names: dict[str, object] = {"__name__": page.stem}
-    for code, line, why in blocks(page):
-        if why is None:
-            exec(compile("\n" * line + code, str(page), "exec"), names)  # so that a traceback has the page's lines
-    return names
+    return run_block
 
 
 def imported(code: str) -> list[tuple[str, str]]:
@@ -79,21 +84,34 @@ def faults_of(words: list[str]) -> list[str]:
     return faults
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
-def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run(page)
+@pytest.mark.parametrize("page", RUN)
+def test_the_code_of_a_page_runs(page, tmp_path, calibrant, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for module in EXTRAS.get(page.stem, ()):
+        pytest.importorskip(module)
+    run(page, tmp_path, commands=in_process(calibrant))
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.stem)
 def test_what_a_page_imports_exists(page):
-    for code, line, _ in blocks(page):
-        for module, name in imported(code):
-            assert hasattr(import_module(module), name), f"{page.name}, after line {line}: {module}.{name}"
+    for block in CODE[page]:
+        for module, name in imported(block.code) if block.language == "python" else ():
+            assert hasattr(import_module(module), name), f"{page.name}, after line {block.line}: {module}.{name}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_links_to_files_lead_somewhere(page):
+    for link in LINK.findall(page.read_text("utf-8")):
+        assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_block_that_is_not_run_says_why():
+    for page in PAGES:
+        assert all(block.not_run is None or len(block.not_run) > 8 for block in CODE[page]), page.name
 
 
 def test_blocks_are_found():
-    assert {page.stem for page in WITH_CODE} >= {"calibrators", "concepts", "data", "hypotheses", "models"}
+    assert {param.id for param in RUN} >= {"calibrators", "concepts", "data", "hypotheses", "street", "nnunet"}
 
 
 def test_a_block_that_is_wrong_is_found(tmp_path):
@@ -101,8 +119,14 @@ def test_a_block_that_is_wrong_is_found(tmp_path):
     good, marked = "```python\none = 1\n```\n", "<!-- not run: no data -->\n```python\n1 / 0\n```\n"
     page.write_text(f"{good}\n{marked}\n```python\none + two\n```\n")
     with pytest.raises(NameError, match="two") as caught:
-        run(page)
+        run(page, tmp_path)
     assert caught.traceback[-1].lineno + 1 == 11
+    page.write_text("```sh\ntrue\n```\n\n```sh\necho of no use\nfalse\n```\n")
+    with pytest.raises(CommandError, match=r"page\.md, after line 5: exit code 1 of"):
+        run(page, tmp_path)
+    page.write_text("- a list\n\n  ```sh\n  true\n  ```\n")
+    with pytest.raises(ValueError, match="is indented, or has no end"):
+        run(page, tmp_path)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)

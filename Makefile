@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 
-.PHONY: setup demo format check types test test-all engines fuzz lowest shapes page-check bench lock clean
+.PHONY: setup demo format check types test test-all engines fuzz lowest shapes docs wheel first-minutes page-check bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -62,6 +62,16 @@ lowest: setup  ## the quick tests with the oldest packages that pyproject.toml a
 shapes: setup  ## the tests with every shape annotation turned into a check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
 
+docs: setup  ## the site, in site/; fails at a link or an anchor that leads nowhere
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+
+wheel: setup  ## what users install: built, put into an empty environment outside of the checkout, and run
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/python tools/try_wheel.py
+
+first-minutes: setup  ## the pages of docs/first, each from a fresh environment, with the time that each took
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/python tools/first_minutes.py --write
+
 page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
 	$(BIN)/python tools/check_page.py demo/report.html
 
@@ -84,4 +94,4 @@ lock: setup  ## refresh constraints.txt, also with hashes; they hold no address,
 	rm .lock.tmp
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest demo runs
+	rm -rf $(VENV) $(VENV)-lowest demo runs site dist

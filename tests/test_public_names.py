@@ -70,6 +70,13 @@ def test_type_checkers_are_told_of_the_types():
     assert (SOURCES / "py.typed").read_text() == ""
 
 
+def test_the_newest_release_has_a_date_and_is_the_version():
+    newest = re.search(r"^## (\S+) \((\d{4}-\d{2}-\d{2})\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert newest[1] == calibrant.__version__
+    assert f"date-released: {newest[2]}" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_the_version_to_cite_is_the_version():
     assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == calibrant.__version__
     project = (ROOT / "pyproject.toml").read_text()

@@ -1,5 +1,6 @@
 """The Python of the front page runs as it stands."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from torch import nn
 
 from calibrant.predictions import Example
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def made_examples(seed: int) -> list[Example]:
@@ -32,6 +34,13 @@ def test_the_sketch_runs():
     assert error(after.pooled()) < error(before.pooled())
 
 
-def test_the_first_code_is_the_two_commands():
+def test_the_first_code_is_to_install_and_two_commands():
     first = re.search(r"```sh\n(.*?)```", README, re.DOTALL).group(1)
-    assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make demo", "make test"]
+    assert [line.split("#")[0].strip() for line in first.splitlines()] == ["pip install .", "make demo", "make test"]
+
+
+def test_its_figure_is_that_of_the_record():
+    record = json.loads((ROOT / "experiments/results/in_domain.json").read_text())["40 images to fit"]["values"]
+    for method in ("uncalibrated", "temperature"):
+        value, low, high = (100 * float(each) for each in re.findall(r"[\d.]+", record[method]["ece"]))
+        assert f"{value:.1f} % [{low:.1f}, {high:.1f}]" in " ".join(README.split())

@@ -53,7 +53,7 @@ def on_files(files: Any, config: Any) -> Any:
         f"\n## {path.stem}\n\n```python\n{path.read_text('utf-8')}```\n"
         for path in sorted((ROOT / "examples").glob("*.py"))
     )
-    texts |= {f"api/{name}.md": f"# calibrant.{name}\n\n::: calibrant.{name}\n" for name in packages()}
+    texts |= {f"api/{name}.md": f"::: calibrant.{name}\n" for name in packages()}
     shown = {(f"docs/{file.src_uri}", file.content_string) for file in files.documentation_pages()}
     shown |= {(REPOSITORY.get(page, page), text) for page, text in texts.items()}
     for page, text in texts.items():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what ``__getattr__`` returns, for type checkers and editors
         training,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 IGNORE: Final = -100
 """The label of a pixel that counts nowhere. Readers turn their ``ignore_index`` (255 by default) into it."""

@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 
-.PHONY: setup demo format check types test test-all engines fuzz lowest shapes docs wheel first-minutes page-check bench lock clean
+.PHONY: setup demo format check types test test-all engines fuzz lowest shapes docs wheel first-minutes browser bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -38,10 +38,10 @@ types: setup  ## what a user's type checker makes of the package: mypy --strict 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 test: setup  ## all but what is marked slow
-	$(PYTEST) -n 2 -m "not slow and not fuzz"
+	$(PYTEST) -n 2 -m "not slow and not fuzz and not browser"
 
 test-all: setup  ## every test but those that draw other random numbers each time
-	$(PYTEST) -n 2 -m "not fuzz"
+	$(PYTEST) -n 2 -m "not fuzz and not browser"
 
 engines: setup  ## engines over Ray, and workers of Dask killed at an S3 server, with packages that nothing else here needs
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-engines
@@ -57,10 +57,10 @@ lowest: setup  ## the quick tests with the oldest packages that pyproject.toml a
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-lowest
 	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-lowest/torch.txt
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid" -W "ignore:Using a non-tuple sequence"
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz and not browser" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid" -W "ignore:Using a non-tuple sequence"
 
 shapes: setup  ## the tests with every shape annotation turned into a check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked --ignore-glob="tests/test_messages*.py"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked -m "not browser" --ignore-glob="tests/test_messages*.py"
 
 docs: setup  ## the site, in site/; fails at a link or an anchor that leads nowhere
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[docs]'
@@ -72,8 +72,9 @@ wheel: setup  ## what users install: built, put into an empty environment outsid
 first-minutes: setup  ## the pages of docs/first, each from a fresh environment, with the time that each took
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/python tools/first_minutes.py --write
 
-page-check: demo  ## accessibility of the demo's report; needs Chromium and npm
-	$(BIN)/python tools/check_page.py demo/report.html
+browser: setup  ## the report in headless Chromium; skipped without Chromium (Debian: apt-get install chromium)
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[browser]'
+	$(PYTEST) -m browser tests/browser
 
 bench: setup  ## ratios to a plain pass, and to other libraries, in one run
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[bench]'

@@ -20,7 +20,8 @@ What is scored
     :func:`maximum_calibration_error`, :func:`adaptive_calibration_error`, :func:`classwise_calibration_error` (and
     :func:`calibration_error_of_classes`), :func:`confidence_gap`, :func:`mean_confidence`, :func:`reliability_curve` (a
     :class:`ReliabilityCurve`), :func:`smooth_calibration_error`, :func:`corp_decomposition` (a
-    :class:`CorpDecomposition`) and :func:`recalibrated` (its curve), :func:`reliability_histogram` (image by image).
+    :class:`CorpDecomposition`) and :func:`recalibrated` (its curve), :func:`reliability_histogram` (image by image),
+    :func:`gap_test` (a :class:`GapTest`: whether a gap is beyond chance).
     likelihood:
     :func:`negative_log_likelihood`, :func:`brier_score`, :func:`top_label_brier_score`, :func:`mean_entropy`,
     :func:`brier_decomposition` (a :class:`BrierDecomposition`).
@@ -46,6 +47,7 @@ Intervals
     :class:`Interval`, :func:`image_mean`.
 """
 
+from calibrant.metrics.agreement import GapTest, gap_test
 from calibrant.metrics.areas import (
     AreaSamples,
     area_bounds,
@@ -141,6 +143,7 @@ __all__ = [
     "ConfidenceRanks",
     "CorpDecomposition",
     "FlipCounts",
+    "GapTest",
     "HypothesisDistances",
     "Interval",
     "LikelihoodSums",
@@ -181,6 +184,7 @@ __all__ = [
     "expected_sample_divergence",
     "flip_frequencies",
     "flip_offsets",
+    "gap_test",
     "ged_floor",
     "generalised_energy_distance",
     "hungarian_matched_iou",

@@ -16,6 +16,7 @@ from calibrant.metrics import (
 )
 from calibrant.report.columns import SHARE, number
 from calibrant.report.curves import pooled_bins
+from calibrant.report.judged import class_verdicts
 
 FEW = 25
 """Classes shown at once; the smaller ones of longer lists can be unfolded."""
@@ -44,6 +45,7 @@ class ClassRow:
     :param overlap: the intersection over union.
     :param gap: confidence minus accuracy where the class is predicted.
     :param error: the calibration error of the confidence where the class is predicted.
+    :param verdict: whether the gap is beyond chance, all classes judged together, in words.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ClassRow:
     overlap: list[Bar]
     gap: list[str]
     error: list[Bar]
+    verdict: list[str]
 
 
 def class_rows(
@@ -77,6 +80,7 @@ def class_rows(
     overlap = [intersection_over_union(counts[m])[0].double() for m in methods]
     gap = [confidence_gap(bins[m])[0].double() for m in methods]
     error = [expected_calibration_error(bins[m])[0].double() for m in methods]
+    verdicts = [class_verdicts(measurements[m]) for m in methods]
     most, most_own = (max(map(_largest, values), default=0.0) for values in (error, own_error))
     order = sorted(range(len(class_names)), key=lambda i: (-float(share[i]), i))
     return [
@@ -88,6 +92,7 @@ def class_rows(
             [_bar(float(values[i]), 1.0, 1) for values in overlap],
             [number(float(values[i]), 1, SHARE, signed=True) for values in gap],
             [_bar(float(values[i]), most, 1) for values in error],
+            [words[i] for words in verdicts],
         )
         for i in order
     ]

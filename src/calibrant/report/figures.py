@@ -14,10 +14,12 @@ import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from calibrant._shapes import Float
 from calibrant.report.curves import Reliability, RiskCoverageLine
-from calibrant.report.palette import LIGHT, Style, as_property
+from calibrant.report.palette import LIGHT, Style, as_property, style_of
 
 _SETTINGS: dict[str, Any] = {
     "axes.edgecolor": LIGHT["soft"],
@@ -71,6 +73,26 @@ def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
         _frame_mass(mass)
         if several:
             _legend(figure, main)
+        return _svg(figure, name, label)
+
+
+def reliability_histogram_figure(shares: Float[torch.Tensor, "b k"], *, name: str, label: str) -> str:
+    """Return the dataset reliability histogram as SVG: the darker a cell, the more images.
+
+    :param shares: of the images in each bin of confidence, by steps of accuracy; NaN in bins without an image.
+    :param name: starts every identifier in the figure; unlike in any other figure of the page.
+    :param label: the text alternative.
+    """
+    num_bins, num_steps = shares.shape
+    with _settings():
+        figure = _figure(3.5, 3.2)
+        axes = _axes(figure, (0.15, 0.48, 0.8, 2.6))
+        for i, j in torch.nonzero(shares.nan_to_num(0) > 0).tolist():
+            place, size = (i / num_bins, j / num_steps), (1 / num_bins, 1 / num_steps)
+            alpha = round(0.08 + 0.92 * float(shares[i, j]) ** 0.5, 2)
+            axes.add_patch(Rectangle(place, *size, facecolor=style_of(1).color, alpha=alpha, linewidth=0))
+        _frame_diagram(axes)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (%)")
         return _svg(figure, name, label)
 
 

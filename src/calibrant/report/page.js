@@ -49,7 +49,7 @@ const valueOf = cell => {
   return text !== "" && Number.isFinite(Number(text)) ? Number(text) : text === "–" ? NaN : shown(cell);
 };
 const sortBy = (table, column, button) => {
-  const down = button.getAttribute("aria-sort-next") === "descending";
+  const down = button.dataset.next === "descending";
   const order = (a, b) => {
     const [one, other] = [valueOf(a.cells[column]), valueOf(b.cells[column])];
     if (Number.isNaN(one) || Number.isNaN(other)) return Number.isNaN(one) - Number.isNaN(other); // unknown ones last
@@ -60,9 +60,9 @@ const sortBy = (table, column, button) => {
   const body = table.tBodies[0];
   body.append(...[...body.rows].sort(order));
   all("th[aria-sort]", table).forEach(each => each.removeAttribute("aria-sort"));
-  all("button.sort", table).forEach(each => each.setAttribute("aria-sort-next", "ascending"));
+  all("button.sort", table).forEach(each => each.dataset.next = "ascending");
   button.closest("th").setAttribute("aria-sort", down ? "descending" : "ascending");
-  button.setAttribute("aria-sort-next", down ? "ascending" : "descending");
+  button.dataset.next = down ? "ascending" : "descending";
 };
 const quoted = text => /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
 const csvOf = table => {
@@ -84,7 +84,7 @@ for (const table of all("table.sortable")) {
   headingsOf(table).forEach((cells, column) => {
     const cell = cells[cells.length - 1];
     if (cell.colSpan > 1 || cell.querySelector("button")) return;
-    const button = make("button", { type: "button", class: "sort", "aria-sort-next": "ascending" });
+    const button = make("button", { type: "button", class: "sort", "data-next": "ascending" });
     button.append(...cell.childNodes);
     cell.append(button);
     button.addEventListener("click", () => sortBy(table, column, button));

@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from markupsafe import Markup
 
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
 from calibrant.evaluation import Comparison
-from calibrant.metrics import Measurement
+from calibrant.metrics import Measurement, expected_calibration_error, reliability_histogram
 from calibrant.report import palette
 from calibrant.report.anchors import anchors
 from calibrant.report.cases import Case
@@ -17,8 +18,14 @@ from calibrant.report.classes import FEW, class_rows
 from calibrant.report.columns import SHARE, changes, columns, number, other_scores, percent
 from calibrant.report.curves import Reliability, draws, reliability, risk_coverage
 from calibrant.report.decisions import cost_rows, counts_for_script, pooled_ranks, threshold_rows
-from calibrant.report.figures import ideal_risk_coverage, reliability_figure, risk_coverage_figure
+from calibrant.report.figures import (
+    ideal_risk_coverage,
+    reliability_figure,
+    reliability_histogram_figure,
+    risk_coverage_figure,
+)
 from calibrant.report.image_list import image_columns, image_rows, number_of_images
+from calibrant.report.judged import agreement_in_words
 from calibrant.report.pictures import CONFIDENCE, ENTROPY, color_key, label_maps, pictures_within
 from calibrant.report.scale import HIGHEST, LOWEST, colors, gradient, tick_places
 
@@ -61,16 +68,22 @@ def figures_of(
         line = reliability(measurements[method], resamples, lambda rows: rows.bins)
         label = f"Reliability diagram of {method}. {_in_words(line)}"
         drawing = reliability_figure([(method, line, palette.style_of(i))], name=f"reliability{i}", label=label)
-        diagrams.append((method, Markup(drawing), _bin_rows(line)))
+        judged = agreement_in_words(measurements[method], lambda rows: rows.bins)
+        diagrams.append((method, Markup(drawing), _bin_rows(line), judged))
     for i, method in enumerate(pair):
         edge = reliability(measurements[method], resamples, lambda rows: rows.boundary)
         inner = reliability(measurements[method], resamples, lambda rows: rows.interior)
         label = f"Reliability of {method} by region. Boundary: {_in_words(edge)} Interior: {_in_words(inner)}"
         lines = [("near class boundaries", edge, palette.style_of(2)), ("interior", inner, palette.style_of(1))]
-        regions.append((method, Markup(reliability_figure(lines, name=f"region{i}", label=label))))
+        judged = {
+            "near boundaries": agreement_in_words(measurements[method], lambda rows: rows.boundary),
+            "inside": agreement_in_words(measurements[method], lambda rows: rows.interior),
+        }
+        regions.append((method, Markup(reliability_figure(lines, name=f"region{i}", label=label)), judged))
     return {
         "diagrams": diagrams,
         "regions": regions,
+        "histograms": [(method, *_histogram(measurements[method], i, method)) for i, method in enumerate(pair)],
         "pooled_error": _pooled_errors(comparison),
         **_risks(measurements, methods),
         "threshold_rows": threshold_rows([pooled_ranks(measurements[method]) for method in pair]),
@@ -78,6 +91,21 @@ def figures_of(
         "class_rows": class_rows(measurements, pair, class_names),
         "few": FEW,
     }
+
+
+def _histogram(measurements: Sequence[Measurement], number: int, method: str) -> tuple[Markup, str]:
+    """Return the dataset reliability histogram of the last repetition, and how far images are spread, in words."""
+    bins = measurements[-1].bins
+    own = expected_calibration_error(bins)
+    own = own[~own.isnan()]
+    low, middle, high = torch.quantile(own, torch.tensor([0.1, 0.5, 0.9], dtype=own.dtype)).tolist()
+    words = (
+        f"of single images the ECE is {percent(middle, 1)} in the middle, from {percent(low, 1)} to {percent(high, 1)} "
+        "in eight of ten"
+    )
+    label = f"Dataset reliability histogram of {method}: {words}."
+    drawing = reliability_histogram_figure(reliability_histogram(bins), name=f"spread{number}", label=label)
+    return Markup(drawing), words
 
 
 def _risks(measurements: Mapping[str, Sequence[Measurement]], methods: Sequence[str]) -> dict[str, Any]:

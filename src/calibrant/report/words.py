@@ -11,6 +11,7 @@ from calibrant.evaluation import Comparison
 from calibrant.metrics import Measurement, reliability_curve
 from calibrant.report.columns import columns, percent, shown_scores, verdict
 from calibrant.report.curves import pooled_bins
+from calibrant.report.judged import few_images, keeps_its_word, on_the_whole
 
 _DECIDING = ("ece", "ece_images")
 """Names of the scores that decide, if compared; image-wise ECE also depends on how much images differ in difficulty."""
@@ -26,6 +27,10 @@ _CONFIDENCE = 0.9
 
 _ENOUGH = 0.002
 """The share of the pixels that must have about that confidence for a sentence about them."""
+
+
+_CALIBRATED = "No miscalibration was found: in no bin of confidence, and not on the whole, is the gap beyond chance."
+_MISCALIBRATED = "Its confidence cannot be taken at its word: it departs from its accuracy by more than chance."
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,18 @@ def headline(
     sentences = [f"{name}: {_keeps_its_word(measurements[base])}"] if base in measurements else []
     if not others:
         stands = "the model stands" if comparison.as_it_is else f"{base} stands; the model as it is was not measured"
-        return Headline(f"No calibrator was compared: this is how {stands}.", tuple(sentences), None)
+        kept = keeps_its_word(measurements[base]) if base in measurements else None
+        found = f" {_CALIBRATED if kept else _MISCALIBRATED}" if kept is not None else ""
+        return Headline(f"No calibrator was compared: this is how {stands}.{found}", tuple(sentences), None)
     shown, advice = _verdict(comparison, score)
     if shown in measurements:
         sentences.append(f"With {shown}: {_keeps_its_word(measurements[shown])}")
     sentences += _changes_beside(comparison, score, shown, scores)
     sentences += _label_changes(comparison, shown) + near_ties_in_words(comparison, [shown])
     sentences += _null(comparison, base, scores)
+    for method in (base, shown):
+        if method in measurements and keeps_its_word(measurements[method]):
+            sentences.append(f"{method[:1].upper()}{method[1:]}: {_CALIBRATED[:1].lower()}{_CALIBRATED[1:]}")
     return Headline(advice, tuple(sentences), shown)
 
 
@@ -172,9 +182,12 @@ def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:
             f"where it says about {percent(float(confidence[near]))}, it is right {percent(float(right[near]))} of the "
             "time; "
         )
-    if percent(mean) == percent(accuracy):
-        return f"{words}over all pixels it says {percent(mean)} on average and is right about as often."
-    word = "too sure" if mean > accuracy else "too timid"
+    word = on_the_whole(repetitions)
+    if not word:
+        few = keeps_its_word(repetitions) is None
+        chance = f"{few_images(len(repetitions[0]))} to say more" if few else "the difference is within chance"
+        right = "about as often" if percent(mean) == percent(accuracy) else f"{percent(accuracy)} of the time: {chance}"
+        return f"{words}over all pixels it says {percent(mean)} on average and is right {right}."
     return (
         f"{words}over all pixels it says {percent(mean)} on average and is right {percent(accuracy)} of the time, "
         f"so on the whole it is {word}."

@@ -1,7 +1,8 @@
 """An extension of griffe: docstrings of the package, as its parser of the Sphinx style wants them.
 
 Examples become blocks of code and stand before the parameters (the parser would take them for a part of the last one);
-``:raises A, B: why`` becomes a line for each error; references and literals become code.
+``:raises A, B: why`` becomes a line for each error; references and literals become code; what begins with an indented
+word and a colon becomes an item of a list.
 """
 
 import re
@@ -13,6 +14,7 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*(?:\n\n>>> .*(?:\n.+)*)*", re.MULTILINE)
 FIELD = re.compile(r"^:(?:param|raises|returns?)\b", re.MULTILINE)
 RAISES = re.compile(r"^:raises (?P<errors>\w+(?:, \w+)+): (?P<why>.+(?:\n .+)*)", re.MULTILINE)
 REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
+ITEM = re.compile(r"^    ([a-z][a-z ]*:)$", re.MULTILINE)
 LITERAL = re.compile(r"``([^`]+)``")
 
 
@@ -21,6 +23,7 @@ def as_markdown(text: str) -> str:
 
     :param text: the docstring, without the indentation of its place.
     """
+    text = ITEM.sub(r"\n- \1", text)
     examples = "".join(f"```pycon\n{found}\n```\n\n" for found in EXAMPLE.findall(text))
     rest = LITERAL.sub(r"`\1`", REFERENCE.sub(r"`\1`", EXAMPLE.sub("", text))).rstrip() + "\n\n"
     rest = RAISES.sub(

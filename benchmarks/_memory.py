@@ -1,7 +1,9 @@
-"""The largest resident memory of this process."""
+"""The largest memory of this process."""
 
 import contextlib
 import resource
+import threading
+from collections.abc import Generator
 from pathlib import Path
 
 
@@ -18,3 +20,29 @@ def forget_peak() -> float:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return peak_megabytes()
+
+
+@contextlib.contextmanager
+def own_megabytes(peak: list[float], *, every: float = 0.05) -> Generator[None]:
+    """Note the largest memory that a block takes for itself: without pages of files, which the system may take back.
+
+    :param peak: gets one number at the end.
+    :param every: seconds between looks.
+    """
+    done, most = threading.Event(), [_own()]
+
+    def look() -> None:
+        while not done.wait(every):
+            most.append(max(most.pop(), _own()))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+    peak.append(most[0])
+
+
+def _own() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024

@@ -1,9 +1,12 @@
-"""What engines and large stores cost: ``python -m benchmarks.scale [--engines processes:2,dask:2] [--images 100000]``.
+"""What engines and large stores cost.
+
+``python -m benchmarks.scale [--engines processes:2,dask:2] [--images 100000] [--rows 100000]``
 
 Engines: tasks that do nothing, by the clock and by the processor time of the process that sends them; then tallies of
 the same images here and by way of the engine, by the processor time of all processes together. Stores: manifests of up
 to 100,000 images opened, asked for their keys, their digest and their last image, each in a process of its own; then a
-store of images of 2 x 2 pixels written without waiting for the disk, gone on with, and merged from ten parts.
+store of images of 2 x 2 pixels written without waiting for the disk, gone on with, and merged from ten parts; then
+intervals of all scores from a file of 100,000 rows.
 """
 
 import argparse
@@ -20,12 +23,12 @@ from typing import Any
 
 import torch
 
-from benchmarks._memory import peak_megabytes
+from benchmarks._memory import own_megabytes, peak_megabytes
 from benchmarks._scenes import MadeScenes
 from calibrant.data import StoredPredictions, merge_store_parts, write_store, write_store_part
 from calibrant.engines import open_engine
 from calibrant.evaluation import tally
-from calibrant.metrics import Measurement
+from calibrant.metrics import SCORES, Measurement, Resamples, load_measurement, resampled_scores, save_measurement
 from calibrant.predictions import Prediction, Sharded, mapped_in_shards
 
 TASKS = 300
@@ -107,13 +110,42 @@ def manifests(count: int, folder: Path) -> None:
     for name, content in replace(one, entries=tuple(entries)).files():
         (store / name).write_bytes(content)
     for step in ("open", "keys", "digest", "last"):
-        out = subprocess.run(
-            [sys.executable, "-m", "benchmarks.scale", "--step", step, "--store", str(store)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        print(f"    {step:<10}{out.stdout.strip()}", flush=True)
+        _step(step, store)
+
+
+def rows(count: int, folder: Path) -> None:
+    """Print what intervals of all scores take from a file of so many rows of 19 classes."""
+    some = tally(Measurement.of, MadeScenes(8, 19, 64, 64))
+    many = some.take([number % len(some) for number in range(count)])
+    keyed = replace(many, keys=tuple(Tiny(count).keys))
+    save_measurement(keyed, folder / "rows.measurement", facts={})
+    print(f"    {(folder / 'rows.measurement').stat().st_size / 1e6:,.0f} MB of rows, 1,000 resamples of all scores")
+    del many, keyed
+    _step("bootstrap", folder / "rows.measurement")
+
+
+def bootstrapped(path: str) -> None:
+    """Print processor time and memory of intervals of all scores of a file's rows."""
+    begun, peak = time.process_time(), []
+    with own_megabytes(peak):
+        measurement, _ = load_measurement(path)
+        resamples = Resamples.draw([measurement], generator=torch.Generator().manual_seed(0))
+        found = resampled_scores(SCORES, measurement, resamples)
+        bounds = [each.interval() for each in found.values()]
+    print(
+        f"{len(bounds)} intervals: {time.process_time() - begun:.0f} s of the processor, {peak[0]:.0f} MB in all "
+        "without the file's own pages"
+    )
+
+
+def _step(step: str, store: Path) -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", "--step", step, "--store", str(store)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    print(f"    {step:<10}{out.stdout.strip()}", flush=True)
 
 
 def timed(what: str, count: int, step: Any) -> None:
@@ -147,9 +179,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", default="processes:2,dask:2")
     parser.add_argument("--images", type=int, default=1_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--step")
     parser.add_argument("--store")
     chosen = parser.parse_args()
+    if chosen.step == "bootstrap":
+        bootstrapped(chosen.store)
+        return
     if chosen.step:
         one_step(chosen.step, chosen.store)
         return
@@ -173,6 +209,10 @@ def main() -> None:
     print(f"a store of {chosen.images:,} images", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         steps(chosen.images, Path(folder))
+    if chosen.rows:
+        print(f"the rows of {chosen.rows:,} images", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            rows(chosen.rows, Path(folder))
 
 
 if __name__ == "__main__":

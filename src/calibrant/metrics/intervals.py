@@ -14,8 +14,13 @@ from calibrant.errors import InputError
 from calibrant.metrics.score import Score, ScoreFunction, image_mean
 from calibrant.metrics.tally import Tally
 
-_AT_ONCE = 50
-"""Resamples looked at together, so that memory stays small beside the tally itself."""
+_ROWS_AT_ONCE = 4096
+"""Images whose scores are worked out together."""
+
+
+def _at_once(num_images: int) -> int:
+    """How many resamples are looked at together, so that memory stays small beside the tally itself."""
+    return max(1, min(50, 10**6 // max(1, num_images)))
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,13 @@ class Resamples:
         if num_resamples < 1:
             raise InputError(f"expected at least one resample; got {num_resamples}. A thousand are usual.")
         keys = tuple(sorted({name for tally in tallies for name in _row_names(tally)}))
-        weights = torch.zeros(num_resamples, len(keys), dtype=torch.int16)
-        for some in weights.split(_AT_ONCE):
+        parts = []
+        for start in range(0, num_resamples, _at_once(len(keys))):
+            some = torch.zeros(min(_at_once(len(keys)), num_resamples - start), len(keys), dtype=torch.int16)
             drawn = torch.randint(len(keys), some.shape, generator=generator)
             some.scatter_add_(1, drawn, torch.ones_like(some))
-        return cls(keys, weights)
+            parts.append(some if int(some.max()) > 255 else some.to(torch.uint8))  # of which there are very many
+        return cls(keys, torch.cat(parts))
 
     def weights_of(self, tally: Tally) -> Float[Tensor, "r n"]:
         """Return the weights of a tally's rows, in float64, for :meth:`Tally.resampled`.
@@ -82,8 +89,8 @@ class Resamples:
         :param tally: one row an image, each among ``keys``.
         """
         number = {key: i for i, key in enumerate(self.keys)}
-        rows = [number[name] for name in _row_names(tally)]
-        for some in self.weights.split(_AT_ONCE):
+        rows = torch.tensor([number[name] for name in _row_names(tally)])
+        for some in self.weights.split(_at_once(len(self.keys))):
             yield some[:, rows].double()
 
 
@@ -145,7 +152,7 @@ def resampled_scores(scores: Mapping[str, Score], tally: Tally, resamples: Resam
 def _resampled(scores: Sequence[tuple[ScoreFunction, bool]], tally: Tally, resamples: Resamples) -> list[Resampled]:
     """Return what ``resampled_scores`` does, of pairs of a function and whether it is pooled."""
     any_pooled = any(pooled for _, pooled in scores)
-    by_image = [None if pooled else of(tally).double() for of, pooled in scores]
+    by_image = [None if pooled else _of_each_image(of, tally) for of, pooled in scores]
     drawn: list[list[Tensor]] = [[] for _ in scores]
     for weights in resamples.weights_in_parts(tally):
         again = tally.resampled(weights) if any_pooled else None
@@ -156,6 +163,14 @@ def _resampled(scores: Sequence[tuple[ScoreFunction, bool]], tally: Tally, resam
         Resampled(float(of(whole)) if values is None else image_mean(values), torch.cat(column))
         for (of, _), values, column in zip(scores, by_image, drawn, strict=True)
     ]
+
+
+def _of_each_image(score: ScoreFunction, tally: Tally) -> Float[Tensor, " n"]:
+    """Return a score of each row, some rows at a time: those of a file need not all be in memory."""
+    if len(tally) <= _ROWS_AT_ONCE:
+        return score(tally).double()
+    numbers = torch.arange(len(tally)).split(_ROWS_AT_ONCE)
+    return torch.cat([score(tally.take(some.tolist())).double() for some in numbers])
 
 
 def _weighted_mean(weights: Float[Tensor, "r n"], values: Float[Tensor, " n"]) -> Float[Tensor, " r"]:

@@ -154,7 +154,9 @@ def _summed(column: Tensor) -> Tensor:
     """Add the rows in an order that does not depend on the number of threads: groups of rows, groups of groups."""
     while len(column) > GROUP:
         whole = len(column) // GROUP * GROUP
-        column = torch.cat([column[:whole].unflatten(0, (-1, GROUP)).sum(1), column[whole:]])
+        # Some groups at a time: torch makes a copy in 64 bits of all integers that it adds.
+        groups = column[:whole].unflatten(0, (-1, GROUP)).split(GROUP)
+        column = torch.cat([*(some.sum(1) for some in groups), column[whole:]])
     return column.sum(0, keepdim=True)
 
 

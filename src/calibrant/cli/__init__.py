@@ -41,7 +41,6 @@ from calibrant.cli.verify import verify
 from calibrant.errors import CalibrantError
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

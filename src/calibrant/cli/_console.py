@@ -5,6 +5,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -57,7 +58,8 @@ def bars() -> Generator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=aside, transient=True) as progress:
+    shown = Progress(*columns, console=aside, transient=True) if aside.is_terminal else _Lines(console=aside)
+    with shown as progress:
         handler = _OnBar(progress)
         logger = logging.getLogger("calibrant")
         logger.addHandler(handler)
@@ -68,6 +70,27 @@ def bars() -> Generator[Progress]:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+LINE_EVERY = 60.0
+"""Seconds between two lines on how far a command is, where there is no terminal to draw bars on."""
+
+
+class _Lines(Progress):
+    """Says how far a command is now and then, in lines of a log, and draws no bars."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(disable=True, **options)
+        self._last = monotonic()
+
+    def update(self, task_id: TaskID, *arguments: Any, **options: Any) -> None:
+        """Note how far a task is, and print it if the last line is long ago."""
+        super().update(task_id, *arguments, **options)
+        if monotonic() - self._last >= LINE_EVERY and task_id in self._tasks:
+            self._last = monotonic()
+            task = self._tasks[task_id]
+            words = Text.from_markup(task.description)
+            aside.print(f"{words.plain}: {task.completed:.0f} of {task.total or 0:.0f}", highlight=False)
 
 
 class _OnBar(logging.Handler):

@@ -96,6 +96,8 @@ def interrupted(arguments: Sequence[str], command: str | None) -> str:
     :param command: the name of the command that ran.
     """
     # The copula sampler is fitted in one go, and keeps nothing on the way.
+    if command == "compare" and any(each.partition("=")[0] == "--fits" for each in arguments):
+        return "stopped: the calibrators that were fitted are kept; run the same command again to go on."
     if command in RESUMABLE and not (command == "refine" and {"copula", "--method=copula"} & set(arguments)):
         return "stopped: what was finished is kept; run the same command again to go on."
     return "stopped: nothing is kept of what was not finished; the same command begins anew."

@@ -14,6 +14,7 @@ from calibrant.calibrators import Calibrator
 from calibrant.cli._cases import cases_in
 from calibrant.cli._console import bars
 from calibrant.cli._engine import watched
+from calibrant.cli._kept_fits import KeptFits
 from calibrant.cli._own import drawn_back
 from calibrant.cli._study import Study
 from calibrant.engines import Engine
@@ -21,7 +22,7 @@ from calibrant.errors import InputError
 from calibrant.evaluation import tally_all
 from calibrant.methods import Method
 from calibrant.metrics import Measurement
-from calibrant.predictions import Predictions, split
+from calibrant.predictions import Predictions, keys_of, split
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def run_study(
     methods: Mapping[str, Method],
     plan: Plan,
     engine: Engine | None = None,
+    kept: KeptFits | None = None,
 ) -> list[Study]:
     """Fit every method once for each seed and measure it on other images; return one study for each place to test on.
 
@@ -69,6 +71,7 @@ def run_study(
     :param methods: by title.
     :param plan: how they are fitted and measured.
     :param engine: whose workers read the images; None for this process.
+    :param kept: where calibrators are kept, and found again; None for nowhere.
     :raises InputError: images would be fitted and tested on.
     """
     for each in tested:
@@ -79,7 +82,7 @@ def run_study(
     count = partial(Measurement.of, num_bins=plan.num_bins, width=plan.boundary_width)
     with bars() as progress:
         for turn in _rounds(source, tested, plan):
-            calibrators = dict(_fits(turn, methods, plan, progress, notes, engine))
+            calibrators = dict(_fits(turn, methods, plan, progress, notes, engine, kept))
             for part, found in zip(turn.tests, measurements, strict=True):
                 read = watched(part, progress, f"measuring {len(methods)} methods", engine)
                 for (_, title), tally in tally_all(count, read, calibrators).items():
@@ -114,13 +117,22 @@ def _fits(
     progress: Progress,
     notes: list[str],
     engine: Engine | None,
+    kept: KeptFits | None,
 ) -> Iterator[tuple[tuple[int, str], Calibrator]]:
     """The calibrators of a round, by seed and title; what the fits warn of is added to the notes."""
     for seed in turn.seeds:
         for title, method in methods.items():
-            read = watched(turn.fitted, progress, title, engine)
-            with _heard(f"{title}, seed {seed}", notes):
+            keys = keys_of(turn.fitted)
+            if kept is not None and (found := kept.find(title, seed, keys)) is not None:
+                notes.extend(found[1])
+                yield (seed, title), found[0]
+                continue
+            read, heard = watched(turn.fitted, progress, title, engine), list[str]()
+            with _heard(f"{title}, seed {seed}", heard):
                 fitted = method.fitted(read, pixels_per_image=plan.pixels_per_image, seed=seed)
+            notes.extend(heard)
+            if kept is not None:
+                kept.keep(fitted, heard, title, seed, keys)
             for task in progress.task_ids:  # the bar of a fit that does not read all images
                 progress.remove_task(task)
             yield (seed, title), fitted

@@ -46,6 +46,12 @@ def compare(
         int, _options.count("How far from a change of label the boundary reaches, in pixels.", most=1_000)
     ] = 2,
     num_cases: Annotated[int, _options.count("How many images the report shows.", least=0)] = 6,
+    fits: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that keeps each calibrator; interrupted, the same command goes on with those there."
+        ),
+    ] = None,
     trust: Trust = False,
     engine: EngineName = None,
     fail_if: FailIf = None,
@@ -62,6 +68,7 @@ def compare(
     from calibrant.cli import _console
     from calibrant.cli._engine import engine_opened
     from calibrant.cli._fail_if import Condition, broken_in, fail_if_broken
+    from calibrant.cli._kept_fits import KeptFits
     from calibrant.cli._run import Plan, run_study
     from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import check_free
@@ -76,16 +83,19 @@ def compare(
     tested: list[Any] = [open_labelled([url], "test on") for url in urls]
     plain = METHODS["uncalibrated"]
     stored, chosen = open_labelled([store], "fit on"), {plain.title: plain} | parse_methods(methods, trust_code=trust)
-    for place in (output, json, tallies):
+    for place in (output, json, tallies, fits):
         check_outside(place, store, *urls)
+    of_methods = {title: method_origin(each) for title, each in chosen.items()}
     options = {"num-seeds": num_seeds, "fraction": fraction, "pixels-per-image": pixels_per_image, "num-bins": num_bins}
     made_from = {"store": stored.digest, **options_of(options | {"boundary-width": boundary_width})}
-    made_from |= {f"{what} {title}": v for title, each in chosen.items() for what, v in method_origin(each).items()}
+    made_from |= {f"{what} {title}": v for title, each in of_methods.items() for what, v in each.items()}
     origins = [{**made_from, **({"tested on": each.digest} if each else {})} for each in tested or [None]]
     for name, origin in zip(names, origins, strict=True):
         check_free(tallies and tallies / _beside(output, name).stem, origin, overwrite=overwrite)
+    common = {"store": stored.digest, **options_of({"pixels-per-image": pixels_per_image})}
+    kept = None if fits is None else KeptFits(fits, common, of_methods, overwrite=overwrite)
     with engine_opened(engine, store, *urls) as workers:
-        studies = run_study(stored, tested, chosen, plan, workers)
+        studies = run_study(stored, tested, chosen, plan, workers, kept)
     console = _console.aside if _console.is_standard_output(json) else _console.console
     for name, study, origin in zip(names, studies, origins, strict=True):
         page = _beside(output, name)

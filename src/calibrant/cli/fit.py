@@ -36,6 +36,13 @@ def fit(
         ),
     ] = None,
     seed: Annotated[int, _options.seed("The seed of the pixels drawn and of training.")] = 0,
+    left_out: Annotated[
+        float | None,
+        _options.fraction(
+            "Fit once more without this part of the images, and print what is gained on them: a fifth if not said, and "
+            "if the fit took less than a minute; 0 for not at all."
+        ),
+    ] = None,
     trust: Trust = False,
     engine: EngineName = None,
     overwrite: Overwrite = False,
@@ -45,11 +52,14 @@ def fit(
     Without --method it is stacked scaling, which needs no choosing.
     Example: calibrant fit runs/val --method selective --base vector-kept -o runs/selective
     """
+    from time import monotonic
+
     from calibrant._storage.origin import canonical, check_same, digest_of_bytes, options_of
     from calibrant.calibrators import own_kinds, save
     from calibrant.calibrators.storage import STORAGE
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
+    from calibrant.cli._gained import PART, QUICK, gained
     from calibrant.cli._groups import groups_of
     from calibrant.cli._stores import open_labelled
     from calibrant.methods import parse_method, with_options
@@ -70,12 +80,19 @@ def fit(
         line = f"{described(found) if found else 'a calibrator of your own'} → {output}, which was there already"
         console.print(line, highlight=False)
         return
+    begun, how = monotonic(), {"pixels_per_image": pixels_per_image, "seed": seed}
     with engine_opened(engine, *store) as workers, bars() as progress:
-        calibrator = chosen.fitted(
-            watched(stored, progress, chosen.title, workers), pixels_per_image=pixels_per_image, seed=seed
-        )
+        calibrator = chosen.fitted(watched(stored, progress, chosen.title, workers), **how, **of_groups)
     save(calibrator, output, made_from=made_from)
     console.print(f"{described(calibrator)} → {output}", highlight=False)
+    quick = monotonic() - begun < QUICK
+    part = (PART if quick else 0.0) if left_out is None else left_out
+    if part:
+        with bars() as progress:
+            line = gained(chosen, stored, of_groups.get("groups", {}), part, progress, **how)
+        console.print(f"  {line}", highlight=False)
+    elif left_out is None:
+        console.print("  what it gains on images left out was not measured, as it took long: --left-out 0.2")
     for note in calibrator.notes:
         console.print(f"  {note}", highlight=False)
     own = " ".join(f"--kinds {name}" for name in own_kinds(calibrator))

@@ -69,7 +69,10 @@ def refine(
     kinds: Kinds = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on."""
+    """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on.
+
+    Example: calibrant refine runs/val --calibrator runs/ts --method copula -o runs/copula
+    """
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions

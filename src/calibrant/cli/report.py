@@ -31,8 +31,8 @@ def report(
 ) -> None:
     """Write a report from measurements: the whole page, with the images that lie beside them or are in --store.
 
-    Measurements of compare and demo have their images beside them; those of measure need the store. Example:
-    calibrant report runs/measured --store runs/test --calibrator runs/ts -o report.html
+    Measurements of compare and demo have their images beside them; those of measure need the store.
+    Example: calibrant report runs/measured --store runs/test --calibrator runs/ts -o report.html
     """
     from dataclasses import replace
 

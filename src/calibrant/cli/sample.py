@@ -47,7 +47,10 @@ def sample(
     part: PartOption = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats)."""
+    """Write label maps ("hypotheses", samples first) and the entropy of the probabilities ("entropy", in nats).
+
+    Example: calibrant sample runs/test --sampler runs/copula --calibrator runs/ts --num-samples 16 -o runs/maps
+    """
     from functools import partial
 
     import torch

@@ -21,7 +21,7 @@ def logits_in(output: Any) -> Any:
     """
     if hasattr(output, "logits"):
         return output.logits
-    if isinstance(output, tuple | list) and output:
+    if isinstance(output, tuple) and output:
         return output[0]
     if isinstance(output, Mapping):
         return next((output[key] for key in ("logits", "out") if key in output), output)

@@ -18,6 +18,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,20 @@ def open_model(
         return _open_function(name, device=device, normalisation=plain)
     if path.suffix.lower() in (".onnx", *TORCH_FILES) or re.match(r"[./~]|[A-Za-z]:\\", name):
         raise DataError(f"{name}: expected a file of a model; there is none. Check the path.")
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    # A path of which the folder is there, or a name without an owner, is not one of the hub: it is not asked.
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not path.parent.is_dir():
         return open_hugging_face(name, device=device, trust_code=trust_code, normalisation=how, resolution=resolution)
     raise DataError(
         f"{name}: expected a folder, a file, a name on the Hugging Face hub (owner/name), or module:function; it is "
-        "none of these. Check the path."
+        f"none of these. {_near(path)}"
     )
+
+
+def _near(path: Path) -> str:
+    """What may have been meant: a neighbour of nearly the same name."""
+    there = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
+    found = get_close_matches(path.name, there, 1)
+    return f"Did you mean {path.with_name(found[0])}?" if found else "Check the path."
 
 
 def _open_function(name: str, *, device: str, normalisation: Normalisation) -> OpenedModel:

@@ -23,6 +23,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "pandas": "frames",
     "rasterio": "geo",
     "tifffile": "tiff",
     "transformers": "hf",

@@ -7,6 +7,7 @@ from typing import Any
 from calibrant import data
 from calibrant._input.checks import check_choice
 from calibrant._input.own_code import import_named, must_trust, names_code
+from calibrant.data._formats.palette import classes_in, read_palette
 from calibrant.data.sets._pictures_alone import check_no_other_labels, is_picture
 from calibrant.errors import DataError, InputError
 from calibrant.predictions import Examples, Mapped
@@ -29,6 +30,7 @@ def open_examples(
     images: str | None = None,
     labels: str | None = None,
     divide_by: float | None = None,
+    palette: Path | None = None,
     trust_code: bool = False,
 ) -> Any:
     """Return the images and labels of a data set.
@@ -42,11 +44,13 @@ def open_examples(
     :param images: the name of the folder of images of ``folder``; None for the usual one.
     :param labels: the name of the folder of labels of ``folder``, or none; None for the usual one if it is there.
     :param divide_by: what the numbers of TIFFs of ``folder`` are divided by; None if nobody said.
+    :param palette: a file of the colour of every class of ``folder``; None for numbers.
     :param trust_code: code of the user's own may run.
     :raises InputError: an option that this data set has no use for, or a missing one.
     :raises DataError: files are missing or misplaced.
     """
     of_folders = {"first-label": first_label, "images": images, "labels": labels, "divide-by": divide_by}
+    of_folders["palette"] = palette
     for option, value in of_folders.items():
         if value is not None and kind != "folder":
             raise InputError(f"expected no --{option} but for --dataset folder; got {value} for {kind}. Leave it out.")
@@ -59,6 +63,8 @@ def open_examples(
         return data.image_folder(
             path, split, class_names=class_names, images=images or "images", labels=None, divide_by=divide_by
         )
+    colours = None if palette is None else read_palette(palette)
+    class_names = class_names or (() if colours is None else classes_in(colours))
     if not class_names:
         raise InputError(
             f"{path}: expected the names of its classes, which the model does not say; got none. Name them in the "
@@ -77,6 +83,7 @@ def open_examples(
         ignore_index=said,
         first_label=first_label,
         divide_by=divide_by,
+        palette=colours,
     )
 
 

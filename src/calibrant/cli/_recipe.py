@@ -28,6 +28,7 @@ class Recipe:
     image_folder: str | None
     label_folder: str | None
     divide_by: float | None
+    palette: Path | None
     scores: str | None
     limit: int | None
     resolution: str
@@ -69,6 +70,7 @@ class Recipe:
             images=self.image_folder,
             labels=self.label_folder,
             divide_by=self.divide_by,
+            palette=self.palette,
             trust_code=self.trust,
         )
 

@@ -62,7 +62,7 @@ def in_region(place: Any, name: str) -> Any:
 
 def for_each_region(
     *read: str,
-    written: str = "output",
+    written: Sequence[str] = ("output",),
     files: Sequence[str] = (),
     unless: Callable[[Mapping[str, Any]], bool] = lambda given: False,
 ) -> Callable[..., Any]:
@@ -70,7 +70,7 @@ def for_each_region(
 
     :param read: parameters that name stores, calibrators or samplers; those that are no folder of regions stay as they
         are.
-    :param written: the parameter that names the folder of the result, which then is one of regions; empty for none.
+    :param written: parameters that name folders of results, which then are folders of regions.
     :param files: parameters that name single files, which get the name of the region before their ending.
     :param unless: tells of arguments that the command takes regions itself.
     """
@@ -122,7 +122,7 @@ def _run_each(
     given: Mapping[str, Any],
     names: Sequence[str],
     read: Sequence[str],
-    written: str,
+    written: Sequence[str],
     files: Sequence[str],
 ) -> None:
     """Run a command for each region; where conditions were broken in one, the others are run all the same."""
@@ -144,8 +144,7 @@ def _run_each(
             value = given[name]
             own = [in_region(each, region) if region_names(each) else each for each in _several(value)]
             changed[name] = own if isinstance(value, list) else (own[0] if own else None)
-        if given.get(written) is not None:
-            changed[written] = in_region(given[written], region)
+        changed |= {name: in_region(given[name], region) for name in written if given[name] is not None}
         for name in files:
             if (path := given[name]) is not None:
                 changed[name] = path.with_name(f"{path.stem}-{quote(region, safe=' ')}{path.suffix}")
@@ -154,8 +153,9 @@ def _run_each(
             command(**{**given, **changed})
         except typer.Exit as stopped:
             code = max(code, stopped.exit_code)
-    if given.get(written) is not None and "://" not in str(given[written]):
-        write_region_names(Path(given[written]), names)
+    for place in (given[name] for name in written):
+        if place is not None and "://" not in str(place):
+            write_region_names(Path(place), names)
     if code:
         raise typer.Exit(code)
 

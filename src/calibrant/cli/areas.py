@@ -15,7 +15,7 @@ COLUMNS = ("image", "class", "name", "unit", "pixel_size", "pixels", "area", "ex
 """What a row says, before the areas of the annotators: ``annotated_1``, …."""
 
 
-@for_each_region("store", "calibrator", "sampler", written="", files=("output", "json"))
+@for_each_region("store", "calibrator", "sampler", written=(), files=("output", "json"))
 def areas(
     store: Annotated[str, typer.Argument(help="A store of predictions, with labels or without.")],
     output: Annotated[

@@ -14,7 +14,7 @@ from calibrant.cli._own import Trust
 from calibrant.cli._regions import for_each_region
 
 
-@for_each_region("store", "test", written="tallies", files=("output", "json"))
+@for_each_region("store", "test", written=("tallies", "fits"), files=("output", "json"))
 def compare(
     store: Annotated[str, typer.Argument(help="The store to fit on; without TEST, one part of it is for testing.")],
     test: Annotated[list[str] | None, typer.Argument(help="Stores to test on, of other images.")] = None,

@@ -60,6 +60,10 @@ def import_(
     upsample: Annotated[
         bool, typer.Option(help="Logits are smaller than the labels, and are to be upsampled linearly.")
     ] = False,
+    palette: Annotated[
+        Path | None,
+        typer.Option(help="Labels are colours: a text file of name,red,green,blue a line, unlabelled for no class."),
+    ] = None,
     regions: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +84,7 @@ def import_(
     from calibrant.cli._console import console
     from calibrant.cli._regions import in_region, parse_regions, write_region_names
     from calibrant.data import regions_in
+    from calibrant.data._formats.palette import read_palette
     from calibrant.errors import InputError
 
     reading = {
@@ -98,6 +103,7 @@ def import_(
         "label_array": label_array,
         "class_names": names_in(class_names),
         "upsample": upsample,
+        "palette": None if palette is None else read_palette(palette),
     }
     writing = {"model": model, "data": data, "dtype": dtype, "engine": engine, "part": part, "overwrite": overwrite}
     known = regions_in(folder, None if regions is None else parse_regions(regions), ignore_index=ignore_index)
@@ -153,6 +159,8 @@ def _import(
         "coding of labels": digest_of_bytes(repr(taken.coding).encode()),
         "input files": digest_of_bytes(taken.fingerprint.encode(), digest_of_files(files_in(predictions)).encode()),
     }
+    if reading["palette"] is not None:
+        made_from["palette"] = repr(dict(reading["palette"]))
     if region is not None:
         made_from["region"] = repr(region)
     for line in provenance.taken_for:

@@ -45,6 +45,12 @@ def predict(
             "folder: what numbers of TIFFs are divided by; 255 of eight bits if not said.", least=1e-9, most=1e9
         ),
     ] = None,
+    palette: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder: labels are colours: a text file of name,red,green,blue a line, unlabelled for no class."
+        ),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(help="What the model answers with: logits, probabilities, percent, bytes, sigmoid."),
@@ -98,6 +104,7 @@ def predict(
     from calibrant.cli._console import aside, console
     from calibrant.cli._recipe import Recipe
     from calibrant.data import Provenance
+    from calibrant.data._formats.palette import read_palette
     from calibrant.data.geometry import places_in
 
     _options.check_device(device)
@@ -113,6 +120,7 @@ def predict(
         image_folder,
         label_folder,
         divide_by,
+        palette,
         scores,
         limit,
         resolution,
@@ -141,6 +149,8 @@ def predict(
     options |= {"scores": scores, "resolution": resolution, "crop": crop, "overlap": overlap, "scales": scales}
     options |= {"flip": flip, "shorter-side": shorter_side, "normalise": normalise, "precision": precision}
     options |= {"images": image_folder, "labels": label_folder, "divide-by": divide_by}
+    if palette is not None:
+        options["palette"] = dict(read_palette(palette))
     options |= {"batch": batch, "device": device.partition(":")[0]}
     made_from = options_of(options) | _contents(model, opened.run, dataset, examples, data, store)
     for line in provenance.taken_for:

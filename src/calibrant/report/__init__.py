@@ -3,18 +3,21 @@
 ``write_page`` makes one HTML file of a comparison; ``terminal_table`` and ``as_json`` say the same in the terminal and
 to programs; ``shift_table`` sets several places to test on side by side. ``telling_images`` and ``worst_images`` choose
 the single images a page shows, ``case_of`` and ``cases_of`` prepare them, ``save_cases`` and ``load_cases`` keep them
-on disk.
+on disk. ``measured`` measures predictions, logits with labels, or a loader, and returns a ``Result``, which a notebook
+shows as a table.
 """
 
 from calibrant.report.case_files import load_cases, save_cases
 from calibrant.report.cases import Case, Sureness, case_of, cases_of, telling_images, worst_images
 from calibrant.report.page import render_page, write_page
+from calibrant.report.result import Result, measured
 from calibrant.report.shift import mean_ranks, shift_table
 from calibrant.report.tables import as_json, terminal_table
 from calibrant.report.words import deciding_method, near_ties_in_words
 
 __all__ = [
     "Case",
+    "Result",
     "Sureness",
     "as_json",
     "case_of",
@@ -22,6 +25,7 @@ __all__ = [
     "deciding_method",
     "load_cases",
     "mean_ranks",
+    "measured",
     "near_ties_in_words",
     "render_page",
     "save_cases",

@@ -65,11 +65,9 @@ def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
         figure = _figure(3.5, height)
         main = _axes(figure, (0.15, below + 1.45, 0.8, 2.55))
         mass = _axes(figure, (0.15, below + 0.48, 0.8, 0.68))
-        _frame_diagram(main)
-        for number, (title, line, style) in enumerate(lines):
-            _draw_reliability(main, line, style, title, gaps=not several)
+        draw_reliability(main, lines)
+        for number, (_, line, style) in enumerate(lines):
             _draw_mass(mass, line, style, number, len(lines))
-        main.set(xlim=(0, 1), ylim=(0, 1))
         _frame_mass(mass)
         if several:
             _legend(figure, main)
@@ -169,6 +167,18 @@ def _axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.1, 0), handlelength=3.5)
+
+
+def draw_reliability(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draw a reliability diagram.
+
+    :param axes: where it is drawn.
+    :param lines: title, curve and style of each; a single one comes with its gap areas.
+    """
+    _frame_diagram(axes)
+    for title, line, style in lines:
+        _draw_reliability(axes, line, style, title, gaps=len(lines) == 1)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
 def _frame_diagram(axes: Axes) -> None:

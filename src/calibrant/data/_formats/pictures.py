@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calibrant._shapes import Float, Tensor
+from calibrant.data._formats.palette import Palette, numbers_of
 from calibrant.data._formats.room import check_room
 from calibrant.errors import DataError, LabelError
 
@@ -61,17 +62,21 @@ def read_rgb(path: Path, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
         return torch.from_numpy(np.array(picture)).movedim(2, 0).float() / 255
 
 
-def read_numbers(path: Path) -> np.ndarray:
-    """Return the numbers of a PNG of one channel, as they are stored.
+def read_numbers(path: Path, palette: Palette | None = None) -> np.ndarray:
+    """Return the numbers of a PNG of one channel, as they are stored, or the classes of its colours.
 
-    :raises LabelError: the file holds colours.
+    :param palette: the colour of every class; None for numbers.
+    :raises LabelError: the file holds colours, or others than those of the palette.
     """
+    if palette is not None:
+        with opened_picture(path, ("PNG",)) as stored:
+            return numbers_of(np.array(_turned(stored).convert("RGB")), palette, path)
     depth, kind = _depth_and_kind(path)
     with opened_picture(path, ("PNG",)) as stored:
         if stored.mode not in _MODES:
             raise LabelError(
                 f"{path}: expected label numbers, a PNG of mode L, P or I;16; got mode {stored.mode}, which "
-                "holds colours. Turn the colours into class numbers first."
+                "holds colours. Say which colour is which class: palette=… (command line: --palette FILE)."
             )
         numbers = np.array(_turned(stored)).astype(np.int64)
     # Pillow stretches grey values of two and four bits to 0..255.

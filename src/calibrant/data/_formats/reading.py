@@ -16,6 +16,7 @@ from calibrant._input.checks import needs
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import split_name
 from calibrant.data._formats.nifti import Affine, read_affine, read_volume
+from calibrant.data._formats.palette import Palette
 from calibrant.data._formats.pictures import read_numbers, read_rgb
 from calibrant.data._formats.room import check_npy, check_npz
 from calibrant.data._formats.tiff import read_raster
@@ -75,16 +76,19 @@ def read_scores(path: Path, array: str | None = None) -> Stored:
         return Stored(_numbers(values, path) if isinstance(values, np.ndarray) else values, ARRAY, name)
 
 
-def read_label_file(path: Path, array: str | None = None) -> Stored:
+def read_label_file(path: Path, array: str | None = None, palette: Palette | None = None) -> Stored:
     """Return a label map as integers; NaN becomes ``IGNORE``, and fractions are refused.
 
     :param path: with one of the endings in ``LABEL_SUFFIXES``.
     :param array: the name of the array, in an archive of several.
+    :param palette: the colour of every class, of PNGs; None for numbers.
     """
     suffix = (split_name(path, LABEL_SUFFIXES) or ("", ""))[1]
     with reading(path):
         if suffix == ".png":
-            return Stored(read_numbers(path), PNG, flat=True)
+            return Stored(read_numbers(path, palette), PNG, flat=True)
+        if palette is not None:
+            raise DataError(f"{path}: expected a PNG of colours, as a palette was named; got {suffix}. Leave it out.")
         if suffix in NIFTI_SUFFIXES:
             volume = read_volume(path)
             values, missing = _whole_numbers(_native(volume.values), path)
@@ -98,9 +102,12 @@ def read_label_file(path: Path, array: str | None = None) -> Stored:
         return Stored(values, ARRAY, name, missing=missing)
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Return a label map as integers."""
-    return read_label_file(path).values
+def read_labels(path: Path, palette: Palette | None = None) -> np.ndarray:
+    """Return a label map as integers.
+
+    :param palette: the colour of every class, of PNGs; None for numbers.
+    """
+    return read_label_file(path, palette=palette).values
 
 
 def read_picture(path: Path, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:

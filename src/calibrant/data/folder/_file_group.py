@@ -11,6 +11,7 @@ import torch
 
 from calibrant._shapes import IGNORE, Tensor
 from calibrant.data._formats.nifti import Affine, moved
+from calibrant.data._formats.palette import Palette
 from calibrant.data._formats.pictures import picture_size
 from calibrant.data._formats.reading import (
     ARRAY,
@@ -67,6 +68,7 @@ class FileGroup:
     :param label_array: the name of the array of labels, in files of several.
     :param same_grid: affines are not looked at.
     :param region: which of several overlapping regions is read; None for classes that exclude each other.
+    :param palette: the colour of every class in label files; None for numbers.
     """
 
     files: Sequence[Files]
@@ -75,6 +77,7 @@ class FileGroup:
     label_array: str | None
     same_grid: bool
     region: Region | None = None
+    palette: Palette | None = None
 
     def read(self, i: int, said: str | None) -> ImageFiles:
         """Read the files of one image.
@@ -128,7 +131,7 @@ class FileGroup:
         return replace(label, values=labels)
 
     def _labels(self, files: Files) -> tuple[np.ndarray, Stored, list[str]]:
-        stored = [read_label_file(path, self.label_array) for path in files.labels]
+        stored = [read_label_file(path, self.label_array, self.palette) for path in files.labels]
         if self.region is not None:
             stored = [replace(each, values=self.region.mask(each.values)) for each in stored]
         first, notes = stored[0], []

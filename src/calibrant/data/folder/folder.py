@@ -33,6 +33,7 @@ from calibrant._encoding.label_coding import IgnoreIndex
 from calibrant._encoding.value_domain import SCORES
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
+from calibrant.data._formats.palette import Palette, check_palette, classes_in
 from calibrant.data._formats.reading import PROBABILITIES, read_picture
 from calibrant.data.folder._file_group import FileGroup, ImageFiles
 from calibrant.data.folder._layouts import Matched, match, score_folder
@@ -65,6 +66,7 @@ def open_folder(
     class_names: Sequence[str] = (),
     upsample: bool = False,
     region: Region | None = None,
+    palette: Palette | None = None,
 ) -> "FolderPredictions":
     """Return the predictions of a folder; names are matched now, files are read when asked for.
 
@@ -93,6 +95,8 @@ def open_folder(
         ``align_corners=False``) when read, and stored as they are by :func:`write_store`.
     :param region: which of several overlapping regions is read, as a binary problem of its own: see
         :func:`regions_in`; None for classes that exclude each other.
+    :param palette: the colour (red, green, blue) of every class by name, if label files are PNGs of colours; the name
+        ``unlabelled`` is no class. None for numbers.
     :raises DataError: no files are found, or some are missing.
 
     >>> from tempfile import TemporaryDirectory
@@ -118,6 +122,9 @@ def open_folder(
         ignore_index = results.ignore if ignore_index == "auto" and results.ignore is not None else ignore_index
         if results.regions and region is None:
             raise DataError(_overlapping(root, results.regions))
+    if palette is not None:
+        check_palette(palette, "palette")
+        ignore_index, first_label, class_names = None, 0, class_names or classes_in(palette)
     if region is not None:
         ignore_index, first_label, class_names = None, 0, class_names or (f"not {region.name}", region.name)
     matched = match(root, labels, images, has_labels=has_labels, results=results)
@@ -125,7 +132,7 @@ def open_folder(
     if said is None and name.lower() in PROBABILITIES:
         raise DataError(_ask(str(score_folder(root)), name))
     axes = Declared(class_axis, label_axis, array_order, upsample)
-    group = FileGroup(matched.files, axes, array, label_array, same_grid, region)
+    group = FileGroup(matched.files, axes, array, label_array, same_grid, region, palette)
     return FolderPredictions(str(root), matched, group, said, ignore_index, first_label, tuple(class_names))
 
 

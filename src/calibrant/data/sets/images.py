@@ -13,6 +13,7 @@ from calibrant._encoding.label_coding import UNLABELLED, IgnoreIndex, LabelCodin
 from calibrant._input.checks import check_choice
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant.data._formats.names import composed, is_data, key_of, split_name
+from calibrant.data._formats.palette import Palette, check_palette, classes_in
 from calibrant.data._formats.reading import read_labels
 from calibrant.data._formats.tiff import TIFF_SUFFIXES
 from calibrant.data.folder._survey import labels_line, passed_over_line
@@ -32,13 +33,14 @@ def image_folder(
     ignore_index: IgnoreIndex = "auto",
     first_label: int | None = None,
     divide_by: float | None = None,
+    palette: Palette | None = None,
 ) -> FileExamples:
     """Return the images of a folder: ``images/NAME.jpg`` (or ``.png``, ``.tif``) and ``labels/NAME.png``, any depth.
 
     Without labels the folder itself may hold the images, and every pixel is unlabelled.
 
-    Labels are class numbers in PNGs of one channel, never colours. The names of the images are their keys. A split is a
-    text file of keys, ``splits/SPLIT.txt``, one a line.
+    Labels are class numbers in PNGs of one channel, or colours of a ``palette``. The names of images are their keys. A
+    split is a text file of keys, ``splits/SPLIT.txt``, one a line.
 
     :param path: the folder that holds the folders of images and labels.
     :param split: the name of a list in ``splits``, whose images are returned in its order; None for all images, by key.
@@ -49,6 +51,8 @@ def image_folder(
         labels of the folder show: 255 is the foreground where two classes are 0 and 255 alone.
     :param first_label: the label of class 0, if it is not 0: with 1, label k is class k - 1.
     :param divide_by: what the numbers of TIFFs are divided by; eight bits are divided by 255 if nobody says.
+    :param palette: the colour (red, green, blue) of every class by name, if labels are PNGs of colours, in the order of
+        ``class_names``; the name ``unlabelled`` is no class. None for numbers.
     :raises DataError: files are missing or misplaced.
     :raises MethodError: no split of that name.
 
@@ -63,6 +67,14 @@ def image_folder(
     (('street',), torch.Size([3, 4, 5]), torch.Size([1, 4, 5]))
     """
     root = Path(path)
+    if palette is not None:
+        check_palette(palette, "palette")
+        if len(classes_in(palette)) != len(class_names):
+            raise DataError(
+                f"{root}: expected a colour for each of {len(class_names)} classes; the palette has "
+                f"{len(classes_in(palette))}. Name the same classes in the same order."
+            )
+        ignore_index, first_label = None, 0
     data_set = DataSet(
         root.name,
         "wherever your images are",
@@ -92,7 +104,7 @@ def image_folder(
         here = [file for folder in (images, labels) for file in sorted((root / folder).rglob("*")) if file.is_file()]
         others = tuple(file.name for file in here if file not in used)
         files = tuple(label_file for _, (_, label_file) in pairs)
-        read = CodedLabels(root.name, len(class_names), ignore_index, first_label, files, others, divide_by)
+        read = CodedLabels(root.name, len(class_names), ignore_index, first_label, files, others, divide_by, palette)
         return data_set.of(pairs, split, read)
 
     if split is None:
@@ -163,6 +175,7 @@ class CodedLabels:
     :param label_files: all of them.
     :param others: names of files that were passed over.
     :param divide_by: what the numbers of TIFFs are divided by.
+    :param palette: the colour of every class; None for numbers.
     """
 
     name: str
@@ -172,11 +185,12 @@ class CodedLabels:
     label_files: tuple[Path, ...]
     others: tuple[str, ...]
     divide_by: float | None = None
+    palette: Palette | None = None
 
     def __call__(self, files: tuple[Path, Path]) -> tuple[Float[Tensor, "3 h w"], np.ndarray]:
         """Return the image and its classes."""
         picture, label_file = files
-        labels = classes_of(read_labels(label_file), self.table, label_file, self.name)
+        labels = classes_of(read_labels(label_file, self.palette), self.table, label_file, self.name)
         return picture_for(picture, labels.shape, self.divide_by), labels
 
     @cached_property
@@ -184,7 +198,7 @@ class CodedLabels:
         """How many pixels of all label files have each number."""
         values = Counter[int]()
         for file in self.label_files:
-            found, many = np.unique(read_labels(file), return_counts=True)
+            found, many = np.unique(read_labels(file, self.palette), return_counts=True)
             values.update(dict(zip(found.tolist(), many.tolist(), strict=True)))
         return values
 

@@ -44,7 +44,7 @@ class Result:
         """Compare measurements of the same images; the first is what the others are compared with.
 
         :param measurements: by method, a measurement, or one a repetition.
-        :param seed: of the images that are drawn again for intervals.
+        :param seed: the seed of the choice of images that are drawn again for intervals.
         """
         listed = {name: [one] if isinstance(one, Measurement) else list(one) for name, one in measurements.items()}
         generator = torch.Generator().manual_seed(seed)
@@ -140,7 +140,7 @@ def measured(
     :param labels: label maps, where logits are given in place of predictions.
     :param calibrators: by name; None for the model alone.
     :param num_bins: bins of the confidence, of equal width.
-    :param seed: of the images that are drawn again for intervals.
+    :param seed: the seed of the choice of images that are drawn again for intervals.
     :raises InputError: nothing is labelled, or a calibrator is called as the model is.
 
     >>> from calibrant.calibrators import TemperatureScaling

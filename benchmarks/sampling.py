@@ -2,7 +2,8 @@
 
 Times by the clock and of the processor, the latter also in passes of the same network for one sample. The refinement
 sampler runs the network's encoder once an image; beside it stands a plain loop that runs the whole network for each
-sample, whose label maps are compared. All take turns in one process; the least time of each counts.
+sample, whose label maps are compared. The other samplers with a network, in their small sizes, are timed in passes of
+their own network for one sample. All take turns in one process; the least time of each counts.
 """
 
 import argparse
@@ -10,9 +11,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from benchmarks._interleaved import timed
+from benchmarks._interleaved import timed, verdict
 from calibrant.networks import RefinementUNet
 from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementSampler, Sampler
+from calibrant.samplers.storage import LEARNT
 from calibrant.training import Standardise
 
 
@@ -84,6 +86,32 @@ def compare(refined: RefinementSampler, num_classes: int, num_samples: int, side
     print(f"  {differ} of {maps.numel()} labels differ between the two; samples differ from the first in {varies:.0%}")
 
 
+TARGETS = {"energy": 1.3}
+"""How many passes of its network a hundred samples may take, at most."""
+
+
+def compare_learnt(num_samples: int, side: int, rounds: int) -> None:
+    """Print the times of every sampler with one network, two classes, from the image alone."""
+    logits, image = scene(2, side)
+    standardise, tasks = Standardise(torch.zeros(1), torch.ones(1)), {}
+    for name, kind in LEARNT.items():
+        sampler = kind(kind.network_class.small(1, 2), standardise, inputs="image")
+
+        def draw(number: int, sampler: Sampler = sampler) -> None:
+            generator = torch.Generator().manual_seed(2)
+            sampler.sample(logits, image, num_samples=number, generator=generator)
+
+        tasks |= {f"{name}, one sample": lambda draw=draw: draw(1), name: lambda draw=draw: draw(num_samples)}
+    seconds = take_turns(tasks, rounds)
+    for name in LEARNT:
+        (_, one), (clock, worked) = seconds[f"{name}, one sample"], seconds[name]
+        ratio = worked / one
+        print(
+            f"  {name:42} {clock * 1e3:8.0f} ms  {worked * 1e3:8.0f} ms of processor  {ratio:6.1f} passes"
+            f"{verdict(ratio, TARGETS.get(name) if num_samples == 100 else None)}"
+        )
+
+
 def main() -> None:
     """Print all."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,9 +119,14 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--learnt", action="store_true", help="the samplers with one network alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    print(f"{options.samples} samples of {options.side} x {options.side}, {options.threads} threads; 2 classes, small")
+    compare_learnt(options.samples, options.side, options.rounds)
+    if options.learnt:
+        return
     standardise = Standardise(torch.zeros(1), torch.ones(1))
     for title, network in (
         ("published sizes, 2 classes", RefinementUNet(3, 2)),

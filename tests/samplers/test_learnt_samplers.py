@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from calibrant.data import BlobAnnotators
-from calibrant.errors import StoreError
+from calibrant.errors import FitError, InputError, StoreError
 from calibrant.predictions import Prediction
 from calibrant.samplers import (
     ConstrainedLoss,
     Coupled,
     EnergyScoreLoss,
     EvidenceLoss,
+    IndependentSampler,
     LearntSampler,
     MonteCarloLikelihood,
     SamplerRecipe,
@@ -123,3 +124,30 @@ def test_images_are_encoded_once(name):
     maps = sampler.sample(torch.randn(2, 3, 32, 32), num_samples=100, generator=torch.Generator().manual_seed(0))
     assert maps.shape == (100, 2, 32, 32)
     assert len(calls) == 1
+
+
+def labelled(labels):
+    return [Prediction(e.key, torch.zeros(2, 32, 32), labels(e.labels), e.image) for e in BlobAnnotators(3, seed=0)]
+
+
+def test_what_labels_cannot_teach_is_said():
+    once = replace(RECIPE, num_steps=1)
+    assert fit("energy", labelled(lambda maps: maps), recipe=once).notes == ()
+    (note,) = fit("energy", labelled(lambda maps: maps[:1]), recipe=once).notes
+    assert "no image has more than one annotator" in note
+    (note,) = fit("energy", labelled(torch.zeros_like), recipe=once).notes
+    assert note == "every labelled pixel is of class 0: samples will show no other"
+    with pytest.raises(FitError, match="no pixel of any image has one"):
+        fit("energy", labelled(lambda maps: torch.full_like(maps, -100)))
+
+
+def test_more_samples_than_memory_are_refused_before_any_is_taken(monkeypatch):
+    sampler = LEARNT["energy"](LEARNT["energy"].network_class.small(3, 3, **SIZES["energy"]), inputs="probabilities")
+    logits, generator = torch.zeros(1, 3, 32, 32), torch.Generator()
+    for each in (sampler, Coupled(sampler), IndependentSampler()):
+        with pytest.raises(InputError, match=r"10000000000 samples of 1 images take .* GiB.*CALIBRANT_MAX_GIB="):
+            each.sample(logits, num_samples=10**10, generator=generator)
+    monkeypatch.setenv("CALIBRANT_MAX_GIB", "0.001")
+    assert sampler.sample(logits, num_samples=100, generator=generator).shape == (100, 1, 32, 32)
+    with pytest.raises(InputError, match="scores of samples"):
+        Coupled(sampler).sample(logits, num_samples=100, generator=generator)

@@ -113,6 +113,8 @@ def refine(
             sampler = fit(stored, front, recipe=recipe, **training)
     save_sampler(sampler, output, made_from=made_from)
     console.print(f"{sampler if method == 'copula' else type(sampler).__name__} → {output}", highlight=False)
+    for note in sampler.notes:
+        console.print(f"  {note}", highlight=False)
 
 
 def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
@@ -181,11 +182,13 @@ class BasisUNet(nn.Module):
         :param space: the size of the label maps, in pixels.
         """
         given = self.coefficients(basis.pooled, latents).movedim(0, 1)  # n m p coefficients
-        factors = given[..., :-1].flatten(1, 2) * self.num_maps**-0.5
-        varying = (factors @ basis.maps.flatten(2)).unflatten(1, given.shape[1:3])
-        logits = self.definition["gain"] * (basis.mean.flatten(2)[:, None] + varying + given[..., -1:])
+        gain = self.definition["gain"]
+        factors = given[..., :-1].flatten(1, 2) * (gain * self.num_maps**-0.5)
+        logits = (factors @ basis.maps.flatten(2)).unflatten(1, given.shape[1:3])
+        logits += gain * basis.mean.flatten(2)[:, None]  # in place: here, memory is what takes time
+        logits += gain * given[..., -1:]
         logits = logits.movedim(0, 1).unflatten(-1, tuple(space))
-        return torch.cat([torch.zeros_like(logits), logits], 2) if self.planes < self.num_classes else logits
+        return F.pad(logits, (0, 0) * len(space) + (1, 0)) if self.planes < self.num_classes else logits
 
     def arguments(self) -> dict[str, Any]:
         """Return what the constructor needs to make this network again."""

@@ -88,7 +88,8 @@ def largest(scores: Float[Tensor, "m n c *s"]) -> Int[Tensor, "m n *s"]:
     best, labels = scores[:, :, 0], torch.zeros_like(scores[:, :, 0], dtype=torch.long)
     for k in range(1, scores.shape[2]):
         labels.masked_fill_(scores[:, :, k] > best, k)
-        best = torch.maximum(best, scores[:, :, k])
+        if k + 1 < scores.shape[2]:
+            best = torch.maximum(best, scores[:, :, k])
     return labels
 
 

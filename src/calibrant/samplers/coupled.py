@@ -14,7 +14,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError
 from calibrant.samplers.network_sampler import NetworkSampler
-from calibrant.samplers.sampler import Sampler, check_request
+from calibrant.samplers.sampler import Sampler, check_memory, check_request
 
 SWEEPS = 8
 """How often each class's offset is set anew before samples are assigned; the assignment is nearly the best then."""
@@ -87,6 +87,7 @@ class Coupled(Sampler):
         check_request(logits, num_samples)
         probs = (logits if self.marginals is None else self.marginals(logits, image)).double().softmax(1)
         number = max(num_samples, self.set_size)
+        check_memory((number, *logits.shape), 4, "scores of samples, all of which the order in a pixel needs,")
         blocks = self.sampler.scores(logits, image, num_samples=number, generator=generator)
         scores = torch.cat([block.float() for block in blocks]).flatten(3)  # m n c p
         levels = torch.rand(len(logits), generator=generator, device=generator.device).tolist()

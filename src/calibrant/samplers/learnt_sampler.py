@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from calibrant._input.checks import check_choice
-from calibrant._shapes import Tensor
+from calibrant._shapes import IGNORE, Tensor
 from calibrant._storage.origin import digest_of_bytes
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.errors import FitError, InputError
@@ -119,7 +119,7 @@ class LearntSampler(NetworkSampler):
         """
         if len(predictions) == 0:
             raise FitError("expected images to train on; got none. Check the folder or the split.")
-        loss, recipe = loss or cls.loss(), recipe or cls.recipe
+        loss, recipe, notes = loss or cls.loss(), recipe or cls.recipe, label_notes(predictions)
         inputs = inputs or ("probabilities" if predictions[0].image is None else "both")
         check_choice(inputs, INPUTS, "input of a sampler's network")
         standardise = None if inputs == "probabilities" else Standardise.of(predictions)
@@ -157,7 +157,33 @@ class LearntSampler(NetworkSampler):
         )
         whole = tuple(predictions[0].logits.shape[1:])
         window = (recipe.augmentation.crop or whole) if cls.in_windows else None
-        return cls(training.average.cpu(), standardise, inputs=inputs, window=window, draws=draws)
+        return cls(training.average.cpu(), standardise, inputs=inputs, window=window, draws=draws, notes=notes)
+
+
+def label_notes(predictions: Predictions) -> tuple[str, ...]:
+    """Return what a trainer of samplers should know of the labels.
+
+    :param predictions: what a sampler is trained on; read until there is nothing more to say.
+    :raises FitError: no pixel is labelled.
+    """
+    classes, most = set[int](), 0
+    for prediction in predictions:
+        seen = [each[each != IGNORE].unique().tolist() for each in prediction.labels]
+        classes.update(*seen)
+        most = max(most, sum(map(bool, seen)))
+        if most > 1 and len(classes) > 1:
+            return ()
+    if not classes:
+        raise FitError("expected labels to learn from; no pixel of any image has one. Import the label maps, too.")
+    notes = []
+    if most == 1:
+        notes.append(
+            "no image has more than one annotator: how often a map is drawn follows from how labels differ between "
+            "images that look alike, not from annotators who disagree"
+        )
+    if len(classes) == 1:
+        notes.append(f"every labelled pixel is of class {classes.pop()}: samples will show no other")
+    return tuple(notes)
 
 
 def made_network(

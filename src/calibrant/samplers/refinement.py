@@ -9,7 +9,7 @@ from calibrant.calibrators import Calibrator
 from calibrant.errors import FitError, InputError
 from calibrant.networks import Discriminator, RefinementUNet
 from calibrant.predictions import Mapped, Predictions
-from calibrant.samplers.learnt_sampler import AsInput, training_identity
+from calibrant.samplers.learnt_sampler import AsInput, label_notes, training_identity
 from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.recipe import RefinementRecipe
 from calibrant.samplers.training import RefinementTraining
@@ -78,6 +78,7 @@ class RefinementSampler(NetworkSampler):
         """
         if len(predictions) == 0:
             raise FitError("expected images to train on; got none. Check the folder or the split.")
+        notes = label_notes(predictions)
         recipe = RefinementRecipe.small() if recipe is None else recipe
         recipe = recipe if num_samples is None else replace(recipe, num_samples=num_samples)
         standardise = Standardise.of(predictions) if use_image else None
@@ -110,4 +111,4 @@ class RefinementSampler(NetworkSampler):
             watch=watch,
             devices=devices,
         )
-        return cls(training.average.cpu(), standardise)
+        return cls(training.average.cpu(), standardise, notes=notes)

@@ -12,6 +12,7 @@ Conventions
 * Training mode changes nothing: what a network drops out in training it keeps here.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 
 from calibrant._shapes import Float, Int, Tensor
+from calibrant.data._formats.room import LIMIT, limit
 from calibrant.errors import InputError, ShapeError
 
 
@@ -122,7 +124,8 @@ def check_request(logits: Float[Tensor, "n c *s"], num_samples: int) -> None:
 
     :param logits: what is to be sampled from.
     :param num_samples: how many samples of each image are asked for.
-    :raises ShapeError, InputError: telling what came.
+    :raises ShapeError, InputError: telling what came; label maps that would take more memory than may be taken are
+        refused before any is.
     """
     if logits.ndim < 3:
         raise ShapeError(
@@ -130,6 +133,24 @@ def check_request(logits: Float[Tensor, "n c *s"], num_samples: int) -> None:
         )
     if num_samples < 1:
         raise InputError(f"expected 1 sample or more; got num_samples={num_samples}.")
+    check_memory((num_samples, len(logits), *logits.shape[2:]), 8, "label maps")
+
+
+def check_memory(shape: Sequence[int], itemsize: int, what: str) -> None:
+    """Raise if an array of samples would take more memory than may be taken.
+
+    :param shape: the shape of the array, samples first.
+    :param itemsize: bytes of a number.
+    :param what: what the array holds, for the message.
+    :raises InputError: it would; naming the size, and how to allow it.
+    """
+    size, most = math.prod(shape) * itemsize, limit()
+    if size > most:
+        raise InputError(
+            f"expected {what} of {most / 2**30:.4g} GiB together at most; {shape[0]} samples of {shape[1]} images take "
+            f"{size / 2**30:.4g} GiB. Draw fewer at a time; if there is room, allow it: "
+            f"{LIMIT}={math.ceil(size / 2**30)}."
+        )
 
 
 def gaussian(

@@ -11,7 +11,6 @@ from calibrant.training import Augmentation
 from experiments.car.lidc_config import LONGER
 from experiments.car.lidc_config import Config as LidcConfig
 
-
 STEPS = {
     "energy": 2400,
     "ssn": 1550,

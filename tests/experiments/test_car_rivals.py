@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from experiments.car import rivals
+from experiments.car import energy_ablation, rivals
 from experiments.car.lidc_scores import Patients
 from experiments.car.rivals_config import Config, loss_of
 from experiments.car.rivals_jobs import Timer, folder_of, seconds_a_step
@@ -60,3 +60,20 @@ def test_pooled_ece_counts_pixels_of_patients_together():
     found = pooled_ece(held, patients)
     assert found["value"] == pytest.approx((1 + 3) / 40)
     assert found["low"] == pytest.approx(0.1)
+
+
+@pytest.mark.slow
+def test_every_arm_of_the_ablation_runs(tmp_path):
+    config = Config.smoke(str(tmp_path))
+    assert energy_ablation.main(config, train=False) == {}
+    found = energy_ablation.main(config)
+    assert set(found) == set(energy_ablation.ARMS)
+    again = energy_ablation.main(config, train=False)
+    assert {name: row["GED 16"] for name, row in again.items()} == {name: row["GED 16"] for name, row in found.items()}
+
+
+def test_the_distance_with_products_is_that_of_hard_maps():
+    one, other = torch.tensor([[1.0, 1, 0, 0]]), torch.tensor([[1.0, 0, 1, 0]])
+    assert float(energy_ablation.product_distance(one, other, smoothing=0)) == pytest.approx(1 - 1 / 3)
+    assert float(energy_ablation.product_distance(one, one)) == 0
+    assert float(energy_ablation.product_distance(one / 2, one / 2)) > 0  # a grey map is far from itself

@@ -237,13 +237,13 @@ def test_a_manifest_in_several_files_is_the_same_store(some, tmp_path, monkeypat
 
 
 def test_opening_reads_the_manifest_alone_and_lists_nothing(some, tmp_path, monkeypatch):
-    from calibrant.data.store import _place
+    from calibrant._storage import place
 
     write_store(some, tmp_path)
     read = []
-    whole = _place.Place.read
-    monkeypatch.setattr(_place.Place, "read", lambda self, file: read.append(file) or whole(self, file))
-    monkeypatch.setattr(_place.Place, "sizes", lambda self: pytest.fail("it was listed"))
+    whole = place.Place.read
+    monkeypatch.setattr(place.Place, "read", lambda self, file: read.append(file) or whole(self, file))
+    monkeypatch.setattr(place.Place, "sizes", lambda self: pytest.fail("it was listed"))
     stored = StoredPredictions(tmp_path)
     assert len(stored) == 8
     assert read == ["manifest.json"]

@@ -6,8 +6,8 @@ import os
 import pytest
 import torch
 
+from calibrant._storage.place import Place
 from calibrant.data import Provenance, StoredPredictions, write_store
-from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import Prediction, StridedPrediction
 

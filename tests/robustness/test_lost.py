@@ -144,7 +144,7 @@ def test_an_overwriting_import_of_damaged_files_loses_nothing(calibrant, tmp_pat
 
 @pytest.mark.parametrize(("sort", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_asked_to_end(calibrant, tmp_path, monkeypatch, sort, code):
-    from calibrant.data.store._place import Place
+    from calibrant._storage.place import Place
 
     arrays(tmp_path / "d")
     real, calls = Place.write, []

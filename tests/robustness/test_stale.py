@@ -266,7 +266,7 @@ def test_a_fit_of_ones_own_whose_code_changed(calibrant, world, model, monkeypat
 
 @pytest.mark.parametrize("command", ["apply", "import"])
 def test_an_interrupted_write_is_not_gone_on_with_by_another_command(calibrant, world, tmp_path, monkeypatch, command):
-    from calibrant.data.store._place import Place
+    from calibrant._storage.place import Place
 
     monkeypatch.chdir(world)
     one, other = {"apply": ((("ts", "s")), ("vs", "s")), "import": (("d",), ("d", "--labels", "e/labels"))}[command]

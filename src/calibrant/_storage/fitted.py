@@ -8,7 +8,6 @@ class must say of itself is in :mod:`calibrant._storage.kinds`.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -20,6 +19,7 @@ from calibrant._input.checks import check_choice
 from calibrant._shapes import Tensor
 from calibrant._storage.kinds import Storable, check_definition, check_made_again, definition_of, kind_of, own_names
 from calibrant._storage.origin import Origin
+from calibrant._storage.place import Place
 from calibrant._storage.saved import Saved, read_saved, write_saved
 from calibrant.errors import MethodError, StoreError
 
@@ -73,7 +73,7 @@ class Storage:
         """
         tensors: dict[str, Tensor] = {}
         stored = self._knowing(kinds)._encode(thing, "", tensors)
-        write_saved(Path(path), self.what, Saved(stored, save_tensors(tensors), made_from))
+        write_saved(Place(path), self.what, Saved(stored, save_tensors(tensors), made_from))
 
     def load(self, path: str | os.PathLike[str], kinds: Mapping[str, type] | None = None) -> Any:
         """Return the thing in a folder.
@@ -83,7 +83,7 @@ class Storage:
         :raises StoreError: the folder holds none, or it is damaged, or a newer version of calibrant wrote it, or it
             holds a class of the user's own that is not in ``kinds``, or its tensors depend on other constants.
         """
-        folder, saved = Path(path), self._read(path)
+        place, saved = Place(path), self._read(path)
         storage = self._knowing(kinds)
         try:
             missing = sorted({name for name in own_names(saved.stored) if name not in storage.kinds})
@@ -96,14 +96,14 @@ class Storage:
                 )
             thing = storage._decode(saved.stored, load_tensors(saved.data))
         except StoreError as error:
-            raise StoreError(f"{folder / self.json}: {error}") from error
+            raise StoreError(f"{place.name(self.json)}: {error}") from error
         except MethodError as error:
             raise StoreError(
-                f"{folder / self.json}: {error} A newer calibrant may know it; pass a class of your own: kinds=…."
+                f"{place.name(self.json)}: {error} A newer calibrant may know it; pass a class of your own: kinds=…."
             ) from error
         except RecursionError:
             raise StoreError(
-                f"{folder / self.json}: expected a {self.what} of a few parts; its parts are nested too deeply to be "
+                f"{place.name(self.json)}: expected a {self.what} of a few parts; its parts are nested too deep to be "
                 "read. Fit and save it again."
             ) from None
         except (
@@ -116,10 +116,10 @@ class Storage:
             ArithmeticError,
             RuntimeError,
         ) as error:
-            raise StoreError(f"{folder}: expected a whole {self.what}; {error!r}. Fit and save it again.") from error
+            raise StoreError(f"{place.url}: expected a whole {self.what}; {error!r}. Fit and save it again.") from error
         if not isinstance(thing, self.base):
             got = saved.stored["kind"] if isinstance(saved.stored, dict) else type(thing).__name__
-            raise StoreError(f"{folder / self.json}: expected a {self.what}; got a {got}. Fit and save it again.")
+            raise StoreError(f"{place.name(self.json)}: expected a {self.what}; got a {got}. Fit and save it again.")
         return thing
 
     def holds(self, path: str | os.PathLike[str]) -> bool:
@@ -127,7 +127,7 @@ class Storage:
 
         :param path: the folder.
         """
-        return os.path.lexists(Path(path) / self.json)
+        return Place(path).has(self.json)
 
     def made_from(self, path: str | os.PathLike[str]) -> Origin | None:
         """Return what the thing in a folder was made from; None if it does not say.
@@ -146,7 +146,7 @@ class Storage:
         return self._read(path).digest
 
     def _read(self, path: str | os.PathLike[str]) -> Saved:
-        return read_saved(Path(path), self.what, self.made_by)
+        return read_saved(Place(path), self.what, self.made_by)
 
     def load_known(self, path: str | os.PathLike[str]) -> Any | None:
         """Return the thing in a folder, or None if classes of the user's own must be passed to load it.

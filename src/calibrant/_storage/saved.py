@@ -1,4 +1,4 @@
-"""The two files of a fitted thing in a folder: ``{what}.json``, and its tensors in ``{what}-DIGEST.safetensors``.
+"""The two files of a fitted thing in a folder or bucket: ``{what}.json``, and ``{what}-DIGEST.safetensors``.
 
 A save is one step: tensors are written first, under a name that has their digest; then the JSON takes the place of the
 old one; then the old tensors are removed. The JSON holds the digest of the tensors, so that halves of two saves are
@@ -11,12 +11,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from calibrant._input.checks import check_version
-from calibrant._storage.files import only_writer, parse_json, read_file, replacing
+from calibrant._storage.files import parse_json
 from calibrant._storage.origin import Origin, canonical, checked, digest_of_bytes
+from calibrant._storage.place import UNREACHED, Place
 from calibrant.errors import StoreError
 
 VERSION = 2
@@ -42,7 +42,7 @@ class Saved:
         return digest_of_bytes(canonical(self.stored), self.data)
 
 
-def write_saved(folder: Path, what: str, saved: Saved) -> None:
+def write_saved(place: Place, what: str, saved: Saved) -> None:
     """Write the two files into a folder, which is made if missing; those that are there are replaced in one step.
 
     :raises StoreError: they cannot be written, or another process is writing there.
@@ -52,54 +52,55 @@ def write_saved(folder: Path, what: str, saved: Saved) -> None:
     text = json.dumps({**record, "digest": _digest(record)}, indent=2)
     name = _file_of_tensors(what, record["tensors"])
     try:
-        with only_writer(folder):
-            with replacing(folder / name) as temporary:
-                temporary.write_bytes(saved.data)
-            with replacing(folder / f"{what}.json") as temporary:
-                temporary.write_bytes((text + "\n").encode())
-            for old in folder.glob(f"{what}*.safetensors"):
-                if old.name != name and re.fullmatch(rf"{what}(-[0-9a-f]{{16}})?\.safetensors", old.name):
-                    old.unlink(missing_ok=True)
+        with place.only_writer():
+            place.sweep()
+            place.write(name, saved.data)
+            place.write(f"{what}.json", (text + "\n").encode())
+            for old in place.sizes():
+                if old != name and re.fullmatch(rf"{what}(-[0-9a-f]{{16}})?\.safetensors", old):
+                    place.remove(old)
     except OSError as error:
-        raise StoreError(f"{folder}: expected to write a {what}; {error}. Choose another folder.") from error
+        raise StoreError(f"{place.url}: expected to write a {what}; {error}. Choose another folder.") from error
 
 
-def read_saved(folder: Path, what: str, made_by: str) -> Saved:
+def read_saved(place: Place, what: str, made_by: str) -> Saved:
     """Read the two files, and see that they are as they were written and belong together.
 
     :raises StoreError: one is missing, damaged, or of a newer version.
     """
-    file = folder / f"{what}.json"
+    file = place.name(f"{what}.json")
+    reading = f"{what}.json"
     try:
-        header = parse_json(read_file(file))
+        header = parse_json(place.read(reading))
         stored, digest, made_from = _parts(header, what, file)
-        name = _file_of_tensors(what, digest) if header["format"] > 1 else f"{what}.safetensors"
-        data = read_file(folder / name)
+        reading = _file_of_tensors(what, digest) if header["format"] > 1 else f"{what}.safetensors"
+        data = place.read(reading)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
-            f"{folder}: expected a folder with {what}.json and its tensors, {what}-….safetensors; {error.filename} is "
-            f"missing. Pass the folder given to save (command line: {made_by} … -o)."
+            f"{place.url}: expected a folder with {what}.json and its tensors, {what}-….safetensors; "
+            f"{place.name(reading)} is missing. Pass the folder given to save (command line: {made_by} … -o)."
         ) from error
     except OSError as error:
-        raise StoreError(f"{folder}: expected a readable {what}; {error}. Fit and save it again.") from error
+        advice = "Fit and save it again." if place.is_local else UNREACHED
+        raise StoreError(f"{place.url}: expected a readable {what}; {error}. {advice}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file}: expected the JSON of a {what}; {error!r}. Save it again.") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise StoreError(
-            f"{folder / name}: expected the tensors that {what}.json was written with; got others: the "
+            f"{place.name(reading)}: expected the tensors that {what}.json was written with; got others: the "
             "file is truncated or has changed. Fit and save it again."
         )
     return Saved(stored, data, made_from)
 
 
-def _parts(header: Mapping[str, Any], what: str, file: Path) -> tuple[Any, str, Origin | None]:
+def _parts(header: Mapping[str, Any], what: str, file: str) -> tuple[Any, str, Origin | None]:
     """The thing, the digest of its tensors, and what it was made from.
 
     :raises StoreError: it has changed since it was written, or is of a newer version.
     :raises KeyError, TypeError, ValueError: it is no such JSON.
     """
     version = header["format"]
-    check_version(version, VERSION, str(file))
+    check_version(version, VERSION, file)
     known = {"format", "digest", what} | ({"tensors", "made_from"} if version > 1 else set())
     if unknown := sorted(set(header) - known):
         raise KeyError(f"it says {unknown[0]!r}, which this version does not know")

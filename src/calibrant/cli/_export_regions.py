@@ -8,7 +8,7 @@ from calibrant.cli._regions import in_region, region_names
 
 
 def export_regions(
-    store: str, output: Path, calibrator: Path | None, kinds: Any, copied: Sequence[Path], *, overwrite: bool
+    store: str, output: Path, calibrator: str | None, kinds: Any, copied: Sequence[Path], *, overwrite: bool
 ) -> int:
     """Write the probabilities of all regions, (regions, z, y, x), and nnU-Net's label map; return how many cases.
 

@@ -41,10 +41,10 @@ def code_origin(names: Iterable[str]) -> dict[str, str]:
     return {f"code of {name}": digest_of_code(file) for name, file in files.items() if file is not None}
 
 
-def calibrator_origin(path: Path | None, kinds: Iterable[str] | None) -> dict[str, str]:
+def calibrator_origin(path: str | os.PathLike[str] | None, kinds: Iterable[str] | None) -> dict[str, str]:
     """Return the digest of a stored calibrator, and of the code of its classes of the user's own; empty for None.
 
-    :param path: its folder.
+    :param path: its folder, or address.
     :param kinds: what ``--kinds`` named.
     """
     from calibrant.calibrators.storage import STORAGE

@@ -1,7 +1,7 @@
 """Calibrators from a folder on the command line, and the classes of one's own that they may need."""
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +23,7 @@ Trust = Annotated[bool, typer.Option("--trust", help="Let the code of a method o
 """The option that lets a named fit run."""
 
 
-def open_calibrator(path: Path, kinds: Iterable[str] | None) -> "Calibrator":
+def open_calibrator(path: str | os.PathLike[str], kinds: Iterable[str] | None) -> "Calibrator":
     """Return the calibrator in a folder.
 
     :param path: the folder, as ``calibrant fit`` made it.

@@ -1,7 +1,6 @@
 """``calibrant apply``: calibrate a store into another one."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +16,7 @@ from calibrant.cli._written import written
 
 @for_each_region("store", "calibrator")
 def apply(
-    calibrator: Annotated[Path, typer.Argument(help="A calibrator, as calibrant fit made it.")],
+    calibrator: Annotated[str, typer.Argument(help="A calibrator, as calibrant fit made it.")],
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the calibrated store goes.")],
     dtype: Annotated[str, typer.Option(help="float32, or float16, which is half the size.")] = "float32",

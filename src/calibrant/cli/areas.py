@@ -27,7 +27,7 @@ def areas(
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="The same as JSON; - for the standard output.")] = None,
-    calibrator: Annotated[Path | None, typer.Option(help="Calibrate first, with what calibrant fit made.")] = None,
+    calibrator: Annotated[str | None, typer.Option(help="Calibrate first, with what calibrant fit made.")] = None,
     sampler: Annotated[
         Path | None,
         typer.Option(help="What calibrant refine made: intervals are those of label maps that it draws."),

@@ -25,11 +25,11 @@ def export(
     what: Annotated[
         str, typer.Option(help="With commas: labels, confidence, probabilities, entropy (in nats), hypotheses.")
     ] = "labels,confidence",
-    calibrator: Annotated[Path | None, typer.Option(help="Calibrate first, with what calibrant fit made.")] = None,
+    calibrator: Annotated[str | None, typer.Option(help="Calibrate first, with what calibrant fit made.")] = None,
     first_label: Annotated[
         int, _options.count("Write class k as label k + this: 1 where 0 stands for unlabelled.", least=0, most=255)
     ] = 0,
-    sampler: Annotated[Path | None, typer.Option(help="hypotheses: a sampler; independent pixels if not said.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="hypotheses: a sampler; independent pixels if not said.")] = None,
     num_samples: Annotated[int, _options.count("hypotheses: label maps an image.", most=100_000)] = 16,
     seed: Annotated[int, _options.seed("hypotheses: the seed of what is drawn.")] = 0,
     beside: Annotated[
@@ -106,7 +106,7 @@ def _named(what: str, kind: str) -> tuple[str, ...]:
     return names
 
 
-def _images(source: Any, front: Any, names: Any, sampler: Path | None, num_samples: int, seed: int) -> Iterator[Any]:
+def _images(source: Any, front: Any, names: Any, sampler: str | None, num_samples: int, seed: int) -> Iterator[Any]:
     """Yield every prediction, calibrated, with label maps drawn for it if they are asked for."""
     import torch
 

@@ -1,6 +1,5 @@
 """``calibrant fit``: make a calibrator from a store."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from calibrant.cli._regions import for_each_region
 @for_each_region("store")
 def fit(
     store: Annotated[list[str], typer.Argument(help="Stores of predictions with labels, such as one for each fold.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the calibrator goes.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Where the calibrator goes: a path or an fsspec URL.")],
     method: Annotated[
         str,
         typer.Option(

@@ -19,7 +19,7 @@ from calibrant.cli._regions import for_each_region
 def measure(
     store: Annotated[list[str], typer.Argument(help="Stores of predictions with labels, measured as one.")],
     calibrator: Annotated[
-        list[Path] | None, typer.Option(help="Measure through this calibrator too; may be given several times.")
+        list[str] | None, typer.Option(help="Measure through this calibrator too; may be given several times.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for measurement files, to redraw reports from.")
@@ -114,15 +114,15 @@ def _measure_part(
     console.print(f"{len(images)} images, part {part.number} of {part.count} → {file}", highlight=False)
 
 
-def named_calibrators(calibrators: Sequence[Path]) -> dict[str, Path]:
+def named_calibrators(calibrators: Sequence[str]) -> dict[str, str]:
     """Name calibrators by the last parts of their paths, as many as it takes to tell them apart.
 
-    :param calibrators: their folders.
+    :param calibrators: their folders, or addresses.
     :raises InputError: one was given twice.
     """
     from calibrant.errors import InputError
 
-    parts = [path.absolute().parts for path in calibrators]
+    parts = [path.split("/") if "://" in path else Path(path).absolute().parts for path in calibrators]
     for depth in range(1, max(map(len, parts), default=0) + 1):
         names = ["/".join(each[-depth:]) for each in parts]
         if len({"uncalibrated", *names}) == len(names) + 1:

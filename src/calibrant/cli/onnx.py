@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 
 def onnx(
-    calibrator: Annotated[Path, typer.Argument(help="A calibrator, as calibrant fit made it.")],
+    calibrator: Annotated[str, typer.Argument(help="A calibrator, as calibrant fit made it.")],
     model: Annotated[
         str | None, typer.Argument(help="The model that it was fitted to, as for calibrant predict; none: logits in.")
     ] = None,

@@ -23,7 +23,7 @@ def refine(
             "probabilities."
         ),
     ] = "refinement",
-    calibrator: Annotated[Path | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
+    calibrator: Annotated[str | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
     classes: Annotated[
         str,
         _options.numbers(

@@ -23,7 +23,7 @@ def report(
         typer.Option(help="The store that was measured, to show images of; may be given several times."),
     ] = None,
     calibrator: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="With --store: a calibrator that was measured, to show what it makes of the images."),
     ] = None,
     num_cases: Annotated[int, _options.count("With --store: how many images the report shows.", least=0)] = 6,
@@ -52,7 +52,7 @@ def report(
 
 
 def _cases_of(
-    study: "Study", urls: Sequence[str], paths: Sequence[Path], kinds: Sequence[str] | None, count: int
+    study: "Study", urls: Sequence[str], paths: Sequence[str], kinds: Sequence[str] | None, count: int
 ) -> tuple[Any, ...]:
     """The images of the store that was measured.
 

@@ -22,9 +22,9 @@ def sample(
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder: one .npz an image.")],
     sampler: Annotated[
-        Path | None, typer.Option(help="A sampler, as calibrant refine made it; independent pixels if not said.")
+        str | None, typer.Option(help="A sampler, as calibrant refine made it; independent pixels if not said.")
     ] = None,
-    calibrator: Annotated[Path | None, typer.Option(help="The calibrator that the sampler was made behind.")] = None,
+    calibrator: Annotated[str | None, typer.Option(help="The calibrator that the sampler was made behind.")] = None,
     coupled: Annotated[
         bool, typer.Option("--coupled", help="Keep the probabilities of the calibrator exactly, pixel by pixel.")
     ] = False,

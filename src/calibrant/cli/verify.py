@@ -1,12 +1,16 @@
 """``calibrant verify``: whether stored things are as they were written."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from calibrant._input.visible import visible
+
+THINGS = ("calibrator", "sampler")
+"""What has a JSON of its name."""
 
 
 def verify(
@@ -39,12 +43,16 @@ def _verified(place: str) -> str:
 
     :raises CalibrantError: it is damaged, or holds nothing that is known.
     """
+    from calibrant._storage.place import Place
     from calibrant.cli._regions import in_region, region_names
     from calibrant.cli._samples import EXPORT, SAMPLES
     from calibrant.cli._study import IMAGES, SUFFIX
     from calibrant.metrics import load_measurement
     from calibrant.report import load_cases
 
+    if "://" in place:
+        things = [what for what in THINGS if Place(place).has(f"{what}.json")]
+        return " and ".join(_thing(place, what) for what in things) or _store(place)
     path = Path(place)
     if names := region_names(place):
         return f"{len(names)} regions: " + "; ".join(f"{n}, {_verified(str(in_region(path, n)))}" for n in names)
@@ -52,10 +60,9 @@ def _verified(place: str) -> str:
         return f"{len(load_cases(path))} images of a report"
     if path.is_file():
         return f"a measurement of {len(load_measurement(path)[0])} images"
-    files = [] if "://" in place else sorted(path.glob(f"*{SUFFIX}"))
+    files = sorted(path.glob(f"*{SUFFIX}"))
     kinds: dict[str, Callable[[], str]] = {
-        "calibrator.json": lambda: _thing(path, "calibrator"),
-        "sampler.json": lambda: _thing(path, "sampler"),
+        **{f"{what}.json": partial(_thing, place, what) for what in THINGS},
         SAMPLES.record: lambda: _samples(path),
         EXPORT.record: lambda: _exported(path),
         IMAGES: lambda: f"{len(load_cases(path / IMAGES))} images of a report",
@@ -73,10 +80,10 @@ def _store(place: str) -> str:
     return f"a store of {len(stored)} images, {stored.num_classes} classes"
 
 
-def _thing(path: Path, what: str) -> str:
+def _thing(place: str, what: str) -> str:
     from calibrant import calibrators, samplers
 
-    {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what].load_known(path)
+    {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what].load_known(place)
     return f"a {what}"
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from calibrant._storage.place import Place
 from calibrant.data.store._manifest import PARTIAL, Settings, read_json
-from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 
 ELSEWHERE = "Write to another folder, or pass overwrite=True (command line: --overwrite)."

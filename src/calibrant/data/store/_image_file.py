@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from calibrant._shapes import IGNORE, Float, Int, Shaped, Tensor
+from calibrant._storage.place import UNREACHED, Place
 from calibrant.data.store._content import (
     NAMES,
     TYPES,
@@ -28,7 +29,6 @@ from calibrant.data.store._content import (
 )
 from calibrant.data.store._entry import Entry, check_tensor_names, checksum_in
 from calibrant.data.store._manifest import VERSION, Settings
-from calibrant.data.store._place import UNREACHED, Place
 from calibrant.errors import LogitsError, StoreError
 from calibrant.predictions import StridedPrediction
 

@@ -16,6 +16,7 @@ import torch
 from calibrant._encoding.value_domain import LOOKED_AT
 from calibrant._input.checks import check_are_logits, check_finite, check_labels
 from calibrant._shapes import Float, Int, Tensor
+from calibrant._storage.place import Place
 from calibrant.data.store._content import TYPES, digest_of_file, fill, read_header, written_header
 from calibrant.data.store._entry import Entry
 from calibrant.data.store._image_file import (
@@ -35,7 +36,6 @@ from calibrant.data.store._image_file import (
     record_of,
 )
 from calibrant.data.store._manifest import Settings
-from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import Prediction, PredictionInParts
 

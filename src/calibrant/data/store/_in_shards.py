@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from calibrant._storage.place import Place
 from calibrant.data.store._entry import Entry
 from calibrant.data.store._image_file import SUFFIX, encode
 from calibrant.data.store._in_runs import write_in_parts
 from calibrant.data.store._manifest import Settings
-from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, Subset, mapped_in_shards, part_of
 

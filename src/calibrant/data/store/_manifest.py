@@ -19,8 +19,8 @@ from typing import Any, overload
 from calibrant._input.checks import check_version
 from calibrant._storage.files import parse_json
 from calibrant._storage.origin import canonical, digest_of_bytes
+from calibrant._storage.place import UNREACHED, Place
 from calibrant.data.store._entry import Entry, entry_from
-from calibrant.data.store._place import UNREACHED, Place
 from calibrant.data.store._settings import Settings
 from calibrant.errors import StoreError
 

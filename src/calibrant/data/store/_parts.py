@@ -14,11 +14,11 @@ from typing import Any
 
 from calibrant._storage.files import parse_json
 from calibrant._storage.origin import canonical
+from calibrant._storage.place import Place
 from calibrant.data.store._entry import Entry, entry_from
 from calibrant.data.store._image_file import recognise
 from calibrant.data.store._in_shards import file_for, put_in_shards
 from calibrant.data.store._manifest import FORMAT, MANIFEST, PARTIAL, VERSION, Manifest, Settings, digest_of, read_json
-from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import Sharded, known_keys, spread
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from calibrant._storage.place import Place
 from calibrant.data.store._begun import ELSEWHERE, Begun
 from calibrant.data.store._entry import Entry
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
@@ -32,7 +33,6 @@ from calibrant.data.store._manifest import (
     digest_of,
     read_json_of_ours,
 )
-from calibrant.data.store._place import Place
 from calibrant.errors import StoreError
 from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, known_keys, read_ahead, spread
 
@@ -109,7 +109,7 @@ class _Writer:
                 f"{place.url}: expected an empty or new folder, or a store to go on with; got a folder with other "
                 f"files, such as {min(files)}. Write to another folder."
             )
-        place.sweep()
+        place.sweep(".*.tmp")  # as version 0.1.0 named them
         begun = self._begun(files, overwrite)
         if MANIFEST in files:
             self.replaced = _digest(place)

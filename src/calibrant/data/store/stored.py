@@ -10,12 +10,12 @@ from dataclasses import replace
 from calibrant._encoding.label_coding import NO_LABELS
 from calibrant._shapes import Int, Tensor
 from calibrant._storage.origin import Origin
+from calibrant._storage.place import Place
 from calibrant.data.geometry import Geometry
 from calibrant.data.store._entry import Entry
 from calibrant.data.store._image_file import SUFFIX, decode_image, decode_labels, opened, read_whole
 from calibrant.data.store._in_runs import open_in_parts
 from calibrant.data.store._manifest import MANIFEST, PARTIAL, Manifest, read_json
-from calibrant.data.store._place import Place
 from calibrant.data.store._settings import Provenance
 from calibrant.errors import ShapeError, StoreError
 from calibrant.predictions import (

@@ -14,10 +14,10 @@ from typing import Any
 
 from calibrant._input.checks import check_choice
 from calibrant._storage.origin import Origin
+from calibrant._storage.place import Place
 from calibrant.data.geometry import Geometry
 from calibrant.data.store._image_file import DTYPES
 from calibrant.data.store._parts import merge_parts, write_part
-from calibrant.data.store._place import Place
 from calibrant.data.store._settings import Provenance, Settings
 from calibrant.data.store._writer import write
 from calibrant.data.store.stored import StoredPredictions

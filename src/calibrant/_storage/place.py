@@ -126,7 +126,8 @@ class Place:
             return request()
         except Exception as error:
             cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
-            if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == 404):
+            missing = cause is None or isinstance(cause, KeyError) or getattr(cause, "status", 0) == 404
+            if isinstance(error, FileNotFoundError) and missing:
                 raise
             words = f"{type(cause or error).__name__}: {cause or error}".rstrip(": ")
             raise OSError(errno.EIO, words, self._fs.unstrip_protocol(path)) from error
@@ -196,11 +197,14 @@ class Place:
             path = self._path(file)
             self._asked(path, lambda: self._fs.rm_file(path))
 
-    def sweep(self) -> None:
-        """Remove the temporary files of a write that was killed; only who alone writes here may do so."""
+    def sweep(self, pattern: str | None = None) -> None:
+        """Remove the temporary files of a write that was killed; only who alone writes here may do so.
+
+        :param pattern: of the names of further files that are nobody's.
+        """
         if self.is_local:
             remove_leftovers(self._root)
-            for path in Path(self._root).glob(".*.tmp"):  # as version 0.1.0 named them
+            for path in Path(self._root).glob(pattern) if pattern else ():
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 

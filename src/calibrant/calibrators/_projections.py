@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.calibrators.calibrator import MIN_EXPONENT
+from calibrant.calibrators.calibrator import MIN_EXPONENT, by_pixel_blocks
 
 LARGEST = 1e38
 """Scaled logits stay within this, so that one can always lie a step below another."""
@@ -76,20 +76,33 @@ def nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c 
     >>> nearest_with_winner(raw, torch.tensor([[[0.2], [0.6], [0.2]]]).log()).exp().squeeze()
     tensor([0.4000, 0.4000, 0.2000])
     """
-    # The signs of both leads sum to -2 at all classes but one exactly where the two have one winner, and the same.
+    return keep_winners(raw, mapped.clone())
+
+
+def keep_winners(raw: Float[Tensor, "n c *s"], mapped: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c *s"]:
+    """Return :func:`nearest_with_winner` of whole images; the few pixels that change are gathered from all blocks.
+
+    :param raw: in any floating-point type.
+    :param mapped: its memory is written over.
+    """
+    unlike = by_pixel_blocks(_have_other_winners, raw, mapped).flatten(2)
+    found = replaced_where(unlike, mapped.flatten(2), _nearest_with_winner, raw.flatten(2), mapped.flatten(2))
+    return found.view_as(mapped)
+
+
+def _have_other_winners(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Bool[Tensor, "n 1 p"]:
+    """True but where the two have one winner, and the same: there the signs of their leads sum to -2 elsewhere."""
     behind = (raw - raw.amax(1, keepdim=True)).sign_() + (mapped - mapped.amax(1, keepdim=True)).sign_()
-    unlike = (behind.amax(1, keepdim=True) < 0) | (behind.sum(1, keepdim=True) > -2 * (raw.shape[1] - 1))
-    return replaced_where(unlike, mapped, _nearest_with_winner, raw, mapped)
+    return (behind.amax(1, keepdim=True) < 0) | (behind.sum(1, keepdim=True) > -2 * (raw.shape[1] - 1))
 
 
 def _nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-    offset = mapped.logsumexp(1, keepdim=True)
-    winner = (raw == raw.amax(1, keepdim=True)).float()
-    probs = (mapped - offset).exp()
-    level = (probs * winner).sum(1, keepdim=True) / winner.sum(1, keepdim=True)
-    level = _level(probs, winner, level, TRACED_STEPS if is_unasked(raw) else raw.shape[1])
-    log_level = level.log() + offset
-    return keep_labels(raw, torch.where(winner == 1, log_level, torch.minimum(mapped, log_level)))
+    raw, peak = raw.float(), mapped.amax(1, keepdim=True)
+    probs = (mapped - peak).clamp_min_(MIN_EXPONENT).exp_()  # over that of the largest
+    beaten = (raw - raw.amax(1, keepdim=True)).sign_()
+    level = _level(probs, beaten + 1, TRACED_STEPS if is_unasked(raw) else raw.shape[1])
+    shared = torch.minimum(mapped, level.log_() + peak)
+    return keep_labels(raw, shared, lift=True)
 
 
 def is_unasked(values: Tensor) -> bool:
@@ -111,7 +124,7 @@ def replaced_where(
     Those are gathered; on an accelerator, which is not asked how many there are, and in an export, all are computed.
 
     :param unlike: where to replace.
-    :param found: what stays elsewhere.
+    :param found: what stays elsewhere; its memory may be written over.
     :param exactly: from the columns of some pixels to theirs.
     :param columns: what it needs of each pixel.
     """
@@ -120,18 +133,21 @@ def replaced_where(
     image, pixel = unlike[:, 0].nonzero(as_tuple=True)
     if len(image) == 0:
         return found
+    if len(found) == 1:  # the same, faster
+        few = exactly(*(each.index_select(2, pixel) for each in columns))
+        return found.index_copy_(2, pixel, few)
     few = exactly(*(each[image, :, pixel].T[None] for each in columns))
-    found = found.clone()
     found[image, :, pixel] = few[0].T
     return found
 
 
-def _level(probs: Tensor, winner: Tensor, level: Tensor, steps: int) -> Tensor:
+def _level(probs: Tensor, winner: Tensor, steps: int) -> Tensor:
     """The level at which winners and all that exceed it meet, found from below; classes along axis 1."""
     own, count = (probs * winner).sum(1, keepdim=True), winner.sum(1, keepdim=True)
+    level, others = own / count, probs * (1 - winner)
     for _ in range(steps):
-        above = (probs > level).float() * (1 - winner)
-        higher = (own + (probs * above).sum(1, keepdim=True)) / (count + above.sum(1, keepdim=True))
+        above = (others - level).sign_().clamp_min_(0)
+        higher = (own + (others * above).sum(1, keepdim=True)) / (count + above.sum(1, keepdim=True))
         if not is_unasked(probs) and not bool((higher > level * (1 + 1e-6)).any()):
             break
         level = torch.maximum(level, higher)
@@ -194,7 +210,7 @@ def nearest_with_confidence(
     :param others: log-probabilities of the classes other than the winner.
     """
     over = rest + others.amax(1, keepdim=True) > 0
-    lift = replaced_where(over, rest, lambda r, z: _lift(r.mT, z.mT).mT, rest, others)
+    lift = replaced_where(over, rest.clone(), lambda r, z: _lift(r.mT, z.mT).mT, rest, others)
     return (lift + others).clamp(EXCLUDED, 0.0).masked_fill(winners, 0.0)
 
 

@@ -10,7 +10,7 @@ from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._newton import Taylor
 from calibrant.calibrators._notes import stopped_short, warn_and_note
-from calibrant.calibrators._projections import LARGEST, nearest_with_winner
+from calibrant.calibrators._projections import LARGEST, keep_winners
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes
 from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
@@ -75,10 +75,10 @@ class VectorScaling(Calibrator):
         weight, bias = self.weight[:, None], self.bias[:, None]
 
         def mapped(z: Tensor) -> Tensor:
-            moved = torch.addcmul(bias, z, weight).clamp(-LARGEST, LARGEST)
-            return nearest_with_winner(z, moved) if self.keeps_labels else moved
+            return torch.addcmul(bias, z, weight).clamp_(-LARGEST, LARGEST)
 
-        return by_pixel_blocks(mapped, logits)
+        moved = by_pixel_blocks(mapped, logits)
+        return keep_winners(logits, moved) if self.keeps_labels else moved
 
     def arguments(self) -> dict[str, Any]:
         """Return weight and bias, and whether the label map is kept."""

@@ -13,7 +13,7 @@ from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant._statistics.left_out import kept_and_held
 from calibrant.calibrators._likelihood import mean_nll, mean_nll_of_images
 from calibrant.calibrators._notes import inner_fits, warn_and_note
-from calibrant.calibrators._projections import keep_labels, nearest_with_winner
+from calibrant.calibrators._projections import keep_labels, keep_winners
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks, widest
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.learnt import LearntSelector
@@ -77,7 +77,7 @@ class SelectiveScaling(Calibrator):
         mixed = torch.where(flagged, self.mistaken(logits, image), self.others(logits, image))
         if not self.keep_labels or (self.mistaken.keeps_labels and self.others.keeps_labels):
             return mixed
-        return by_pixel_blocks(nearest_with_winner, logits, mixed)
+        return keep_winners(logits, mixed)
 
     def arguments(self) -> dict[str, Any]:
         """Return selector and branches, and whether the label map is kept."""

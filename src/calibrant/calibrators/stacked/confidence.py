@@ -118,21 +118,28 @@ def as_sure(
     winner: Int[Tensor, "n 1 p"],
     tied: Bool[Tensor, "n 1 p"],
     raw: Float[Tensor, "n c p"],
+    *,
+    only_mark: bool = False,
 ) -> Float[Tensor, "n c p"]:
     """Return logits, 0 at the winner, that give it these log-odds, and the others their proportions in the pool.
 
     Where another class would exceed the winner they share their probability, as in the nearest distribution in which
     the winner still wins. Where several classes win, the pixel keeps the pool's distribution, and they share likewise.
+    These pixels are few; where they are not wanted yet they are only marked, by 1 at the winner.
 
     :param odds: the log-odds that the winner is right.
     :param parts: the logits of the pool.
     :param winner: the class with the largest logit of the model, the first of those that tie.
     :param tied: where several classes have it.
     :param raw: the logits of the model.
+    :param only_mark: leave out the few pixels where classes share.
     """
     base = parts.rest + odds
-    found = (parts.others - base).clamp_(EXCLUDED, -NEXT_BELOW).scatter_(1, winner, 0.0)
     unlike = (parts.highest > base) | tied
+    found = (parts.others - base).clamp_(EXCLUDED, -NEXT_BELOW)
+    if only_mark:
+        return found.scatter_(1, winner, unlike.to(found.dtype))
+    found.scatter_(1, winner, 0.0)
     columns = (raw, parts.others, torch.where(tied, parts.at_winner, base), winner)
     return replaced_where(unlike, found, _shared, *columns)
 

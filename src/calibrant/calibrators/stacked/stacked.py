@@ -17,6 +17,7 @@ the result is the anchor.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,14 @@ from torch import nn
 from calibrant._input.checks import check_classes_as_fitted
 from calibrant._shapes import Float, Tensor
 from calibrant.calibrators._notes import inner_fits, warn_and_note
-from calibrant.calibrators._projections import EXCLUDED, NEXT_BELOW, apart, is_unasked, nearest_with_winner
+from calibrant.calibrators._projections import (
+    EXCLUDED,
+    NEXT_BELOW,
+    apart,
+    is_unasked,
+    nearest_with_winner,
+    replaced_where,
+)
 from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
 from calibrant.calibrators.dirichlet import DirichletScaling
@@ -148,13 +156,21 @@ class StackedScaling(Calibrator):
             if not is_pixelwise(each):
                 maps[f"given {number}"] = each(logits, image)
 
-        def stacked(z: Tensor, *parts: Tensor) -> Tensor:
-            return self._stacked(z, dict(zip(maps, parts, strict=True)))
+        def stacked(z: Tensor, *parts: Tensor, only_mark: bool = False) -> Tensor:
+            return self._stacked(z, dict(zip(maps, parts, strict=True)), only_mark=only_mark)
 
-        return by_pixel_blocks(stacked, logits, *maps.values())
+        if self.confidence is None or logits.requires_grad or is_unasked(logits):
+            return by_pixel_blocks(stacked, logits, *maps.values())
+        found = by_pixel_blocks(partial(stacked, only_mark=True), logits, *maps.values()).flatten(2)
+        marked = found.gather(1, maps["winner"]) > 0
+        columns = (each.flatten(2) for each in (logits, *maps.values()))
+        return replaced_where(marked, found, stacked, *columns).view(logits.shape)
 
-    def _stacked(self, z: Float[Tensor, "n c p"], maps: Mapping[str, Tensor]) -> Float[Tensor, "n c p"]:
+    def _stacked(
+        self, z: Float[Tensor, "n c p"], maps: Mapping[str, Tensor], *, only_mark: bool
+    ) -> Float[Tensor, "n c p"]:
         """Equations (1) to (4) for pixels whose maps are known."""
+        z = z.float()
         calibrators = self.calibrators
         given = {k: maps[f"given {k}"] for k in range(len(calibrators)) if f"given {k}" in maps}
         pool = pooled(z, calibrators, self.weights, given)
@@ -163,12 +179,16 @@ class StackedScaling(Calibrator):
             found = found - found.amax(1, keepdim=True)
         else:
             winner, parts = maps["winner"], apart(pool, maps["winner"])
-            odds = self.confidence(maps["context"], of_pool(parts), winner)
-            found = as_sure(odds, parts, winner, maps["context"][:, 1:2] == 0, z)  # no gap: several win
+            odds, tied = (
+                self.confidence(maps["context"], of_pool(parts), winner),
+                maps["context"][:, 1:2] == 0,
+            )  # no gap
+            found = as_sure(odds, parts, winner, tied, z, only_mark=only_mark)
         if "share" in maps:
             share, anchored = maps["share"], given[0] if 0 in given else self.anchor(z)
-            found = share * found + (1 - share) * (anchored - anchored.amax(1, keepdim=True))
-            found = found.clamp(EXCLUDED, -NEXT_BELOW).masked_fill_(z == z.amax(1, keepdim=True), 0.0)
+            mixed = share * found + (1 - share) * (anchored - anchored.amax(1, keepdim=True))
+            at_winners = found.amax(1, keepdim=True) if only_mark else torch.zeros_like(share)
+            found = torch.where(z == z.amax(1, keepdim=True), at_winners, mixed.clamp_(EXCLUDED, -NEXT_BELOW))
         return found
 
     def arguments(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -24,8 +25,8 @@ RESULT = ROOT / "docs" / "results" / "first_minutes.md"
 INSTALL = re.compile(r"^pip install '?\.(\[[\w,]+\])?'?", re.MULTILINE)
 
 
-def timed(page: Path) -> tuple[str, float, float]:
-    """Return what a page says to install, and the seconds that installing it and running the page took.
+def timed(page: Path) -> tuple[str, float, float, float]:
+    """Return what a page says to install, the seconds that installing it and running the page took, and CPU seconds.
 
     :param page: a page with one line that installs the checkout.
     :raises SystemExit: a block of it failed.
@@ -38,17 +39,28 @@ def timed(page: Path) -> tuple[str, float, float]:
         python = environment(Path(folder) / "venv", f"{ROOT}{extras[0]}")
         installed = time.monotonic()
         (Path(folder) / "work").mkdir()
+        before = cpu_seconds()
         run([str(python), str(ROOT / "tools" / "pages.py"), str(page), "--folder", f"{folder}/work"])
-        return f"calibrant{extras[0]}", installed - begun, time.monotonic() - installed
+        ran = time.monotonic() - installed
+        return f"calibrant{extras[0]}", installed - begun, ran, cpu_seconds() - before
 
 
-def as_page(rows: Sequence[tuple[str, str, float, float]]) -> str:
+def cpu_seconds() -> float:
+    """Return the CPU seconds of all programs that were run and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def as_page(rows: Sequence[tuple[str, str, float, float, float]]) -> str:
     """Return the page of the times.
 
-    :param rows: of each page its name, what was installed, and the seconds of both parts.
+    :param rows: of each page its name, what was installed, the seconds of both parts, and CPU seconds of the second.
     """
     title = {path.stem: path.read_text("utf-8").splitlines()[0].removeprefix("# ") for path in PAGES.glob("*.md")}
-    lines = [f"| [{title[name]}](../first/{name}.md) | `{what}` | {a:.0f} s | {b:.0f} s |" for name, what, a, b in rows]
+    lines = [
+        f"| [{title[name]}](../first/{name}.md) | `{what}` | {a:.0f} s | {b:.0f} s | {c:.0f} s |"
+        for name, what, a, b, c in rows
+    ]
     return "\n".join(
         [
             "# The first ten minutes, timed",
@@ -58,8 +70,8 @@ def as_page(rows: Sequence[tuple[str, str, float, float]]) -> str:
             f"{platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}), shared with other programs:",
             f"{os.getloadavg()[1]:.0f} processes wanted to run.",
             "",
-            "| page | installed | installing, packages at hand | running |",
-            "|---|---|---|---|",
+            "| page | installed | installing, packages at hand | running | of a core, all of its own |",
+            "|---|---|---|---|---|",
             *lines,
             "",
         ]
@@ -74,9 +86,12 @@ def main() -> None:
     given = parser.parse_args()
     rows = []
     for name in given.pages:
-        what, installing, running = timed(PAGES / f"{name}.md")
-        print(f"{name}: {what}: {installing:.0f} s to install, {running:.0f} s to run", flush=True)
-        rows.append((name, what, installing, running))
+        what, installing, running, of_a_core = timed(PAGES / f"{name}.md")
+        print(
+            f"{name}: {what}: {installing:.0f} s to install, {running:.0f} s to run ({of_a_core:.0f} s of a core)",
+            flush=True,
+        )
+        rows.append((name, what, installing, running, of_a_core))
     if given.write:
         RESULT.write_text(as_page(rows), "utf-8")
         print(RESULT)

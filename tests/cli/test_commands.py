@@ -258,6 +258,35 @@ def test_images_of_measured_stores_are_shown_and_others_refused(calibrant, store
         assert said in err
 
 
+def test_a_page_of_samplers(calibrant, store, temperature, stores, tmp_path):
+    behind = ("--calibrator", temperature)
+    for name, more in (("pixels", ()), ("others", ("--seed", 1))):
+        given = ("sample", store, *behind, *more, "--num-samples", 4, "-o", tmp_path / name)
+        assert calibrant(*given)[0] == 0
+    page = tmp_path / "samples.html"
+    given = ("report", tmp_path / "pixels", tmp_path / "others", "-o", page)
+    code, _, err = calibrant(*given, "--store", store, *behind, "--num-cases", 2)
+    assert (code, err) == (0, "")
+    text = page.read_text()
+    assert text.count('<article class="case"') == 4  # two images, two samplers
+    assert text.count('data-layer="hypothesis" data-method') == 4 * 4
+    assert "<small>floor " in text
+    assert "Areas of pixels" in text
+    assert "<dt>calibrator of others</dt>" in text
+    page.unlink()
+    for words, said in (
+        ((), "expected the store that label maps were drawn of"),
+        (("--store", stores[0], *behind), "expected the store that pixels was drawn of; got another"),
+        (("--store", store), "expected the calibrator that pixels was drawn behind; got none"),
+    ):
+        code, _, err = calibrant(*given, *words)
+        assert (code, page.exists(), said in err) == (2, False, True), err
+    (npz, *_) = (tmp_path / "pixels").glob("*.npz")
+    npz.write_bytes(b"broken")
+    code, _, err = calibrant(*given, "--store", store, *behind)
+    assert (code, "expected label maps of" in err) == (2, True)
+
+
 def test_labels_survive_float16_and_the_share_of_near_ties_is_printed(calibrant, store, tmp_path):
     """Held to the model's labels where it would choose others, a calibrator left them a step of float32 ahead."""
     import torch

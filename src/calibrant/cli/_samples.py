@@ -106,6 +106,15 @@ def _write_record(folder: Path, made_from: Origin, digests: Mapping[str, str], k
         temporary.write_text(text + "\n")
 
 
+def origin_of_samples(folder: Path) -> dict[str, str]:
+    """Return what the label maps in a folder were drawn from and how, by name.
+
+    :param folder: where they are.
+    :raises DataError: the record of them is missing or damaged.
+    """
+    return checked(_read(folder, SAMPLES)["made_from"]) or {}
+
+
 def verify_samples(folder: Path, kind: Kind = SAMPLES) -> int:
     """Compare the files of a command with their checksums; return how many there are.
 

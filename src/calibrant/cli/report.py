@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Measurement files, or folders of them.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Measurement files, or folders of them; or folders of label maps, with --store."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="The headline of the page.")] = "Calibration report",
     store: Annotated[
@@ -24,7 +27,14 @@ def report(
     ] = None,
     calibrator: Annotated[
         list[str] | None,
-        typer.Option(help="With --store: a calibrator that was measured, to show what it makes of the images."),
+        typer.Option(
+            help="With --store: a calibrator that was measured, to show what it makes of the images; or the one that "
+            "label maps were drawn behind."
+        ),
+    ] = None,
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(help="With label maps: a sampler that drew them, which says how its draws depend on each other."),
     ] = None,
     num_cases: Annotated[int, _options.count("With --store: how many images the report shows.", least=0)] = 6,
     kinds: Kinds = None,
@@ -33,22 +43,67 @@ def report(
 
     Measurements of compare and demo have their images beside them; those of measure need the store.
     Example: calibrant report runs/measured --store runs/test --calibrator runs/ts -o report.html
+
+    Of label maps (calibrant sample) it is the page of the sampler, or of several.
+    Example: calibrant report runs/samples --store runs/test -o samples.html
     """
     from dataclasses import replace
 
     from calibrant.cli._console import console
+    from calibrant.cli._samples_page import is_samples
     from calibrant.cli._study import Study
     from calibrant.errors import InputError
 
     check_outside(output, *(file for file in files if file.is_file()), *(store or ()), *(calibrator or ()))
     if calibrator and not store:
         raise InputError("expected the store whose images the calibrator is to be shown on; got none. Add --store.")
+    if any(map(is_samples, files)):
+        _report_samples(files, output, title, store or (), calibrator or (), sampler or (), kinds, num_cases)
+        console.print(f"report: {output}", highlight=False, soft_wrap=True)
+        return
+    if sampler:
+        raise InputError("expected label maps with --sampler; got measurements. Leave it out.")
     study = Study.load(files)
     if store:
         study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
     study.write_page(output, title=title)
     console.print(f"report: {output}", highlight=False, soft_wrap=True)
+
+
+def _report_samples(
+    folders: Sequence[Path],
+    output: Path,
+    title: str,
+    urls: Sequence[str],
+    calibrators: Sequence[str],
+    samplers: Sequence[str],
+    kinds: Sequence[str] | None,
+    num_cases: int,
+) -> None:
+    """Write the page of label maps.
+
+    :raises InputError: something else is among them, or the store is missing.
+    """
+    from calibrant.cli._samples_page import is_samples, write_page_of_samples
+    from calibrant.cli._stores import open_labelled
+    from calibrant.errors import InputError
+    from calibrant.samplers import load_sampler
+    from calibrant.samplers.storage import STORAGE
+
+    if not all(map(is_samples, folders)):
+        raise InputError("expected label maps alone, or measurements alone; got both. Write a page of each.")
+    if not urls or len(calibrators) > 1:
+        raise InputError(
+            f"expected the store that label maps were drawn of, and one calibrator at most; got {len(urls)} and "
+            f"{len(calibrators)}. Give --store."
+        )
+    front = None
+    for path in calibrators:
+        front = (open_calibrator(path, kinds), calibrator_origin(path, kinds))
+    known = [(STORAGE.digest(path), load_sampler(path).draws) for path in samplers]
+    stored = open_labelled(urls, "compare label maps with")
+    write_page_of_samples(output, folders, stored, front=front, samplers=known, title=title, num_cases=num_cases)
 
 
 def _cases_of(

@@ -112,7 +112,7 @@ def _sample_part(
         with engine_opened(engine, stored.url, folder) as workers, bars() as progress:
             read = watched(images, progress, "sampling", workers)
             rows = [row for each in mapped_in_shards(_write_each, read, draws, folder.resolve(), count) for row in each]
-        names = [f"{_file_name(key)}.npz" for key in images.keys]
+        names = [f"{file_name(key)}.npz" for key in images.keys]
         digests = {name: digest_of_bytes((folder / name).read_bytes()) for name in names}
         numbered = {str(number): row for number, row in enumerate(rows)}  # ragged annotators: rows need not stack
         TallyPart(numbered, (), part.number, part.count, facts, {"files": digests}).save(file)
@@ -147,12 +147,15 @@ def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     }
     content = BytesIO()  # on a full disk numpy 1.26 leaves the archive open, and Python prints a traceback when it goes
     np.savez_compressed(content, **arrays)
-    with replacing(folder / f"{_file_name(key)}.npz") as temporary:
+    with replacing(folder / f"{file_name(key)}.npz") as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
-def _file_name(key: str) -> str:
-    """A name of a file for an image: its own, quoted as in a URL, or its beginning and a digest where that is long."""
+def file_name(key: str) -> str:
+    """Return the name of an image's file: its own, quoted as in a URL, or its beginning and a digest where it is long.
+
+    :param key: the name of the image.
+    """
     from hashlib import sha256
     from urllib.parse import quote
 

@@ -106,7 +106,7 @@ def case_of(
         confidence[method] = torch.from_numpy(level_of_confidence(sure[::step, ::step].numpy()))
     log_probs = first.detach().float().cpu()[:, ::step, ::step].log_softmax(0)
     entropy = torch.special.entr(log_probs.exp()).sum(0).numpy()
-    image = None if prediction.image is None else _as_bytes(prediction.image[:, ::step, ::step])
+    image = None if prediction.image is None else as_bytes(prediction.image[:, ::step, ::step])
     return Case(
         prediction.key,
         labels[::step, ::step],
@@ -236,8 +236,11 @@ def _mean(values: Tensor, where: Tensor) -> float:
     return float(values[where].double().mean()) if bool(where.any()) else float("nan")
 
 
-def _as_bytes(image: Float[Tensor, "k h w"]) -> Int[Tensor, "c h w"]:
-    """One or three channels of a picture in [0, 1], of whatever range it has."""
+def as_bytes(image: Float[Tensor, "k h w"]) -> Int[Tensor, "c h w"]:
+    """Return one or three channels of a picture as bytes, brought into [0, 1] if they have another range.
+
+    :param image: as models see it.
+    """
     pixels = image.detach().cpu().float()[: 3 if len(image) >= 3 else 1]
     low, high = (float(bound) for bound in torch.aminmax(pixels))
     if low < 0 or high > 1:

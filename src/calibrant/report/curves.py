@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -11,9 +12,12 @@ from calibrant.metrics import (
     ConfidenceRanks,
     Measurement,
     Resamples,
+    Tally,
     reliability_curve,
     risk_coverage_curve,
 )
+
+T = TypeVar("T", bound=Tally)
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,11 @@ def pooled_bins(bins: Sequence[CalibrationBins]) -> CalibrationBins:
     return CalibrationBins.stack([rows.pooled() for rows in bins]).pooled()
 
 
-def reliability(
-    measurements: Sequence[Measurement], resamples: Resamples, of: Callable[[Measurement], CalibrationBins]
-) -> Reliability:
+def reliability(measurements: Sequence[T], resamples: Resamples, of: Callable[[T], CalibrationBins]) -> Reliability:
     """Return the reliability of all repetitions' pixels together, with its 95 % band over images.
 
-    :param of: which bins of a measurement are meant.
-    :param measurements: of one method, one a repetition.
+    :param of: which bins of a tally are meant.
+    :param measurements: tallies of one method, one a repetition.
     :param resamples: drawn from the images of all of them.
     """
     bins = [of(measurement) for measurement in measurements]

@@ -49,7 +49,9 @@ SPARSE = 1e-4
 Line = tuple[str, Reliability, Style]
 
 
-def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
+def reliability_figure(
+    lines: Sequence[Line], *, name: str, label: str, said: str = "confidence", right: str = "right"
+) -> str:
     """Return a reliability diagram with the pixel mass under it, as SVG.
 
     A single line comes with its gap areas; several come with a legend.
@@ -57,6 +59,8 @@ def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
     :param lines: title, curve and style of each.
     :param name: starts every identifier in the figure; unlike in any other figure of the page.
     :param label: the text alternative.
+    :param said: what stands at the horizontal axis.
+    :param right: what stands at the vertical axis.
     """
     several = len(lines) > 1
     height = 4.1 + (0.1 + 0.19 * len(lines) if several else 0)
@@ -69,6 +73,8 @@ def reliability_figure(lines: Sequence[Line], *, name: str, label: str) -> str:
         for number, (_, line, style) in enumerate(lines):
             _draw_mass(mass, line, style, number, len(lines))
         _frame_mass(mass)
+        main.set_ylabel(f"{right} (%)")
+        mass.set_xlabel(f"{said} (%)")
         if several:
             _legend(figure, main)
         return _svg(figure, name, label)

@@ -235,7 +235,7 @@ const decode = async img => {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   const { width, height, data: pixels } = context.getImageData(0, 0, canvas.width, canvas.height);
-  const kind = img.dataset.layer, table = levelAt[kind] ?? (kind === "image" || kind === "mistakes" ? null : classAt);
+  const kind = img.dataset.layer === "frequency" ? "entropy" : img.dataset.layer, table = levelAt[kind] ?? (kind === "image" || kind === "mistakes" ? null : classAt);
   const values = new Int16Array(width * height).fill(VOID);
   if (table) for (let i = 0; i < values.length; i++)
     if (pixels[4 * i + 3] > 127)
@@ -332,7 +332,7 @@ if (cases.length && typeof HTMLDialogElement === "function") {
     } else if (kind === "review") {
       legend.append("Pink: confidence at or below " + exactly(threshold) + " %, the threshold under Deciding.");
     } else legend.append(kind);
-    if (only !== "") legend.append(make("span", {}, " Only where the reference or the prediction says " + data.classes[only] + "."));
+    if (only !== "") legend.append(make("span", {}, " Only where " + (view.root.querySelector('img[data-layer="reference"]') ? "the reference or the prediction" : "the map") + " says " + data.classes[only] + "."));
   };
   const draw = async () => {
     const turn = ++view.turn, layer = view.layers[set.layer.selectedIndex] ?? view.layers[0];
@@ -342,9 +342,10 @@ if (cases.length && typeof HTMLDialogElement === "function") {
     if (turn !== view.turn) return; // another layer was asked for meanwhile
     const size = maps[0] ?? truth ?? photo, only = set.only.value, color = layer.color(...maps);
     const overlay = make("canvas", { width: size.width, height: size.height }), context = overlay.getContext("2d");
+    const judged = truth || said ? [truth, said] : layer.legend === "classes" ? maps : [];
     const pixels = context.createImageData(size.width, size.height);
     for (let i = 0; i < size.width * size.height; i++) {
-      if (only !== "" && truth?.values[i] !== Number(only) && said?.values[i] !== Number(only)) continue;
+      if (only !== "" && !judged.some(map => map?.values[i] === Number(only))) continue;
       const found = color(i);
       if (found) pixels.data.set([...found, 255], 4 * i);
     }
@@ -405,6 +406,14 @@ if (cases.length && typeof HTMLDialogElement === "function") {
     for (const img of all('img[data-layer="confidence"]', view.root)) {
       const map = await decode(img);
       if (map.values[i] !== VOID) words.push(img.dataset.method + " " + percent(confidenceAt(map.values[i])) + " sure");
+    }
+    for (const [layer, plural] of [["hypothesis", "hypotheses"], ["annotator", "annotators"]]) {
+      const times = new Map();
+      for (const img of all('img[data-layer="' + layer + '"]', view.root)) {
+        const said = name(await decode(img));
+        times.set(said, (times.get(said) ?? 0) + 1);
+      }
+      if (times.size) words.push(plural + ": " + [...times].sort((a, b) => b[1] - a[1]).map(([said, n]) => said + " " + n).join(", "));
     }
     reading.textContent = words.join("; ") + ".";
   };

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
@@ -118,33 +119,25 @@ def render_page(
     class_names = _checked_names(methods, measurements, class_names, cases)
     shown = cases_of_page(comparison, cases, class_names)
     listed = {} if measurements is None else image_table(measurements, pair, shown["cases"])
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            version=calibrant.__version__,
-            script=Markup(_text("page.js")),
-            script_digest=_digest(_text("page.js")),
-            light=Markup(palette.properties(dark=False)),
-            dark=Markup(palette.properties(dark=True)),
-            head=head,
-            pair=pair,
-            methods=methods,
-            contents=_contents(bool(facts), measurements is not None, bool(cases or listed)),
-            facts=dict(facts or {}),
-            best=BEST,
-            anchors=anchors("method", methods),
-            **score_tables(comparison, scores),
-            measured=measurements is not None,
-            **({} if measurements is None else figures_of(comparison, measurements, pair, class_names)),
-            **(shown | listed),
-            other_methods=[method for method in methods if method not in pair],
-            data=data(comparison, measurements, pair, class_names, shown["color_key"]),
-            notes=list(notes),
-            citations=CITATIONS,
-            provenance=dict(provenance or {}),
-        )
+    return rendered(
+        "page.html.j2",
+        title=title,
+        head=head,
+        pair=pair,
+        methods=methods,
+        contents=_contents(bool(facts), measurements is not None, bool(cases or listed)),
+        facts=dict(facts or {}),
+        best=BEST,
+        anchors=anchors("method", methods),
+        **score_tables(comparison, scores),
+        measured=measurements is not None,
+        **({} if measurements is None else figures_of(comparison, measurements, pair, class_names)),
+        **(shown | listed),
+        other_methods=[method for method in methods if method not in pair],
+        data=data(comparison, measurements, pair, class_names, shown["color_key"]),
+        notes=list(notes),
+        citations=CITATIONS,
+        provenance=dict(provenance or {}),
     )
 
 
@@ -183,6 +176,26 @@ def _checked_names(
             "Leave them out, or name every channel of the logits."
         )
     return class_names
+
+
+def rendered(template: str, **parts: Any) -> str:
+    """Return a page as text.
+
+    :param template: the name of its template.
+    :param parts: what the template is given, beside what all pages have.
+    """
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            version=calibrant.__version__,
+            script=Markup(_text("page.js")),
+            script_digest=_digest(_text("page.js")),
+            light=Markup(palette.properties(dark=False)),
+            dark=Markup(palette.properties(dark=True)),
+            **parts,
+        )
+    )
 
 
 def _text(name: str) -> str:

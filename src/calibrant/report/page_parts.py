@@ -185,8 +185,24 @@ def data(
     :param key: number, name and colour of the classes in the maps.
     """
     methods = comparison.methods
-    data: dict[str, Any] = {
-        "methods": methods,
+    data = script_basics(methods, pair, class_names, key)
+    if measurements is not None:
+        data["counts"] = counts_for_script(measurements, pair, methods)
+    return as_script_data(data)
+
+
+def script_basics(
+    methods: Sequence[str], pair: Sequence[str], class_names: Sequence[str], key: Sequence[tuple[int, str, str]]
+) -> dict[str, Any]:
+    """Return what the script reads on every page: names, and what the colours of maps stand for.
+
+    :param methods: all that are shown.
+    :param pair: the methods shown first, one or two.
+    :param class_names: one a class.
+    :param key: number, name and colour of the classes in the maps.
+    """
+    return {
+        "methods": list(methods),
         "pair": list(pair),
         "classes": list(class_names),
         "key": [[number, color] for number, _, color in key],
@@ -194,9 +210,6 @@ def data(
         "lowest": LOWEST,
         "highest": HIGHEST,
     }
-    if measurements is not None:
-        data["counts"] = counts_for_script(measurements, pair, methods)
-    return as_script_data(data)
 
 
 def as_script_data(data: Mapping[str, Any]) -> Markup:

@@ -10,9 +10,17 @@ import torch
 from measured_scenes import NAMES, images, measure
 
 from calibrant.evaluation import compare
-from calibrant.metrics import SCORES, best_threshold, review_cost, review_curve
+from calibrant.metrics import (
+    SCORES,
+    AreaSamples,
+    HypothesisDistances,
+    SampleFrequencies,
+    best_threshold,
+    review_cost,
+    review_curve,
+)
 from calibrant.predictions import Prediction
-from calibrant.report import case_of, cases_of, write_page
+from calibrant.report import Drawn, case_of, cases_of, sampled_case, write_page, write_samples_page
 from calibrant.report.decisions import nearest_edge, pooled_ranks
 
 FACTORS = {"uncalibrated": 3.0, "good": 1.0, "middling": 2.0}
@@ -293,3 +301,64 @@ def test_a_page_of_twenty_images_opens_in_under_a_second(look, measured, tmp_pat
         page.wait_for_function(f"{timing} > 0")
         seconds.append(page.evaluate(timing) / 1000)
     assert min(seconds) < 1, seconds
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """The page of two samplers of three images with three annotators."""
+    generator = torch.Generator().manual_seed(0)
+    cases, drawn = [], {}
+    for number, name in enumerate(("first", "second")):
+        rows = []
+        for i in range(3):
+            labels = torch.randint(3, (3, 12, 16), generator=generator)
+            maps = torch.randint(3, (4, 12, 16), generator=generator)
+            made = (maps[:, None], labels[None])
+            rows.append(
+                [
+                    HypothesisDistances.of(*made, num_classes=3),
+                    SampleFrequencies.of(*made, num_classes=3),
+                    AreaSamples.of(*made, num_classes=3, of_class=1),
+                ]
+            )
+            image = Prediction(f"image {i}", torch.zeros(3, 12, 16), labels, torch.rand(1, 12, 16, generator=generator))
+            cases.append(
+                sampled_case(image, maps, torch.rand(12, 16, generator=generator), sampler=name, why=str(number))
+            )
+        columns = [
+            replace(kind.stack(column), keys=("a", "b", "c"))
+            for kind, column in zip(
+                (HypothesisDistances, SampleFrequencies, AreaSamples), zip(*rows, strict=True), strict=True
+            )
+        ]
+        drawn[name] = Drawn(columns[0], columns[1], None, {1: columns[2]})
+    path = tmp_path_factory.mktemp("samples") / "samples.html"
+    return write_samples_page(path, drawn, class_names=NAMES[:3], cases=cases, facts={"a": "b"}), cases
+
+
+def test_hypotheses_lie_side_by_side_and_are_flipped_through(look, samples):
+    path, cases = samples
+    page = look(path, width=390).page
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    shown = page.locator("article.case").first
+    assert shown.locator("img[data-layer=hypothesis]").count() == 4
+    assert shown.locator("img[data-layer=annotator]").count() == 3
+    page.get_by_role("button", name="Look closer at image 0, first").click()
+    open_layer(page, "Hypothesis 1")
+    page.get_by_role("button", name="Next layer").click()
+    page.wait_for_function("() => document.querySelector('.stage').dataset.drawn === 'Hypothesis 2'")
+    color = ([86, 180, 233], [213, 94, 0], [204, 121, 167])[int(cases[0].hypotheses[1, 6, 8])]
+    assert pixel(page, 0.51, 0.505)[:3] == color
+    open_layer(page, "Entropy of the hypotheses")
+    box = page.locator(".stage").bounding_box()
+    page.locator(".stage").hover(position={"x": box["width"] / 2 + 3, "y": box["height"] / 2 + 2})
+    page.wait_for_function("() => document.querySelector('.reading').textContent.includes('annotators:')")
+    counts = re.search(r"hypotheses: ([^;]+);", page.locator(".reading").inner_text())[1]
+    assert sum(int(each.split()[-1]) for each in counts.split(", ")) == 4
+
+
+def test_axe_finds_nothing_on_the_page_of_samplers(look, samples):
+    Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
+    page = look(samples[0]).page
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found] == []

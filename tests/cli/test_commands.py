@@ -91,7 +91,10 @@ def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, store
     assert "mean rank" in out
     figures = {name: json.loads((tmp_path / f"figures-{name}.json").read_text()) for name in ("day", "night")}
     for name, found in figures.items():
-        assert (tmp_path / f"report-{name}.html").read_text().startswith("<!DOCTYPE html>")
+        page = tmp_path / f"report-{name}.html"
+        assert page.read_text().startswith("<!DOCTYPE html>")
+        assert page.read_text().count("<small>night</small>") == 2  # ECE and NLL in the table of places
+        assert page.stat().st_size < 3_000_000
         assert found["facts"]["pixels to fit"] == "up to 10,000 of each image; isotonic scaling: all"
         assert sorted(row["nll"]["value"] for row in found["ranks"].values()) == [1, 2, 3]
     # The same as each store alone.

@@ -90,8 +90,15 @@ class Study:
         """
         write_json(self.as_json(), path)
 
-    def write_page(self, path: Path, *, title: str = "Calibration report") -> None:
-        """Write the report."""
+    def write_page(
+        self, path: Path, *, title: str = "Calibration report", places: Mapping[str, Comparison] | None = None
+    ) -> None:
+        """Write the report.
+
+        :param path: where it goes.
+        :param title: the headline.
+        :param places: comparisons of the same methods in several places, this one among them, by name.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         write_page(
             path,
@@ -103,6 +110,7 @@ class Study:
             cases=self.cases,
             notes=self.notes,
             provenance=provenance(self.made_from),
+            places=places,
         )
 
     def save(self, folder: Path, made_from: Origin, *, overwrite: bool = False) -> None:

@@ -97,6 +97,7 @@ def compare(
     with engine_opened(engine, store, *urls) as workers:
         studies = run_study(stored, tested, chosen, plan, workers, kept)
     console = _console.aside if _console.is_standard_output(json) else _console.console
+    places = {n: study.comparison for n, study in zip(names, studies, strict=True)} if len(studies) > 1 else None
     for name, study, origin in zip(names, studies, origins, strict=True):
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)
@@ -105,10 +106,10 @@ def compare(
             study.save(tallies / page.stem, origin, overwrite=overwrite)
         if json is not None and not _console.is_standard_output(json):
             study.write_json(_beside(json, name))
-        replace(study, made_from=origin).write_page(page)
+        replace(study, made_from=origin).write_page(page, places=places)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    if len(studies) > 1:
-        console.print(shift_table({name: study.comparison for name, study in zip(names, studies, strict=True)}))
+    if places:
+        console.print(shift_table(places))
     if json is not None and _console.is_standard_output(json):
         found = [study.as_json() for study in studies]
         _console.write_json(dict(zip(names, found, strict=True)) if len(found) > 1 else found[0], json)

@@ -37,6 +37,10 @@ def report(
         typer.Option(help="With label maps: a sampler that drew them, which says how its draws depend on each other."),
     ] = None,
     num_cases: Annotated[int, _options.count("With --store: how many images the report shows.", least=0)] = 6,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="Measurements of the same methods in another place, set beside these in one table."),
+    ] = None,
     kinds: Kinds = None,
 ) -> None:
     """Write a report from measurements: the whole page, with the images that lie beside them or are in --store.
@@ -67,8 +71,31 @@ def report(
     if store:
         study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
-    study.write_page(output, title=title)
+    study.write_page(output, title=title, places=_places(study, files[0], beside or ()))
     console.print(f"report: {output}", highlight=False, soft_wrap=True)
+
+
+def _places(study: "Study", first: Path, beside: Sequence[Path]) -> dict[str, Any] | None:
+    """The comparisons of the same methods in all places, by the names of folders; None for one place alone.
+
+    :raises InputError: other methods were measured there.
+    """
+    from calibrant.cli._study import Study
+    from calibrant.errors import InputError
+
+    if not beside:
+        return None
+    names = ["/".join(path.resolve().parts[-2:]) for path in (first, *beside)]
+    short = [name.split("/")[-1] for name in names]
+    names = short if len(set(short)) == len(short) else names
+    studies = [study, *(Study.load([path]) for path in beside)]
+    for name, other in zip(names, studies, strict=True):
+        if other.comparison.methods != study.comparison.methods or len(set(names)) < len(names):
+            raise InputError(
+                f"expected other places with the methods {', '.join(study.comparison.methods)}; got {name} with "
+                f"{', '.join(other.comparison.methods)}. Name each folder once."
+            )
+    return {name: each.comparison for name, each in zip(names, studies, strict=True)}
 
 
 def _report_samples(

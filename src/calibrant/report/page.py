@@ -21,6 +21,7 @@ from calibrant.report.anchors import anchors
 from calibrant.report.cases import Case
 from calibrant.report.columns import BEST
 from calibrant.report.page_parts import cases_of_page, data, figures_of, image_table, score_tables
+from calibrant.report.shift import place_columns, place_rows
 from calibrant.report.words import headline
 
 CITATIONS = (
@@ -45,6 +46,7 @@ def write_page(
     scores: Sequence[str] | None = None,
     notes: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
+    places: Mapping[str, Comparison] | None = None,
 ) -> Path:
     """Write the report of a comparison, and return its path. The file appears whole or not at all.
 
@@ -60,6 +62,7 @@ def write_page(
     :param scores: names of scores compared, a column each; by default the main ones. The others are there to unfold.
     :param notes: what the fits had to say.
     :param provenance: what the page was made from and by what, as shown: command, date, versions, digests.
+    :param places: comparisons of the same methods in several places, this one among them, by the name of the place.
     :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
         score was not compared.
     """
@@ -73,6 +76,7 @@ def write_page(
         scores=scores,
         notes=notes,
         provenance=provenance,
+        places=places,
     )
     path = Path(path)
     with replacing(path) as temporary:
@@ -91,6 +95,7 @@ def render_page(
     scores: Sequence[str] | None = None,
     notes: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
+    places: Mapping[str, Comparison] | None = None,
 ) -> str:
     """Return the page as text.
 
@@ -105,6 +110,7 @@ def render_page(
     :param scores: names of scores compared, a column each; by default the main ones. The others are there to unfold.
     :param notes: what the fits had to say.
     :param provenance: what the page was made from and by what, as shown: command, date, versions, digests.
+    :param places: comparisons of the same methods in several places, this one among them, by the name of the place.
     :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
         score was not compared.
     """
@@ -125,11 +131,13 @@ def render_page(
         head=head,
         pair=pair,
         methods=methods,
-        contents=_contents(bool(facts), measurements is not None, bool(cases or listed)),
+        contents=_contents(bool(facts), bool(places), measurements is not None, bool(cases or listed)),
         facts=dict(facts or {}),
         best=BEST,
         anchors=anchors("method", methods),
         **score_tables(comparison, scores),
+        place_columns=[] if not places else place_columns(places),
+        place_rows=[] if not places else place_rows(places),
         measured=measurements is not None,
         **({} if measurements is None else figures_of(comparison, measurements, pair, class_names)),
         **(shown | listed),
@@ -141,9 +149,10 @@ def render_page(
     )
 
 
-def _contents(facts: bool, measured: bool, images: bool) -> list[tuple[str, str]]:
+def _contents(facts: bool, places: bool, measured: bool, images: bool) -> list[tuple[str, str]]:
     """Return the parts of the page: the anchor and the name of each."""
     parts = [("short", "In short", True), ("measured", "What was measured", facts), ("methods", "Scores", True)]
+    parts += [("places", "Places", places)]
     parts += [("reliability", "Reliability", measured), ("risk", "Finding mistakes", measured)]
     parts += [("deciding", "Deciding", measured), ("classes", "Classes", measured), ("images", "Images", images)]
     parts += [("notes", "Notes", True)]

@@ -103,10 +103,10 @@ OF_DIVERGENCE: Mapping[str, Score] = {
 class Drawn:
     """What one sampler drew of the labelled images.
 
-    :param distances: of hypotheses and annotators.
+    :param distances: distances between hypotheses and annotators.
     :param frequencies: how often classes are drawn, against annotators.
     :param divergence: how often classes are drawn, against probabilities; None if those are not known.
-    :param areas: of each class, by its number.
+    :param areas: areas of each class that was measured, by its number.
     """
 
     distances: HypothesisDistances
@@ -128,7 +128,7 @@ class SampledCase:
     :param image: the picture itself, as bytes.
     :param part: which slice of a volume it is, in words.
     :param why: why it is shown, in words.
-    :param areas: of classes by name, in words.
+    :param areas: areas by the name of the class, in words.
     """
 
     key: str
@@ -164,7 +164,7 @@ def sampled_case(
     :param entropy: entropy of the probabilities, in nats.
     :param sampler: whose hypotheses they are.
     :param why: why it is shown, in words.
-    :param areas: areas of classes by name, in words.
+    :param areas: areas by the name of the class, in words.
     """
     labels, image, part = prediction.labels, prediction.image, ""
     spread = _entropy_of_frequencies(hypotheses, prediction.num_classes)
@@ -200,7 +200,7 @@ def areas_in_words(areas: Mapping[int, AreaSamples], row: int, names: Sequence[s
     :param areas: by class, one row an image.
     :param row: the image's.
     :param names: one a class.
-    :param unit: of the areas.
+    :param unit: the unit of the areas.
     """
     found = {}
     for number, each in areas.items():

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from calibrant._input.visible import visible
 from calibrant.evaluation import Comparison
-from calibrant.report.columns import columns
+from calibrant.report.columns import Cell, Column, columns
 
 SHOWN = ("ece", "nll")
 
@@ -41,7 +41,7 @@ def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = S
         caption="★ best beyond chance. (2) rank, ≈ not significantly worse than the best.",
     )
     table.add_column("method", no_wrap=True, overflow="fold")
-    shown = {(p, s): columns(c, [s])[0] for s in scores for p, c in comparisons.items() if s in c.scores}
+    shown = _shown(comparisons, scores)
     for (place, _), column in shown.items():
         table.add_column(Text(f"{column.heading}\n{visible(place)}"), justify="right", overflow="fold")
     table.add_column("mean rank", justify="right")
@@ -53,3 +53,32 @@ def shift_table(comparisons: Mapping[str, Comparison], scores: Sequence[str] = S
             cells.append(Text(f"{'★ ' if cell.best else ''}{cell.value}{rank}"))
         table.add_row(Text("\n".join(wrap(visible(method), 24))), *cells, f"{mean:.2f}")
     return table
+
+
+def place_columns(comparisons: Mapping[str, Comparison], scores: Sequence[str] = SHOWN) -> list[tuple[str, str]]:
+    """Return (heading, place) of the columns of a page's table of places; the mean rank comes last.
+
+    :param comparisons: by the name of the place; all with the same methods.
+    :param scores: names of scores; those that were not compared are left out.
+    """
+    return [(column.heading, place) for (place, _), column in _shown(comparisons, scores).items()] + [("mean rank", "")]
+
+
+def place_rows(
+    comparisons: Mapping[str, Comparison], scores: Sequence[str] = SHOWN
+) -> list[tuple[str, list[tuple[Cell, float]]]]:
+    """Return each method with its cells in all places, and their numbers; the mean rank last.
+
+    :param comparisons: by the name of the place; all with the same methods.
+    :param scores: names of scores; those that were not compared are left out.
+    """
+    rows = []
+    shown = _shown(comparisons, scores)
+    for method, mean in mean_ranks(comparisons, scores).items():
+        cells = [(column.cells[method], comparisons[p].values[method][s].value) for (p, s), column in shown.items()]
+        rows.append((method, [*cells, (Cell(f"{mean:.2f}", ""), mean)]))
+    return rows
+
+
+def _shown(comparisons: Mapping[str, Comparison], scores: Sequence[str]) -> dict[tuple[str, str], Column]:
+    return {(p, s): columns(c, [s])[0] for s in scores for p, c in comparisons.items() if s in c.scores}

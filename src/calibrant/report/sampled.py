@@ -194,12 +194,12 @@ def sampled_case(
     )
 
 
-def areas_in_words(areas: Mapping[int, AreaSamples], row: int, names: Sequence[str], unit: str) -> dict[str, str]:
+def areas_in_words(areas: Mapping[int, AreaSamples], row: int, class_names: Sequence[str], unit: str) -> dict[str, str]:
     """Return the areas of the classes that an image shows: the interval of the hypotheses, and each annotator's.
 
     :param areas: by class, one row an image.
     :param row: the image's.
-    :param names: one a class.
+    :param class_names: one a class.
     :param unit: the unit of the areas.
     """
     found = {}
@@ -210,15 +210,15 @@ def areas_in_words(areas: Mapping[int, AreaSamples], row: int, names: Sequence[s
         if high > 0 or any(seen):
             middle = float(one.sampled.median())
             said = ", ".join(f"{value:,.0f}" for value in seen)
-            found[names[number]] = f"{middle:,.0f} [{low:,.0f}, {high:,.0f}] {unit}; annotators {said}"
+            found[class_names[number]] = f"{middle:,.0f} [{low:,.0f}, {high:,.0f}] {unit}; annotators {said}"
     return found
 
 
-def area_rows(areas: Mapping[int, AreaSamples], names: Sequence[str]) -> list[tuple[str, list[str]]]:
+def area_rows(areas: Mapping[int, AreaSamples], class_names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return of each class how areas of hypotheses hold those of annotators: coverage, width, CRPS, means.
 
     :param areas: by class, one row an image.
-    :param names: one a class.
+    :param class_names: one a class.
     """
     rows = []
     for number, each in areas.items():
@@ -227,7 +227,7 @@ def area_rows(areas: Mapping[int, AreaSamples], names: Sequence[str]) -> list[tu
         values = (interval_width(each, level=LEVEL), area_crps(each), each.sampled.mean(1))
         labelled = each.over_annotators(each.labelled)
         means = [float(value[known].nanmean()) for value in (*values, labelled)]
-        rows.append((names[number], [f"{100 * coverage:.1f}", *(f"{mean:,.1f}" for mean in means)]))
+        rows.append((class_names[number], [f"{100 * coverage:.1f}", *(f"{mean:,.1f}" for mean in means)]))
     return rows
 
 

@@ -16,7 +16,6 @@ import logging
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -113,9 +112,10 @@ def place(name: str, folder: Path, stores: str, number: str) -> str:
 
 
 def content(url: str) -> dict[str, bytes]:
-    """Return the files below an address, by name."""
+    """Return the files below an address, by name, but for a page, which says when and by what command it was made."""
     files, root = fsspec.core.url_to_fs(url)
-    return {path[len(root) :].lstrip("/"): files.cat_file(path) for path in files.find(root)}
+    found = (path for path in files.find(root) if not path.endswith(".html"))
+    return {path[len(root) :].lstrip("/"): files.cat_file(path) for path in found}
 
 
 def called(words: list[str]) -> int:
@@ -133,21 +133,42 @@ def called(words: list[str]) -> int:
     return 0
 
 
-def with_a_worker_killed(cluster: Any, words: list[str], after: float) -> tuple[bool, bool]:
+class Workers:
+    """Worker processes of a scheduler, one of which can be killed; another takes its place before the next run.
+
+    :param address: of the scheduler.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def complete(self, client: Any) -> None:
+        """Start workers until there are as many as there are to be, and wait for them."""
+        self.running = [worker for worker in self.running if worker.poll() is None]
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--nthreads", "1", "--no-nanny"]
+        for _ in range(NUM_WORKERS - len(self.running)):
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self.running.append(subprocess.Popen([*words, "--no-dashboard", "--host", "127.0.0.1"], **quiet))
+        client.wait_for_workers(NUM_WORKERS)
+
+    def kill(self, number: int) -> None:
+        """End one of them at once, by SIGKILL."""
+        self.running[number].kill()
+        self.running[number].wait()
+
+
+def with_a_worker_killed(workers: Workers, client: Any, words: list[str], after: float) -> tuple[bool, bool]:
     """Run a command, and end one worker after so many seconds; return whether it went well, and was running then."""
+    workers.complete(client)
     done = threading.Event()
     running: list[bool] = []
 
     def kill() -> None:
         time.sleep(after)
         running.append(not done.is_set())
-        workers = [each.process for each in cluster.workers.values() if each.status.name == "running"]
-        if workers:
-            os.kill(random.choice(workers).pid, signal.SIGKILL)
+        workers.kill(random.randrange(NUM_WORKERS))
 
-    if len(cluster.workers) < NUM_WORKERS:  # one was killed while it was being started again, and given up
-        cluster.scale(NUM_WORKERS)
-    cluster.wait_for_workers(NUM_WORKERS)
     thread = threading.Thread(target=kill)
     thread.start()
     code = called(words)
@@ -182,15 +203,15 @@ def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]
         assert called(["import", str(folder / "arrays"), "-o", f"{stores}/test"]) == 0
         fit = ["fit", f"{stores}/test", "--method", "temperature", "-o", str(folder / "calibrator")]
         assert called(fit) == 0
-        cluster = distributed.LocalCluster(
-            n_workers=NUM_WORKERS,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        )
-        os.environ["CALIBRANT_ENGINE"] = f"dask:{cluster.scheduler_address}"
-        with cluster:
+        with (
+            distributed.LocalCluster(
+                n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            os.environ["CALIBRANT_ENGINE"] = f"dask:{cluster.scheduler_address}"
+            workers = Workers(cluster.scheduler_address)
+            workers.complete(client)
             for name in NAMES:
                 whole = place(name, folder, stores, "whole")
                 called(command(name, folder, stores, place(name, folder, stores, "first")))
@@ -198,7 +219,7 @@ def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]
                 assert called(command(name, folder, stores, whole)) == 0
                 seconds, expected = time.monotonic() - begun, content(whole)
                 for who, ended, times in (
-                    ("a worker", partial(with_a_worker_killed, cluster), kills),
+                    ("a worker", partial(with_a_worker_killed, workers, client), kills),
                     ("the command", killed_and_run_again, max(1, kills // 4)),
                 ):
                     counts = found[f"{name}, {who}"] = Counts()
@@ -209,6 +230,8 @@ def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]
                         counts.lost += running
                         counts.other += not fine or content(out) != expected
                     print(f"{name}, {who}: {counts}", file=sys.stderr, flush=True)
+            for worker in workers.running:
+                worker.kill()
     return found
 
 

@@ -256,3 +256,9 @@ def test_masks_of_0_and_255_in_memory():
     with pytest.raises(LabelError, match=r"0 and 255 alone.*labels // 255"):
         from_arrays(scores, masks)
     assert from_arrays(scores, masks // 255)[0].labels.max() == 1
+
+
+def test_zero_and_255_are_unlabelled_as_reduce_zero_label_has_them():
+    coding = label_coding({0: 5, 1: 3, 150: 1, 255: 2}, 150, ignore_index=0, first_label=1)
+    assert coding.decoded(np.array([0, 1, 150, 255])).tolist() == [IGNORE, 0, 149, IGNORE]
+    assert coding.ignore == "label 0 and label 255"

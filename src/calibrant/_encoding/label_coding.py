@@ -61,7 +61,8 @@ def label_coding(
 
     :param values: how many pixels have each number; ``IGNORE`` is unlabelled already.
     :param num_classes: of the scores.
-    :param ignore_index: the label of unlabelled pixels; a number is taken at its word.
+    :param ignore_index: the label of unlabelled pixels; a number is taken at its word, and 0 beside ``first_label=1``
+        stands for 255, too, as ``reduce_zero_label`` of mmsegmentation does.
     :param first_label: the number of class 0, if it was said.
     :param files: how many label maps there are; of a single one, classes may well be missing.
     :raises LabelError: two readings are possible.
@@ -83,6 +84,8 @@ def label_coding(
         ignored, notes = _usual(found, num_classes)
     else:
         ignored, notes = set() if ignore_index is None else {ignore_index}, []
+        if (ignore_index, first_label) == (0, 1) and num_classes < UNLABELLED:
+            ignored.add(UNLABELLED)  # as reduce_zero_label of mmsegmentation has it: 0 and 255 are both unlabelled
     labelled = sorted(found - ignored)
     shift = first_label
     if shift is None:

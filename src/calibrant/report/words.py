@@ -29,7 +29,9 @@ _ENOUGH = 0.002
 """The share of the pixels that must have about that confidence for a sentence about them."""
 
 
-_CALIBRATED = "No miscalibration was found: in no bin of confidence, and not on the whole, is the gap beyond chance."
+_CALIBRATED = (
+    "No miscalibration was found in {} images: in no bin of confidence, and not on the whole, is the gap beyond chance."
+)
 _MISCALIBRATED = "Its confidence cannot be taken at its word: it departs from its accuracy by more than chance."
 
 
@@ -63,7 +65,8 @@ def headline(
     if not others:
         stands = "the model stands" if comparison.as_it_is else f"{base} stands; the model as it is was not measured"
         kept = keeps_its_word(measurements[base]) if base in measurements else None
-        found = f" {_CALIBRATED if kept else _MISCALIBRATED}" if kept is not None else ""
+        words = _CALIBRATED.format(len(measurements[base][0])) if kept else _MISCALIBRATED
+        found = f" {words}" if kept is not None else ""
         return Headline(f"No calibrator was compared: this is how {stands}.{found}", tuple(sentences), None)
     shown, advice = _verdict(comparison, score)
     if shown in measurements:
@@ -73,7 +76,8 @@ def headline(
     sentences += _null(comparison, base, scores)
     for method in (base, shown):
         if method in measurements and keeps_its_word(measurements[method]):
-            sentences.append(f"{method[:1].upper()}{method[1:]}: {_CALIBRATED[:1].lower()}{_CALIBRATED[1:]}")
+            words = _CALIBRATED.format(len(measurements[method][0]))
+            sentences.append(f"{method[:1].upper()}{method[1:]}: {words[:1].lower()}{words[1:]}")
     return Headline(advice, tuple(sentences), shown)
 
 

@@ -63,7 +63,11 @@ def test_names_of_a_data_set_are_kept_and_everything_is_counted():
     assert len(counted) == 6
 
 
-@pytest.mark.parametrize("answer", [lambda z: z, lambda z: {"out": z}, lambda z: (z, "aux")], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [lambda z: z, lambda z: {"out": z}, lambda z: (z, "aux")],
+    ids=["logits", "a mapping", "a tuple"],
+)
 def test_a_model_over_a_loader_of_images_and_labels(answer):
     network = nn.Conv2d(3, 4, 1)
     pairs = TensorDataset(torch.rand(3, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.long))

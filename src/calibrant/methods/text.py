@@ -68,7 +68,7 @@ def parse_methods(text: str, *, trust_code: bool = False) -> dict[str, Method]:
     >>> list(parse_methods("temperature,selective:base=vector-kept,num_epochs=5,isotonic"))
     ['temperature scaling', 'selective scaling, validated (base: vector-kept, num_epochs: 5)', 'isotonic scaling']
     >>> len(parse_methods("all,published"))
-    16
+    15
     """
     texts: list[str] = []
     for part in (part.strip() for part in text.split(",")):

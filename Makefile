@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 
-.PHONY: setup demo format check types test test-all engines fuzz lowest shapes docs wheel first-minutes browser bench lock clean
+.PHONY: setup demo format check types test test-all long engines fuzz lowest shapes docs wheel first-minutes browser bench lock clean
 
 setup: $(VENV)/.stamp
 $(VENV)/.stamp: pyproject.toml constraints.txt
@@ -38,10 +38,13 @@ types: setup  ## what a user's type checker makes of the package: mypy --strict 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 test: setup  ## all but what is marked slow
-	$(PYTEST) -n 2 -m "not slow and not fuzz and not browser"
+	$(PYTEST) -n 2 -m "not slow and not fuzz and not long and not browser"
 
-test-all: setup  ## every test but those that draw other random numbers each time
-	$(PYTEST) -n 2 -m "not fuzz and not browser"
+test-all: setup  ## every test but those that draw other random numbers each time, and those of minutes each
+	$(PYTEST) -n 2 -m "not fuzz and not long and not browser"
+
+long: setup  ## what takes minutes: every model behind every calibrator as ONNX
+	$(PYTEST) -n 2 -m long
 
 engines: setup  ## engines over Ray, and workers of Dask killed at an S3 server, with packages that nothing else here needs
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-engines
@@ -57,7 +60,7 @@ lowest: setup  ## the quick tests with the oldest packages that pyproject.toml a
 	$(BIN)/uv venv -q --clear --python $(PYTHON) $(VENV)-lowest
 	$(BIN)/uv pip freeze --python $(BIN)/python | grep '^torch==' > $(VENV)-lowest/torch.txt
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
-	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz and not browser" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid" -W "ignore:Using a non-tuple sequence"
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz and not long and not browser" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid" -W "ignore:Using a non-tuple sequence"
 
 shapes: setup  ## the tests with every shape annotation turned into a check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked -m "not browser" --ignore-glob="tests/test_messages*.py"

@@ -70,9 +70,15 @@ def model_of(name):
     return model, made
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", CALIBRATORS)
-@pytest.mark.parametrize("name", MODELS)
+PAIRS = [(name, method) for name in MODELS for method in CALIBRATORS]
+USUAL = {("SegFormer", method) for method in CALIBRATORS} | {(name, "temperature") for name in MODELS}
+"""Every model and every calibrator once; all pairs take ten minutes of a processor."""
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [pytest.param(*pair, marks=pytest.mark.slow if pair in USUAL else pytest.mark.long) for pair in PAIRS],
+)
 def test_the_file_gives_what_torch_gives_at_other_batches_and_sizes(name, method, tmp_path):
     model, predictions = model_of(name)
     calibrator = parse_method(QUICK[method]).fitted(predictions, pixels_per_image=500, seed=0)

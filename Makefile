@@ -43,7 +43,7 @@ test: setup  ## all but what is marked slow
 test-all: setup  ## every test but those that draw other random numbers each time, and those of minutes each
 	$(PYTEST) -n 2 -m "not fuzz and not long and not browser"
 
-long: setup  ## what takes minutes: every model behind every calibrator as ONNX
+long: setup  ## what takes minutes: every model behind every calibrator as ONNX, kills of long commands, a long page
 	$(PYTEST) -n 2 -m long
 
 engines: setup  ## engines over Ray, and workers of Dask killed at an S3 server, with packages that nothing else here needs

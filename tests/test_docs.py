@@ -26,8 +26,15 @@ COMMAND = re.compile(r"^ *(calibrant \w.*)$|`(calibrant \w[^`]*)`", re.MULTILINE
 COMMANDS = typer.main.get_command(app).commands
 CODE = {page: blocks(page) for page in PAGES}
 WITH_PYTHON = [page for page in PAGES if any(block.language == "python" for block in CODE[page])]
+
+
+def _mark(page: Path) -> pytest.MarkDecorator:
+    """The page that trains a SegFormer takes minutes."""
+    return pytest.mark.long if page.stem == "street" else pytest.mark.slow
+
+
 RUN = [
-    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.parent.name == "first" else [])
+    pytest.param(page, id=page.stem, marks=[_mark(page)] if page.parent.name == "first" else [])
     for page in PAGES
     if (languages := {block.language for block in CODE[page] if block.not_run is None})
 ]

@@ -46,6 +46,11 @@ class Full(Trials):
         return [number for number, change in enumerate(self.changes, 1) if change.startswith(sorts)]
 
 
+def is_few(name):
+    """Whether a run of the command takes so long that few are made."""
+    return name.partition(" ")[0] in FEW and "copula" not in name
+
+
 def filled(world, name, record_property, refused, cut):
     trials = Full(world, name)
     for at in spread(trials.places(("open", "os.mkdir", "os.rename", "os.fsync")), refused):
@@ -60,10 +65,11 @@ def test_a_full_disk_is_a_sentence_that_names_the_file(world, name, record_prope
     filled(world, name, record_property, 2, 2)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if is_few(name) else pytest.mark.slow) for name in COMMANDS]
+)
 def test_a_full_disk_in_every_command(world, name, record_property):
-    few = name.partition(" ")[0] in FEW and "copula" not in name
+    few = is_few(name)
     filled(world, name, record_property, 3 if few else 8, 2 if few else 4)
 
 

@@ -19,6 +19,11 @@ COSTLY = {"compare", "report", "refine", "demo"}
 """Commands of which a run computes half a second or more; all their changes are left to the random form."""
 
 
+def is_costly(name):
+    """Whether a run of the command takes half a second or more."""
+    return name.partition(" ")[0] in COSTLY and "copula" not in name
+
+
 class Kills(Trials):
     """Kills of one command."""
 
@@ -53,11 +58,13 @@ def test_a_killed_command_loses_nothing(world, name, record_property):
     trials.outcomes.told(record_property)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if is_costly(name) else pytest.mark.slow) for name in COMMANDS],
+)
 def test_a_command_that_is_killed_anywhere_loses_nothing(world, name, record_property):
     trials, draw = Kills(world, name), random.Random(name)
-    costly = name.partition(" ")[0] in COSTLY and "copula" not in name
+    costly = is_costly(name)
     decisive = trials.decisive()
     for at in spread(decisive, 3) if costly else decisive:
         trials.kill({"at": at, "signal": signal.SIGKILL})

@@ -1,5 +1,6 @@
 """Engines: the public contract, the words that open them, and every command by way of one."""
 
+import logging
 import pickle
 import signal
 import time
@@ -198,6 +199,18 @@ def test_when_all_workers_of_dask_are_lost_a_command_ends(monkeypatch):
         cluster.scale(0)
         with pytest.raises(EngineError, match="all were lost, and none has come back for 3 s"):
             list(mapped_in_shards(_slept, Sharded(uneven_predictions(8), engine)))
+
+
+def test_what_becomes_of_workers_is_no_remark_on_a_fit():
+    """It would be stored with the figures, which are the same however many workers were lost."""
+    from calibrant.cli._run import _heard
+    from calibrant.engines import dask
+
+    notes: list[str] = []
+    with _heard("temperature scaling", notes):
+        dask.log.warning("1 of 2 workers lost")
+        logging.getLogger("calibrant").warning("stopped short")
+    assert notes == ["temperature scaling: stopped short"]
 
 
 def test_code_that_workers_lack_is_a_sentence():

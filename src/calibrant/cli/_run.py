@@ -195,6 +195,7 @@ class _Notes(logging.Handler):
     def __init__(self, who: str, notes: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.who, self.notes = who, notes
+        self.addFilter(lambda record: record.name == "calibrant")  # nothing that engines say of their workers
 
     def emit(self, record: logging.LogRecord) -> None:
         self.notes.append(f"{self.who}: {record.getMessage()}")

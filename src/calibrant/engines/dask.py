@@ -12,7 +12,8 @@ from typing import Any
 from calibrant.engines.engine import LOOKS, Engine, package
 from calibrant.errors import EngineError
 
-log = logging.getLogger("calibrant")
+log = logging.getLogger("calibrant.engines")
+"""What becomes of workers is shown, and no part of a result: a remark on a fit is of 'calibrant' itself."""
 
 RETRIES = 3
 """How often a task that raised is tried again: a bucket may have been out of reach for a moment."""

@@ -29,11 +29,11 @@ def own_megabytes(peak: list[float], *, every: float = 0.05) -> Generator[None]:
     :param peak: gets one number at the end.
     :param every: seconds between looks.
     """
-    done, most = threading.Event(), [_own()]
+    done, most = threading.Event(), [own()]
 
     def look() -> None:
         while not done.wait(every):
-            most.append(max(most.pop(), _own()))
+            most.append(max(most.pop(), own()))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -43,6 +43,7 @@ def own_megabytes(peak: list[float], *, every: float = 0.05) -> Generator[None]:
     peak.append(most[0])
 
 
-def _own() -> float:
+def own() -> float:
+    """Return the memory that this process has for itself now, without pages of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024

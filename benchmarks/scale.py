@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks._memory import own_megabytes, peak_megabytes
+from benchmarks._memory import own, own_megabytes, peak_megabytes
 from benchmarks._scenes import MadeScenes
 from calibrant.data import StoredPredictions, merge_store_parts, write_store, write_store_part
 from calibrant.engines import open_engine
@@ -126,15 +126,15 @@ def rows(count: int, folder: Path) -> None:
 
 def bootstrapped(path: str) -> None:
     """Print processor time and memory of intervals of all scores of a file's rows."""
-    begun, peak = time.process_time(), []
+    begun, before, peak = time.process_time(), own(), []
     with own_megabytes(peak):
         measurement, _ = load_measurement(path)
         resamples = Resamples.draw([measurement], generator=torch.Generator().manual_seed(0))
         found = resampled_scores(SCORES, measurement, resamples)
         bounds = [each.interval() for each in found.values()]
     print(
-        f"{len(bounds)} intervals: {time.process_time() - begun:.0f} s of the processor, {peak[0]:.0f} MB in all "
-        "without the file's own pages"
+        f"{len(bounds)} intervals: {time.process_time() - begun:.0f} s of the processor, {peak[0]:.0f} MB in all, "
+        f"{before:.0f} MB of them before, without the file's own pages"
     )
 
 

@@ -105,3 +105,40 @@ def test_a_segformer(calibrant, tmp_path):
     assert np.array_equal(probs.argmax(1), labels)
     said = {each.key: each.value for each in onnx.load(file).metadata_props}
     assert said["calibrant.class_names"] == "road,sky,tree,car,house"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"), [(0, "within 1e-06 of torch's"), (9, "but for 0.09% of pixels"), (11, "")]
+)
+def test_a_few_pixels_may_differ_by_more_and_are_told(monkeypatch, pixels, words):
+    """Where two logits are all but equal rounding tips the label, and what lies around it with it."""
+    import torch
+
+    from calibrant._input import checks
+    from calibrant.calibrators import Identity
+    from calibrant.calibrators.export import probabilities_and_labels
+    from calibrant.cli.onnx import _compared
+    from calibrant.errors import InputError
+
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def get_inputs(self):
+            return [self]
+
+        name = "logits"
+
+        def run(self, _, given):
+            probs, labels = probabilities_and_labels(Identity(), None, torch.from_numpy(given["logits"]))
+            probs = probs + 1e-6
+            probs.flatten(2)[0, 0, :pixels] += 0.01
+            return probs.numpy(), labels.numpy()
+
+    monkeypatch.setattr(checks, "needs", lambda *_, **__: type("Runtime", (), {"InferenceSession": Session}))
+    given = torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    if words:
+        assert words in _compared(Path("some.onnx"), Identity(), None, given)
+    else:
+        with pytest.raises(InputError, match=r"off by 0\.01"):
+            _compared(Path("some.onnx"), Identity(), None, given)

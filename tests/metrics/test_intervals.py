@@ -126,3 +126,38 @@ def test_a_score_of_another_tally():
     sums = LikelihoodSums.of(logits, labels)
     found = bootstrap(negative_log_likelihood, sums, generator=rng)
     assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_rows_and_resamples_some_at_a_time_give_the_same(monkeypatch, pooled):
+    from calibrant.metrics import intervals
+
+    scores = {"gap": Score("gap", confidence_gap, pooled=pooled)}
+    tally = rows(torch.rand(200, generator=generator()) / 2)
+
+    def found():
+        resamples = Resamples.draw([tally], generator=generator(1), num_resamples=30)
+        return resampled_scores(scores, tally, resamples)["gap"]
+
+    whole = found()
+    taken = []
+    take = type(tally).take
+    monkeypatch.setattr(type(tally), "take", lambda self, some: taken.append(len(some)) or take(self, some))
+    monkeypatch.setattr(intervals, "_ROWS_AT_ONCE", 70)
+    monkeypatch.setattr(intervals, "_at_once", lambda num_images: 7)
+    parts = found()
+    assert taken == ([] if pooled else [70, 70, 60])
+    assert parts.value == whole.value
+    torch.testing.assert_close(parts.values, whole.values, rtol=1e-13, atol=0)  # matrix products round otherwise
+
+
+def test_an_image_may_be_drawn_more_often_than_a_byte_counts():
+    tally = rows(torch.zeros(300))
+    weights = Resamples.draw([tally], generator=generator(), num_resamples=5).weights
+    assert weights.sum(1).tolist() == [300] * 5
+    assert weights.dtype == torch.uint8
+    monotone = torch.zeros(1, 300, dtype=torch.long)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randint", lambda high, size, generator: monotone.expand(size))
+        weights = Resamples.draw([tally], generator=generator(), num_resamples=2).weights
+    assert weights[:, 0].tolist() == [300, 300]

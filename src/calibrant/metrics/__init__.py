@@ -61,11 +61,8 @@ from calibrant.metrics.areas import (
 from calibrant.metrics.calibration import (
     BrierDecomposition,
     CalibrationBins,
-    ClasswiseBins,
     ReliabilityCurve,
     brier_decomposition,
-    calibration_error_of_classes,
-    classwise_calibration_error,
     confidence_gap,
     expected_calibration_error,
     expected_error_if_calibrated,
@@ -74,6 +71,7 @@ from calibrant.metrics.calibration import (
     reliability_curve,
     reliability_histogram,
 )
+from calibrant.metrics.classwise import ClasswiseBins, calibration_error_of_classes, classwise_calibration_error
 from calibrant.metrics.frequencies import (
     FlipCounts,
     SampleDivergence,

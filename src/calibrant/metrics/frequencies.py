@@ -22,7 +22,8 @@ from calibrant._input.checks import shape_of
 from calibrant._shapes import IGNORE, Bool, Float, Int, Shaped, Tensor
 from calibrant.errors import ShapeError
 from calibrant.metrics._maps import MapSet, each_map_set
-from calibrant.metrics.calibration import CalibrationBins, ClasswiseBins
+from calibrant.metrics.calibration import CalibrationBins
+from calibrant.metrics.classwise import ClasswiseBins
 from calibrant.metrics.tally import Tally
 
 

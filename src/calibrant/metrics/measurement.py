@@ -9,7 +9,8 @@ import torch
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant.metrics._arithmetic import check_num_bins
 from calibrant.metrics._pixel_scores import Image, PixelScores, check_size, count_images, count_runs, each_image
-from calibrant.metrics.calibration import CalibrationBins, ClasswiseBins
+from calibrant.metrics.calibration import CalibrationBins
+from calibrant.metrics.classwise import ClasswiseBins
 from calibrant.metrics.likelihood import LikelihoodSums
 from calibrant.metrics.overlap import ClassCounts
 from calibrant.metrics.ranking import ConfidenceRanks

@@ -2,13 +2,13 @@
 
 from calibrant.metrics.calibration import (
     brier_decomposition,
-    classwise_calibration_error,
     confidence_gap,
     expected_calibration_error,
     expected_error_if_calibrated,
     maximum_calibration_error,
     mean_confidence,
 )
+from calibrant.metrics.classwise import classwise_calibration_error
 from calibrant.metrics.likelihood import brier_score, mean_entropy, negative_log_likelihood, top_label_brier_score
 from calibrant.metrics.overlap import dice, mean_iou, pixel_accuracy
 from calibrant.metrics.ranking import adaptive_calibration_error, augrc, aurc, auroc

@@ -5,6 +5,7 @@ Property tests take the same examples every time in ``make test``, and many rand
 
 import contextlib
 import io
+import logging
 
 import pytest
 from hypothesis import settings
@@ -42,3 +43,12 @@ def run(*arguments: object) -> tuple[int, str, str]:
 def calibrant():
     """The command line as a function of its arguments."""
     return run
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log():
+    """What studies and benchmarks run in this process do not show is shown in the next test."""
+    log = logging.getLogger("calibrant")
+    level = log.level
+    yield
+    log.setLevel(level)

@@ -142,3 +142,30 @@ def test_a_few_pixels_may_differ_by_more_and_are_told(monkeypatch, pixels, words
     else:
         with pytest.raises(InputError, match=r"off by 0\.01"):
             _compared(Path("some.onnx"), Identity(), None, given)
+
+
+def test_the_sizes_that_a_file_does_for_are_told():
+    from calibrant.cli.onnx import _written
+    from calibrant.errors import InputError
+
+    def tried(step):
+        traced, compared = [], []
+
+        def compare(size):
+            compared.append(list(size))
+            if any(length % step for length in size):
+                raise InputError("other sizes")
+            return "within 0"
+
+        return traced.append, compare, traced, compared
+
+    write, compare, traced, _ = tried(1)
+    assert _written(write, compare, [(256, 320)], any_size=True) == ("any size", "within 0")
+    write, compare, traced, _ = tried(4)
+    assert "multiples of 4 alone" in _written(write, compare, [(256, 320)], any_size=True)[0]
+    write, compare, traced, compared = tried(7)
+    with pytest.raises(InputError, match="other sizes"):
+        _written(write, compare, [(256, 320), (260, 292)], any_size=True)
+    assert traced == [(256, 320), (260, 292)]
+    assert compared[:3] == [[289, 353], [292, 356], [288, 352]]
+    assert _written(write, compare, [(14, 21)], any_size=False) == ("14 x 21", "within 0")

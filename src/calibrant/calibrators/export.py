@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
@@ -151,6 +152,7 @@ def write_onnx(
                 input_names=list(inputs),
                 output_names=list(outputs),
                 dynamic_shapes=dynamic,
+                custom_translation_table={torch.ops.aten._adaptive_avg_pool2d.default: _adaptive_mean},
                 verbose=False,
             )
         assert program is not None  # dynamo=True returns one
@@ -159,6 +161,27 @@ def write_onnx(
             program.save(temporary)
     except OSError as error:
         raise StoreError(f"{path}: expected to write an ONNX file; {error}. Choose another folder.") from error
+
+
+def _adaptive_mean(given: Any, sizes: Sequence[int]) -> Any:
+    """In ONNX's operators, torch's adaptive average pooling of images of any size: as two matrix products.
+
+    Torch's own translation holds for the size of the example alone.
+    """
+    from onnxscript import opset20
+
+    op: Any = opset20  # its hints leave out the numbers and lists that it takes
+    given_shape = op.Shape(given)
+    for axis, size in ((-2, sizes[0]), (-1, sizes[1])):
+        extent = op.Gather(given_shape, op.Constant(value_int=axis))
+        cell = op.Unsqueeze(op.Constant(value_ints=list(range(size))), [1])
+        start = op.Div(op.Mul(cell, extent), size)
+        end = op.Div(op.Add(op.Mul(op.Add(cell, 1), extent), size - 1), size)
+        place = op.Unsqueeze(op.Range(0, extent, 1), [0])
+        inside = op.CastLike(op.And(op.GreaterOrEqual(place, start), op.Less(place, end)), given)
+        mean = op.Div(inside, op.CastLike(op.Sub(end, start), given))
+        given = op.MatMul(mean, given) if axis == -2 else op.MatMul(given, op.Transpose(mean, perm=[1, 0]))
+    return given
 
 
 @contextlib.contextmanager

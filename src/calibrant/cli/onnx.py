@@ -1,6 +1,6 @@
 """``calibrant onnx``: a calibrator, alone or behind its model, as one file for a server."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,14 @@ TOLERANCE = 1e-4
 """How far a probability of the file may lie from that of torch."""
 FEW = 1e-3
 """The share of pixels in which it may lie further, or the label may be another: where two logits are all but equal."""
+TRACED = {2: ((256, 320), (260, 292)), 3: ((64, 64, 96),)}
+"""The sizes that a model is traced at, the next if the file answers otherwise than torch at other sizes.
+
+At the second, a model that pads what it cuts into windows of 4, 7, 8 or 12, such as Swin, pads at all of its scales.
+Tracing leaves out of the file what the model does not do at that size.
+"""
+STEPS = (1, 4, 32)
+"""Sizes that a file may be held to multiples of."""
 
 
 def onnx(
@@ -62,7 +70,6 @@ def onnx(
     names = names_in(class_names) or (() if opened is None else tuple(opened.class_names))
     count = _count(names, num_classes, opened)
     space = _options.numbers_in(size or "", int)
-    example = _images(2, count if opened is None else channels, space or _usual(dims, opened), seed=0)
     about = {
         "calibrant.calibrator": described(loaded),
         "calibrant.calibrator_digest": calibrator_origin(calibrator, kinds)["calibrator"],
@@ -70,25 +77,63 @@ def onnx(
     about |= {"calibrant.class_names": ",".join(names)} if names else {}
     if opened is not None:
         about |= {"calibrant.model": opened.description, "calibrant.input": "images in [0, 1], normalised inside"}
+    channels = count if opened is None else channels
+    run = None if opened is None else opened.run
+    tried = [space] if space else TRACED[dims] if opened is not None else [(32, 48, 24)[:dims]]
     with replacing(output) as temporary:
-        run = None if opened is None else opened.run
-        try:
+
+        def write(traced: Sequence[int]) -> None:
+            given = _images(2, channels, traced, seed=0)
             export_onnx(
                 loaded,
                 temporary,
                 num_classes=count,
                 model=run,
-                example=example,
+                example=given,
                 spatial_dims=dims,
                 any_size=not space,
                 metadata=about,
             )
+
+        def compared(size: Sequence[int]) -> str:
+            return _compared(temporary, loaded, run, _images(3, channels, size, seed=1))
+
+        try:
+            sizes, how_far = _written(write, compared, tried, any_size=not space)
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
             raise _cannot(model, error, space) from error
-        other = space or tuple(length + 32 if opened is not None else length + 5 for length in example.shape[2:])
-        how_far = _compared(temporary, loaded, run, _images(3, example.shape[1], other, seed=1))
-    sizes = "any size" if not space else " x ".join(map(str, space))
     console.print(f"{count} classes, images of {sizes}; probabilities {how_far} → {output}", highlight=False)
+
+
+def _written(
+    write: Callable[[Sequence[int]], None],
+    compared: Callable[[Sequence[int]], str],
+    tried: Sequence[Sequence[int]],
+    *,
+    any_size: bool,
+) -> tuple[str, str]:
+    """Write the file as traced at one size after the other, until it answers as torch does at another number and size.
+
+    Return in words for which sizes it does, and how closely.
+
+    :raises InputError: it does for none.
+    """
+    from calibrant.errors import InputError
+
+    refused: InputError | None = None
+    for traced in tried:
+        write(traced)
+        for step in STEPS if any_size else (1,):
+            size = [((length + 32) // step | 1) * step for length in traced] if any_size else traced
+            try:
+                how_far = compared(size)
+            except InputError as error:
+                refused = error
+                continue
+            every = "any size" if step == 1 else f"sides that are multiples of {step} alone"
+            return every if any_size else " x ".join(map(str, traced)), how_far
+    assert refused is not None
+    raise refused
 
 
 def _count(names: Sequence[str], said: int | None, opened: Any) -> int:
@@ -106,12 +151,6 @@ def _count(names: Sequence[str], said: int | None, opened: Any) -> int:
             "--num-classes, or name the classes: --class-names."
         )
     return known.pop()
-
-
-def _usual(dims: int, opened: Any) -> tuple[int, ...]:
-    if opened is None:
-        return (32, 48) if dims == 2 else (8, 16, 24)
-    return (256, 320) if dims == 2 else (64, 64, 96)
 
 
 def _images(count: int, channels: int, space: Sequence[int], *, seed: int) -> Any:
@@ -135,11 +174,11 @@ def _compared(path: Path, calibrator: Any, run: Any, given: Any) -> str:
     from calibrant.errors import InputError
 
     runtime = needs("onnxruntime", "runs the file before it is said to be done", name=str(path))
-    expected, labels = probabilities_and_labels(calibrator, run, given)
     try:
+        expected, labels = probabilities_and_labels(calibrator, run, given)
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         probs, found = map(torch.from_numpy, session.run(None, {session.get_inputs()[0].name: given.numpy()}))
-    except Exception as error:  # onnxruntime raises kinds of its own
+    except Exception as error:  # of the model, or of onnxruntime, which raises kinds of its own
         raise _cannot(None, error, ()) from error
     alike = probs.shape == expected.shape and found.shape == labels.shape
     apart = (probs - expected).abs().amax(1) if alike else torch.ones(1)

@@ -66,7 +66,12 @@ class TallyMetric(Metric):
             getattr(self, f"rows_{name}").append(getattr(rows, name).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scores of all images that were counted, by name."""
+        """Return the scores of all images that were counted, by name.
+
+        :raises InputError: none was.
+        """
+        if not len(getattr(self, f"rows_{self.columns[0]}")):  # a list, or of several processes one tensor
+            raise InputError("expected images to score; got none. Pass logits and labels to update first.")
         columns: dict[str, Any] = {name: dim_zero_cat(getattr(self, f"rows_{name}")) for name in self.columns}
         rows = self.tally(**columns)
         found = rows.pooled() if self.pooled else rows

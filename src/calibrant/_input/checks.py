@@ -27,6 +27,7 @@ EXTRAS = {
     "rasterio": "geo",
     "tifffile": "tiff",
     "transformers": "hf",
+    "zarr": "zarr",
 }
 """Packages that only some functions need, and the extra of calibrant that brings each."""
 

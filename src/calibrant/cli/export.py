@@ -11,7 +11,7 @@ from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
 from calibrant.cli._own import Kinds, open_calibrator
 from calibrant.cli._regions import for_each_region, in_region, region_names
 
-KINDS = ("png", "npy", "npz", "nifti", "geotiff", "nnunet")
+KINDS = ("png", "npy", "npz", "zarr", "nifti", "geotiff", "nnunet")
 WHAT = ("labels", "confidence", "probabilities", "entropy", "hypotheses")
 
 
@@ -20,7 +20,7 @@ def export(
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the files.")],
     kind: Annotated[
-        str, _options.one_of(KINDS, "png, npy, npz, nifti, geotiff, or nnunet (.npz beside .pkl).", "--as")
+        str, _options.one_of(KINDS, "png, npy, npz, zarr, nifti, geotiff, or nnunet (.npz beside .pkl).", "--as")
     ],
     what: Annotated[
         str, typer.Option(help="With commas: labels, confidence, probabilities, entropy (in nats), hypotheses.")

@@ -14,12 +14,15 @@ from PIL import Image
 
 from calibrant._input.checks import needs
 from calibrant._storage.files import replacing
+from calibrant.data.export._zarr import write_zarr
 from calibrant.data.geometry import GEOTIFF, NIFTI, Geometry
 from calibrant.errors import DataError
 
 Maps = Mapping[str, np.ndarray]
 Write = Callable[[Path, str, np.ndarray, Geometry | None, int], None]
 """Writes one map: into which file, which map, its numbers, where its pixels lie, and how many classes there are."""
+WriteAll = Callable[[Path, Maps, Geometry | None, int], None]
+"""Writes all maps of an image, whole or not at all: into which file or folder, and as above."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,20 @@ class Format:
     :param maps: the names of maps that it holds.
     :param dims: of how many axes of space.
     :param place: the kind of geometry without which nothing can be written; empty if none is needed.
-    :param write: writes one map; None if all maps of an image go into one ``.npz``.
+    :param write: writes one map; None if all maps of an image go into one place.
+    :param write_all: writes all maps of an image; None if each has its own file.
     """
 
     suffix: str
     maps: tuple[str, ...]
     dims: tuple[int, ...]
     place: str
-    write: Write | None
+    write: Write | None = None
+    write_all: WriteAll | None = None
 
 
 def write_image(folder: Path, key: str, kind: str, maps: Maps, place: Geometry | None, num_classes: int) -> list[Path]:
-    """Write the maps of one image, each file whole or not at all, and return the files.
+    """Write the maps of one image, each file whole or not at all, and return the files (of zarr, the folder).
 
     :param folder: where they go.
     :param key: the name of the image; its parts become folders.
@@ -56,16 +61,16 @@ def write_image(folder: Path, key: str, kind: str, maps: Maps, place: Geometry |
         check_fits(form, kind, name, _space(name, values), place, key)
     if kind == "nnunet":
         return _write_nnunet(folder, key, maps, place, num_classes)
-    if form.write is None:
+    if form.write_all is not None:
         path = path_of(folder, key, form.suffix)
-        with replacing(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **dict(maps))
+        form.write_all(path, maps, place, num_classes)
         return [path]
-    paths = []
+    paths, write = [], form.write
+    assert write is not None
     for name, values in maps.items():
         path = path_of(folder / name, key, form.suffix)
         with replacing(path) as temporary:
-            form.write(temporary, name, values, place, num_classes)
+            write(temporary, name, values, place, num_classes)
         paths.append(path)
     return paths
 
@@ -100,7 +105,7 @@ def check_fits(form: Format, kind: str, name: str, space: tuple[int, ...], place
     if len(space) not in form.dims:
         raise DataError(
             f"image {key!r}: expected a map of {' or '.join(map(str, form.dims))} axes of space for {kind}; got "
-            f"{len(space)}. Use npy, npz or nifti."
+            f"{len(space)}. Use npy, npz, zarr or nifti."
         )
     if form.place and (place is None or place.kind != form.place):
         raise DataError(
@@ -128,6 +133,11 @@ def _write_png(path: Path, name: str, values: np.ndarray, place: Geometry | None
 
 def _write_npy(path: Path, name: str, values: np.ndarray, place: Geometry | None, num_classes: int) -> None:
     np.save(path, values, allow_pickle=False)
+
+
+def _write_npz(path: Path, maps: Maps, place: Geometry | None, num_classes: int) -> None:
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **dict(maps))
 
 
 def _write_nifti(path: Path, name: str, values: np.ndarray, place: Geometry | None, num_classes: int) -> None:
@@ -194,9 +204,10 @@ _ANY_DIMS = (1, 2, 3)
 FORMATS: dict[str, Format] = {
     "png": Format(".png", ("labels", "confidence", "entropy"), (2,), "", _write_png),
     "npy": Format(".npy", _ALL, _ANY_DIMS, "", _write_npy),
-    "npz": Format(".npz", _ALL, _ANY_DIMS, "", None),
+    "npz": Format(".npz", _ALL, _ANY_DIMS, "", write_all=_write_npz),
+    "zarr": Format(".zarr", _ALL, _ANY_DIMS, "", write_all=write_zarr),
     "nifti": Format(".nii.gz", _ALL, (2, 3), NIFTI, _write_nifti),
     "geotiff": Format(".tif", _ALL, (2,), GEOTIFF, _write_geotiff),
-    "nnunet": Format(".npz", ("labels", "probabilities"), (2, 3), "", None),
+    "nnunet": Format(".npz", ("labels", "probabilities"), (2, 3), ""),
 }
 """Formats by name."""

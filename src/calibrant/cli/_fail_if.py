@@ -3,7 +3,7 @@
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from calibrant.evaluation import Comparison
+    from calibrant.metrics import Score
 
 FAILED = 1
 """The exit code where a condition holds; 2 says that the command could not do its work."""
@@ -42,10 +43,11 @@ class Condition:
     broken: Callable[[float], bool]
 
     @classmethod
-    def parsed(cls, text: str) -> "Condition":
+    def parsed(cls, text: str, own_scores: "Mapping[str, Score]") -> "Condition":
         """Read a condition.
 
         :param text: a score, one of < <= > >=, and a number.
+        :param own_scores: scores of the user's own, by name.
         :raises InputError: it is none.
         :raises MethodError: there is no such score.
         """
@@ -62,7 +64,7 @@ class Condition:
             raise InputError(
                 f"expected a condition, a score, < or >, and a number, such as ece>0.03; got --fail-if {text!r}."
             )
-        check_choice(found[1], SCORES, "score")
+        check_choice(found[1], {**SCORES, **own_scores}, "score")
         compared = _COMPARED[found[2]]
         return cls(text.strip(), found[1], lambda value: math.isnan(value) or compared(value, bound))
 

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from calibrant.engines import Engine
 from calibrant.errors import InputError
 from calibrant.evaluation import tally_all
 from calibrant.methods import Method
-from calibrant.metrics import Measurement
+from calibrant.metrics import Measurement, Score
 from calibrant.predictions import Predictions, keys_of, split
 
 
@@ -35,6 +35,7 @@ class Plan:
     :param num_bins: bins of the confidence.
     :param boundary_width: how far from a change of label the boundary reaches, in pixels.
     :param num_cases: how many images the report shows.
+    :param own_scores: scores of the user's own beside those of the library, by name.
     """
 
     _: KW_ONLY
@@ -44,6 +45,7 @@ class Plan:
     num_bins: int
     boundary_width: int
     num_cases: int = 6
+    own_scores: Mapping[str, Score] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def run_study(
             "fitted on": _images(turn.fitted, source, whole=bool(tested)),
             "tested on": _images(part, place, whole=bool(tested)),
         }
-        study = Study.of(found, place, sides | _facts(plan, methods, whole=bool(tested)) | _gates(last, part))
+        facts = sides | _facts(plan, methods, whole=bool(tested)) | _gates(last, part)
+        study = Study.of(found, place, facts, plan.own_scores)
         cases = tuple(cases_in(part, last, study, plan.num_cases))
         studies.append(replace(study, notes=tuple(dict.fromkeys(notes)), cases=cases))
     return studies

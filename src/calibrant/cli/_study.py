@@ -15,7 +15,7 @@ from calibrant.cli._file_set import alone_in, check_settled, replacing_together,
 from calibrant.cli._provenance import provenance
 from calibrant.errors import DataError
 from calibrant.evaluation import Comparison, compare
-from calibrant.metrics import Measurement, load_measurement, save_measurement
+from calibrant.metrics import SCORES, Measurement, Score, load_measurement, save_measurement
 from calibrant.report import Case, as_json, load_cases, near_ties_in_words, save_cases, terminal_table, write_page
 
 SUFFIX = ".measurement"
@@ -37,6 +37,7 @@ class Study:
     :param notes: what the fits warned of.
     :param cases: images that the report shows.
     :param made_from: what was measured and how, by name, as the files say it.
+    :param own_scores: scores of the user's own beside those of the library, by name.
     """
 
     measurements: Mapping[str, Sequence[Measurement]]
@@ -45,9 +46,16 @@ class Study:
     notes: Sequence[str] = ()
     cases: Sequence[Case] = field(default=(), repr=False)
     made_from: Origin = field(default_factory=dict)
+    own_scores: Mapping[str, Score] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, measurements: Mapping[str, Sequence[Measurement]], source: Any, facts: Mapping[str, str]) -> "Study":
+    def of(
+        cls,
+        measurements: Mapping[str, Sequence[Measurement]],
+        source: Any,
+        facts: Mapping[str, str],
+        own_scores: Mapping[str, Score] | None = None,
+    ) -> "Study":
         """Describe measurements of a stored source."""
         first = next(iter(measurements.values()))[0]
         about = source.provenance
@@ -59,14 +67,20 @@ class Study:
             "resolution": about.resolution,
         }
         tool = {"written by": f"calibrant {__version__}"}
-        return cls(measurements, source.class_names, {k: v for k, v in known.items() if v} | dict(facts) | tool)
+        said = {k: v for k, v in known.items() if v} | dict(facts) | tool
+        return cls(measurements, source.class_names, said, own_scores=own_scores or {})
 
     @cached_property
     def comparison(self) -> Comparison:
         """Every figure with its interval over images; the model as it is is the baseline, if it was measured."""
         known = AS_IT_IS in self.measurements
-        generator = torch.Generator().manual_seed(0)
-        return compare(self.measurements, generator=generator, baseline=AS_IT_IS if known else None, as_it_is=known)
+        return compare(
+            self.measurements,
+            generator=torch.Generator().manual_seed(0),
+            scores={**SCORES, **self.own_scores},
+            baseline=AS_IT_IS if known else None,
+            as_it_is=known,
+        )
 
     def show(self, where: PlainConsole = console) -> None:
         """Print the table, and what the fits had to say on the error stream.

@@ -10,7 +10,7 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
-from calibrant.cli._own import Trust
+from calibrant.cli._own import OwnScores, Trust, open_scores
 from calibrant.cli._regions import for_each_region
 
 
@@ -52,6 +52,7 @@ def compare(
             help="A folder that keeps each calibrator; interrupted, the same command goes on with those there."
         ),
     ] = None,
+    score: OwnScores = None,
     trust: Trust = False,
     engine: EngineName = None,
     fail_if: FailIf = None,
@@ -75,14 +76,16 @@ def compare(
     from calibrant.methods import METHODS, parse_methods
     from calibrant.report import shift_table
 
-    conditions = [Condition.parsed(each) for each in fail_if or ()]
     urls = test or []
     names = [""] if len(urls) < 2 else _names(urls)
     counts = {"pixels_per_image": pixels_per_image, "num_bins": num_bins, "num_cases": num_cases}
-    plan = Plan(seeds=range(num_seeds), fraction=fraction, boundary_width=boundary_width, **counts)
     tested: list[Any] = [open_labelled([url], "test on") for url in urls]
     plain = METHODS["uncalibrated"]
     stored, chosen = open_labelled([store], "fit on"), {plain.title: plain} | parse_methods(methods, trust_code=trust)
+    own = open_scores(score, stored.num_classes, trust=trust)
+    conditions = [Condition.parsed(each, own) for each in fail_if or ()]
+    how: dict[str, Any] = {"fraction": fraction, "boundary_width": boundary_width, **counts}
+    plan = Plan(seeds=range(num_seeds), own_scores=own, **how)
     for place in (output, json, tallies, fits):
         check_outside(place, store, *urls)
     of_methods = {title: method_origin(each) for title, each in chosen.items()}

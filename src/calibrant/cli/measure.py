@@ -10,7 +10,7 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
-from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._own import Kinds, OwnScores, Trust, open_calibrator, open_scores
 from calibrant.cli._parts import Part, PartOption
 from calibrant.cli._regions import for_each_region
 
@@ -31,6 +31,8 @@ def measure(
     boundary_width: Annotated[
         int, _options.count("How far from a change of label the boundary reaches, in pixels.", most=1_000)
     ] = 2,
+    score: OwnScores = None,
+    trust: Trust = False,
     kinds: Kinds = None,
     engine: EngineName = None,
     part: PartOption = None,
@@ -50,11 +52,13 @@ def measure(
     from calibrant.cli._fail_if import Condition, broken_in, fail_if_broken
     from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import AS_IT_IS, Study, check_free
+    from calibrant.errors import InputError
     from calibrant.evaluation import tally_all
     from calibrant.metrics import Measurement
 
-    conditions = [Condition.parsed(each) for each in fail_if or ()]
     stored = open_labelled(store, "measure")
+    own = open_scores(score, stored.num_classes, trust=trust)
+    conditions = [Condition.parsed(each, own) for each in fail_if or ()]
     names = named_calibrators(calibrator or ())
     through = {AS_IT_IS: None} | {name: open_calibrator(path, kinds) for name, path in names.items()}
     for place in (output, json):
@@ -65,12 +69,14 @@ def measure(
     count = partial(Measurement.of, num_bins=num_bins, width=boundary_width)
     how = {"confidence bins": f"{num_bins} of equal width, (lo, hi]", "boundary": f"{boundary_width} pixels wide"}
     if (one := Part.parsed(part)) is not None:
+        if own:
+            raise InputError("expected no --score with --part, which keeps counts; give it to calibrant report.")
         _measure_part(one, output, stored, through, count, {"made_from": made_from, "how": how}, (engine, *store))
         return
     check_free(output, made_from, overwrite=overwrite)
     with engine_opened(engine, *store) as workers, bars() as progress:
         found = tally_all(count, watched(stored, progress, "measuring", workers), through)
-    study = Study.of({name: [tally] for name, tally in found.items()}, stored, how)
+    study = Study.of({name: [tally] for name, tally in found.items()}, stored, how, own)
     study.show(aside if is_standard_output(json) else console)
     if output is not None:
         study.save(output, made_from, overwrite=overwrite)

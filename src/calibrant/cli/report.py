@@ -8,7 +8,7 @@ import typer
 
 from calibrant.cli import _options
 from calibrant.cli._made_from import calibrator_origin, check_outside
-from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._own import Kinds, OwnScores, Trust, open_calibrator, open_scores
 
 if TYPE_CHECKING:
     from calibrant.cli._study import Study
@@ -41,6 +41,8 @@ def report(
         list[Path] | None,
         typer.Option(help="Measurements of the same methods in another place, set beside these in one table."),
     ] = None,
+    score: OwnScores = None,
+    trust: Trust = False,
     kinds: Kinds = None,
 ) -> None:
     """Write a report from measurements: the whole page, with the images that lie beside them or are in --store.
@@ -68,6 +70,8 @@ def report(
     if sampler:
         raise InputError("expected label maps with --sampler; got measurements. Leave it out.")
     study = Study.load(files)
+    num_classes = next(iter(study.measurements.values()))[0].classes.labelled.shape[1]
+    study = replace(study, own_scores=open_scores(score, num_classes, trust=trust))
     if store:
         study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
@@ -80,6 +84,8 @@ def _places(study: "Study", first: Path, beside: Sequence[Path]) -> dict[str, An
 
     :raises InputError: other methods were measured there.
     """
+    from dataclasses import replace
+
     from calibrant.cli._study import Study
     from calibrant.errors import InputError
 
@@ -88,7 +94,8 @@ def _places(study: "Study", first: Path, beside: Sequence[Path]) -> dict[str, An
     names = ["/".join(path.resolve().parts[-2:]) for path in (first, *beside)]
     short = [name.split("/")[-1] for name in names]
     names = short if len(set(short)) == len(short) else names
-    studies = [study, *(Study.load([path]) for path in beside)]
+    others = (replace(Study.load([path]), own_scores=study.own_scores) for path in beside)
+    studies = [study, *others]
     for name, other in zip(names, studies, strict=True):
         if other.comparison.methods != study.comparison.methods or len(set(names)) < len(names):
             raise InputError(

@@ -13,7 +13,7 @@ from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 from calibrant.networks._layers import layer
 from calibrant.networks._unet_blocks import halved, halved_sizes, orthogonal_weights
-from calibrant.networks.latents import Draw, Gaussian, Reconstruction, judged, repeated, split_latents
+from calibrant.networks.latents import Draw, Drawn, Gaussian, Reconstruction, judged, repeated, split_latents
 
 
 class HierarchicalUNet(nn.Module):
@@ -125,24 +125,13 @@ class HierarchicalUNet(nn.Module):
         kept = self.encode(seen)
         if planes is None:
             return self.decode(kept, latents, seen.shape[2:])
-        maps = split_latents(latents, self.latent_sizes(seen.shape[2:]), 1)
-        drawn: list[Tensor] = []
-
-        def draw(number: int, law: Gaussian) -> Tensor:
-            drawn.append(law.drawn(maps[number]))
-            return drawn[number]
-
+        drawn = Drawn(split_latents(latents, self.latent_sizes(seen.shape[2:]), 1))
         given = self.posterior.down(judged(planes + 0.5, seen))  # the planes as they are, in the released code
-        _, posteriors = self.posterior.up(given, draw)
+        _, posteriors = self.posterior.up(given, drawn.draw)
         kept = [repeated(maps, len(planes)) for maps in kept]
-        x, priors = self.prior.up(kept, lambda number, law: drawn[number])
-        apart = [one.divergence(other) for one, other in zip(posteriors, priors, strict=True)]
-        shape = planes.shape[:2]
-        return Reconstruction(
-            [self._to_full_size(x, kept).unflatten(0, shape)],
-            [each.unflatten(0, shape) for each in apart],
-            [each[0].numel() for each in maps],
-        )
+        x, priors = self.prior.up(kept, drawn.again)
+        laws = list(zip(posteriors, priors, strict=True))
+        return Reconstruction.of([self._to_full_size(x, kept)], laws, planes.shape[:2])
 
     def encode(self, seen: Float[Tensor, "n k *s"]) -> list[Tensor]:
         """Return what all samples of an image share: the features of each level down.
@@ -160,9 +149,8 @@ class HierarchicalUNet(nn.Module):
         :param latents: standard normal numbers of each sample and image; zeros take the mean given coarser ones.
         :param space: the size of the label maps, in pixels.
         """
-        maps = split_latents(latents, self.latent_sizes(space), 1)
         kept = [repeated(maps, len(latents)) for maps in kept]
-        x, _ = self.prior.up(kept, lambda number, law: law.drawn(maps[number]))
+        x, _ = self.prior.up(kept, Drawn(split_latents(latents, self.latent_sizes(space), 1)).draw)
         return self._to_full_size(x, kept).unflatten(0, latents.shape[:2])
 
     def arguments(self) -> dict[str, Any]:

@@ -72,9 +72,56 @@ class Reconstruction(NamedTuple):
     divergences: list[Float[Tensor, "m n"]]
     numbers: list[int]
 
+    @classmethod
+    def of(
+        cls,
+        logits: Sequence[Float[Tensor, "b c *s"]],
+        laws: Sequence[tuple[Gaussian, Gaussian]],
+        shape: Sequence[int],
+    ) -> "Reconstruction":
+        """Return it from tensors that hold maps and images in one axis.
+
+        :param logits: those of the maps at each level that has an output.
+        :param laws: the posterior and the prior of each level.
+        :param shape: the number of maps, and of images.
+        """
+        return cls(
+            [each.unflatten(0, shape) for each in logits],
+            [posterior.divergence(prior).unflatten(0, shape) for posterior, prior in laws],
+            [prior.mean[0].numel() for _, prior in laws],
+        )
+
 
 Draw = Callable[[int, Gaussian], Tensor]
 """From the number of a level and the law of its latents to the latents that are taken."""
+
+
+class Drawn:
+    """Latents, drawn level by level from one law, and taken again where another law is asked about the same ones.
+
+    :param normal: standard normal numbers of each level.
+    """
+
+    def __init__(self, normal: Sequence[Float[Tensor, "b d *t"]]) -> None:
+        self._normal = normal
+        self.maps: list[Float[Tensor, "b d *t"]] = []
+
+    def draw(self, number: int, law: Gaussian) -> Float[Tensor, "b d *t"]:
+        """Return the latents of the next level, drawn.
+
+        :param number: of the level.
+        :param law: that of its latents.
+        """
+        self.maps.append(law.drawn(self._normal[number]))
+        return self.maps[number]
+
+    def again(self, number: int, law: Gaussian) -> Float[Tensor, "b d *t"]:
+        """Return the latents of a level as they were drawn.
+
+        :param number: of the level.
+        :param law: another one of its latents.
+        """
+        return self.maps[number]
 
 
 def split_latents(

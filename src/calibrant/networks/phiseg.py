@@ -12,7 +12,17 @@ from calibrant._shapes import Float, Tensor
 from calibrant.errors import InputError
 from calibrant.networks._layers import layer
 from calibrant.networks._unet_blocks import Down, convolutions, halved_sizes, he_weights
-from calibrant.networks.latents import LEAST, MOST, Draw, Gaussian, Reconstruction, judged, repeated, split_latents
+from calibrant.networks.latents import (
+    LEAST,
+    MOST,
+    Draw,
+    Drawn,
+    Gaussian,
+    Reconstruction,
+    judged,
+    repeated,
+    split_latents,
+)
 from calibrant.predictions import resized
 
 
@@ -113,22 +123,11 @@ class PHiSeg(nn.Module):
         space = seen.shape[2:]
         if planes is None:
             return self.decode(kept, latents, space)
-        maps = split_latents(latents, self.latent_sizes(space), self.channels)
-        drawn: list[Tensor] = []
-
-        def draw(number: int, law: Gaussian) -> Tensor:
-            drawn.append(law.drawn(maps[number]))
-            return drawn[number]
-
-        posteriors = self.posterior(self.posterior.down(judged(planes, seen)), draw)
-        priors = self.prior([repeated(maps, len(planes)) for maps in kept], lambda number, law: drawn[number])
-        apart = [one.divergence(other) for one, other in zip(posteriors, priors, strict=True)]
-        shape = planes.shape[:2]
-        return Reconstruction(
-            [logits.unflatten(0, shape) for logits in self.likelihood(drawn, space)],
-            [each.unflatten(0, shape) for each in apart],
-            [each[0].numel() for each in maps],
-        )
+        drawn = Drawn(split_latents(latents, self.latent_sizes(space), self.channels))
+        posteriors = self.posterior(self.posterior.down(judged(planes, seen)), drawn.draw)
+        priors = self.prior([repeated(maps, len(planes)) for maps in kept], drawn.again)
+        laws = list(zip(posteriors, priors, strict=True))
+        return Reconstruction.of(self.likelihood(drawn.maps, space), laws, planes.shape[:2])
 
     def encode(self, seen: Float[Tensor, "n k *s"]) -> list[Tensor]:
         """Return what all samples of an image share: the features of each level down.
@@ -146,15 +145,9 @@ class PHiSeg(nn.Module):
         :param latents: standard normal numbers of each sample and image; zeros take the mean given coarser ones.
         :param space: the size of the label maps, in pixels.
         """
-        maps = split_latents(latents, self.latent_sizes(space), self.channels)
-        drawn: list[Tensor] = []
-
-        def draw(number: int, law: Gaussian) -> Tensor:
-            drawn.append(law.drawn(maps[number]))
-            return drawn[number]
-
-        self.prior([repeated(maps, len(latents)) for maps in kept], draw)
-        return self.likelihood(drawn, space)[-1].unflatten(0, latents.shape[:2])
+        drawn = Drawn(split_latents(latents, self.latent_sizes(space), self.channels))
+        self.prior([repeated(maps, len(latents)) for maps in kept], drawn.draw)
+        return self.likelihood(drawn.maps, space)[-1].unflatten(0, latents.shape[:2])
 
     def arguments(self) -> dict[str, Any]:
         """Return what the constructor needs to make this network again."""

@@ -94,6 +94,9 @@ def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, store
         page = tmp_path / f"report-{name}.html"
         assert page.read_text().startswith("<!DOCTYPE html>")
         assert page.read_text().count("<small>night</small>") == 2  # ECE and NLL in the table of places
+        other = {"day": "night", "night": "day"}[name]
+        assert f'<a href="./report-{other}.html">{other}</a>' in page.read_text()
+        assert f"<strong>{name}</strong> (this page)" in page.read_text()
         assert page.stat().st_size < 3_000_000
         assert found["facts"]["pixels to fit"] == "up to 10,000 of each image; isotonic scaling: all"
         assert sorted(row["nll"]["value"] for row in found["ranks"].values()) == [1, 2, 3]

@@ -133,7 +133,7 @@ def test_pictures_and_figures_have_words(page):
     assert len(pictures) == 7  # image, reference, prediction, mistakes, confidence before and after, entropy
     assert all(len(attrs["alt"]) > 10 for _, attrs in pictures)
     drawings = page.all("svg")
-    assert len(drawings) == 3 + 2 + 2 + 1
+    assert len(drawings) == 3 + 2 + 2 + 1 + 3  # the last ones of classes that are predicted
     assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for _, attrs in drawings)
     assert len({attrs["aria-label"] for _, attrs in drawings}) == len(drawings)
 
@@ -184,7 +184,7 @@ def test_the_same_numbers_give_the_same_bytes(three, plain):
 def test_a_single_method_and_no_facts_make_a_page():
     measurements, comparison = compared({"only": 1.0})
     page = Page(render_page(comparison, measurements))
-    assert len(page.all("svg")) == 1 + 1 + 1 + 1
+    assert len(page.all("svg")) == 1 + 1 + 1 + 1 + 3
 
 
 def test_absent_classes_have_dashes_and_rows_go_from_large_to_small(page):

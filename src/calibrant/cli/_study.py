@@ -105,13 +105,19 @@ class Study:
         write_json(self.as_json(), path)
 
     def write_page(
-        self, path: Path, *, title: str = "Calibration report", places: Mapping[str, Comparison] | None = None
+        self,
+        path: Path,
+        *,
+        title: str = "Calibration report",
+        places: Mapping[str, Comparison] | None = None,
+        pages: Mapping[str, str] | None = None,
     ) -> None:
         """Write the report.
 
         :param path: where it goes.
         :param title: the headline.
         :param places: comparisons of the same methods in several places, this one among them, by name.
+        :param pages: names of the files of their pages, beside this one, by name.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         write_page(
@@ -125,6 +131,7 @@ class Study:
             notes=self.notes,
             provenance=provenance(self.made_from),
             places=places,
+            pages=pages,
         )
 
     def save(self, folder: Path, made_from: Origin, *, overwrite: bool = False) -> None:

@@ -98,9 +98,11 @@ def compare(
     common = {"store": stored.digest, **options_of({"pixels-per-image": pixels_per_image})}
     kept = None if fits is None else KeptFits(fits, common, of_methods, overwrite=overwrite)
     with engine_opened(engine, store, *urls) as workers:
-        studies = run_study(stored, tested, chosen, plan, workers, kept)
+        found = run_study(stored, tested, chosen, plan, workers, kept)
+    studies = [replace(study, made_from=origin) for study, origin in zip(found, origins, strict=True)]
     console = _console.aside if _console.is_standard_output(json) else _console.console
     places = {n: study.comparison for n, study in zip(names, studies, strict=True)} if len(studies) > 1 else None
+    pages = {name: _beside(output, name).name for name in names}
     for name, study, origin in zip(names, studies, origins, strict=True):
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)
@@ -109,13 +111,13 @@ def compare(
             study.save(tallies / page.stem, origin, overwrite=overwrite)
         if json is not None and not _console.is_standard_output(json):
             study.write_json(_beside(json, name))
-        replace(study, made_from=origin).write_page(page, places=places)
+        study.write_page(page, places=places, pages=pages)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     if places:
         console.print(shift_table(places))
     if json is not None and _console.is_standard_output(json):
-        found = [study.as_json() for study in studies]
-        _console.write_json(dict(zip(names, found, strict=True)) if len(found) > 1 else found[0], json)
+        as_json = [study.as_json() for study in studies]
+        _console.write_json(dict(zip(names, as_json, strict=True)) if len(as_json) > 1 else as_json[0], json)
     fail_if_broken([line for study in studies for line in broken_in(conditions, study.comparison, any_method=False)])
 
 

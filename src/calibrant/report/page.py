@@ -21,7 +21,7 @@ from calibrant.report.anchors import anchors
 from calibrant.report.cases import Case
 from calibrant.report.columns import BEST
 from calibrant.report.page_parts import cases_of_page, data, figures_of, image_table, score_tables
-from calibrant.report.shift import place_columns, place_rows
+from calibrant.report.shift import place_columns, place_links, place_rows
 from calibrant.report.words import headline
 
 CITATIONS = (
@@ -47,6 +47,7 @@ def write_page(
     notes: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
     places: Mapping[str, Comparison] | None = None,
+    pages: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the report of a comparison, and return its path. The file appears whole or not at all.
 
@@ -63,6 +64,7 @@ def write_page(
     :param notes: what the fits had to say.
     :param provenance: what the page was made from and by what, as shown: command, date, versions, digests.
     :param places: comparisons of the same methods in several places, this one among them, by the name of the place.
+    :param pages: names of the files of the places' pages, by the name of the place, all in one folder: they are linked.
     :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
         score was not compared.
     """
@@ -77,6 +79,7 @@ def write_page(
         notes=notes,
         provenance=provenance,
         places=places,
+        pages=pages,
     )
     path = Path(path)
     with replacing(path) as temporary:
@@ -96,6 +99,7 @@ def render_page(
     notes: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
     places: Mapping[str, Comparison] | None = None,
+    pages: Mapping[str, str] | None = None,
 ) -> str:
     """Return the page as text.
 
@@ -111,6 +115,7 @@ def render_page(
     :param notes: what the fits had to say.
     :param provenance: what the page was made from and by what, as shown: command, date, versions, digests.
     :param places: comparisons of the same methods in several places, this one among them, by the name of the place.
+    :param pages: names of the files of the places' pages, by the name of the place, all in one folder: they are linked.
     :raises InputError: there is no method, a method has no measurements, names are of another number of classes, or a
         score was not compared.
     """
@@ -138,6 +143,7 @@ def render_page(
         **score_tables(comparison, scores),
         place_columns=[] if not places else place_columns(places),
         place_rows=[] if not places else place_rows(places),
+        place_links=[] if not places else place_links(places, comparison, pages or {}),
         measured=measurements is not None,
         **({} if measurements is None else figures_of(comparison, measurements, pair, class_names)),
         **(shown | listed),

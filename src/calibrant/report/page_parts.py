@@ -14,6 +14,7 @@ from calibrant.metrics import Measurement, expected_calibration_error, reliabili
 from calibrant.report import palette
 from calibrant.report.anchors import anchors
 from calibrant.report.cases import Case
+from calibrant.report.class_diagrams import class_diagrams
 from calibrant.report.classes import FEW, class_rows
 from calibrant.report.columns import SHARE, changes, columns, number, other_scores, percent
 from calibrant.report.curves import Reliability, draws, reliability, risk_coverage
@@ -89,6 +90,7 @@ def figures_of(
         "threshold_rows": threshold_rows([pooled_ranks(measurements[method]) for method in pair]),
         "cost_rows": cost_rows([pooled_ranks(measurements[method]) for method in pair]),
         "class_rows": class_rows(measurements, pair, class_names),
+        "class_diagrams": class_diagrams(measurements, pair, class_names),
         "few": FEW,
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from urllib.parse import quote
 
 from rich import box
 from rich.table import Table
@@ -78,6 +79,20 @@ def place_rows(
         cells = [(column.cells[method], comparisons[p].values[method][s].value) for (p, s), column in shown.items()]
         rows.append((method, [*cells, (Cell(f"{mean:.2f}", ""), mean)]))
     return rows
+
+
+def place_links(
+    comparisons: Mapping[str, Comparison], here: Comparison, pages: Mapping[str, str]
+) -> list[tuple[str, str | None]]:
+    """Return (place, address of its page) of all places; the address is None for the place of this page itself.
+
+    :param comparisons: by the name of the place.
+    :param here: the comparison that the page is of.
+    :param pages: names of the files of pages, by the name of the place; with none of a place there are no links at all.
+    """
+    if not comparisons.keys() <= pages.keys():
+        return []
+    return [(name, None if each is here else f"./{quote(pages[name])}") for name, each in comparisons.items()]
 
 
 def _shown(comparisons: Mapping[str, Comparison], scores: Sequence[str]) -> dict[tuple[str, str], Column]:

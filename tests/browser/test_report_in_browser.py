@@ -243,8 +243,12 @@ def test_a_phone_holds_the_page_and_headings_stay(look, path, dark):
     page = look(path, width=390, dark=dark).page
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.evaluate("window.scrollTo(0, document.querySelector('#deciding').offsetTop + 600)")
-    box = page.locator("#deciding").bounding_box()
-    assert 0 <= box["y"] < 80
+    assert 0 <= page.locator("#deciding-title").bounding_box()["y"] < 80
+    # A link leads to the beginning of a part from below, too, where its heading sticks at its end.
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.locator("nav a", has_text="Deciding").click()
+    assert 20 <= page.locator("#deciding").bounding_box()["y"] < 80
+    assert page.locator("#threshold-tool").bounding_box()["y"] < 844
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(22, 24, 27)") is dark
     page.get_by_role("button", name="Look closer at image 0").click()

@@ -85,7 +85,7 @@ def test_json_holds_every_figure_with_its_interval_and_is_json(three):
         ("nll", Interval(0.0, 0.0, 0.0), "same"),
         ("gap", Interval(-0.1, -0.2, -0.01), "lower"),
         ("gap", Interval(0.1, 0.01, 0.2), "higher"),
-        ("nll", Interval(float("nan"), float("nan"), float("nan")), "not clear"),
+        ("nll", Interval(float("nan"), float("nan"), float("nan")), "not known"),
     ],
 )
 def test_verdicts_follow_the_interval_and_the_direction(score, interval, word):

@@ -20,7 +20,7 @@ def report(
         typer.Argument(help="Measurement files, or folders of them; or folders of label maps, with --store."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
-    title: Annotated[str, typer.Option(help="The headline of the page.")] = "Calibration report",
+    title: Annotated[str | None, typer.Option(help="The headline of the page.")] = None,
     store: Annotated[
         list[str] | None,
         typer.Option(help="The store that was measured, to show images of; may be given several times."),
@@ -64,7 +64,9 @@ def report(
     if calibrator and not store:
         raise InputError("expected the store whose images the calibrator is to be shown on; got none. Add --store.")
     if any(map(is_samples, files)):
-        _report_samples(files, output, title, store or (), calibrator or (), sampler or (), kinds, num_cases)
+        _report_samples(
+            files, output, title or "What was drawn", store or (), calibrator or (), sampler or (), kinds, num_cases
+        )
         console.print(f"report: {output}", highlight=False, soft_wrap=True)
         return
     if sampler:
@@ -75,7 +77,7 @@ def report(
     if store:
         study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
-    study.write_page(output, title=title, places=_places(study, files[0], beside or ()))
+    study.write_page(output, title=title or "Calibration report", places=_places(study, files[0], beside or ()))
     console.print(f"report: {output}", highlight=False, soft_wrap=True)
 
 

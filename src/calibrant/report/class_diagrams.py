@@ -8,8 +8,10 @@ import torch
 from calibrant.metrics import ClassCounts, Measurement
 from calibrant.report.columns import percent
 from calibrant.report.curves import Reliability, draws, reliability
-from calibrant.report.figures import SPARSE
 from calibrant.report.judged import class_verdicts
+
+SPARSE = 1e-3
+"""Bins with a smaller share of the class's pixels are drawn as open points; ten times what it is for all pixels."""
 
 SIDE = 100
 """The side of a diagram, in its own units."""

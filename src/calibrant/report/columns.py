@@ -19,6 +19,9 @@ from calibrant.metrics import Interval, Score
 
 BEST = "★ best"
 PERCENT = "\N{NO-BREAK SPACE}%"
+UNKNOWN = "–"
+"""What stands where nothing is known."""
+
 SHARE = "percent"
 """The unit of shares, gaps and risks that are no scores."""
 
@@ -164,6 +167,8 @@ def verdict(score: Score, difference: Interval) -> str:
     >>> verdict(SCORES["nll"], Interval(-0.1, -0.2, -0.01)), verdict(SCORES["nll"], Interval(-0.1, -0.2, 0.01))
     ('better', 'not clear')
     """
+    if math.isnan(difference.value):
+        return "not known"
     if difference.value == difference.low == difference.high == 0:
         return "same"
     if not difference.excludes_zero():
@@ -186,7 +191,7 @@ def number(value: float, digits: int, unit: str = "", *, signed: bool = False) -
     ('5.93', '−0.059', '–')
     """
     if math.isnan(value):
-        return "–"
+        return UNKNOWN
     text = f"{value * (100 if unit == SHARE else 1):{'+' if signed else ''}.{digits}f}"
     if float(text) == 0:
         text = text.lstrip("+-")
@@ -226,7 +231,7 @@ def _column(comparison: Comparison, name: str) -> Column:
 
 def _rank(comparison: Comparison, method: str, name: str) -> str:
     rank = comparison.ranks.get(method, {}).get(name)
-    if rank is None or len(comparison.values) < 2:
+    if rank is None or len(comparison.values) < 2 or math.isnan(comparison.values[method][name].value):
         return ""
     return f"{rank.value:g} ({rank.low:g}–{rank.high:g})" if rank.low < rank.high else f"{rank.value:g}"
 

@@ -266,11 +266,18 @@ def _bin_rows(line: Reliability) -> list[tuple[str, str, str, str]]:
 
 def _caption(case: Case, comparison: Comparison) -> list[tuple[str, str]]:
     """Return (score, its values by method) for the caption of a case."""
-    values: dict[str, list[str]] = {}
+    values: dict[str, dict[str, str]] = {}
     for method in comparison.methods:
         for name, value in case.scores.get(method, {}).items():
             check_choice(name, comparison.scores, "score that was compared")
             score = comparison.scores[name]
             shown = percent(value, 1) if score.unit == SHARE else number(value, 3, score.unit)
-            values.setdefault(score.title, []).append(f"{method} {shown}")
-    return [(title, "; ".join(shown)) for title, shown in values.items()]
+            values.setdefault(score.title, {})[method] = shown
+    return [(title, _by_method(shown)) for title, shown in values.items()]
+
+
+def _by_method(values: Mapping[str, str]) -> str:
+    """Return the value of each method, or the one value that all of several methods have."""
+    if len(values) > 1 and len(set(values.values())) == 1:
+        return f"{next(iter(values.values()))} with every method"
+    return "; ".join(f"{method} {value}" for method, value in values.items())

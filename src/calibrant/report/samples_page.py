@@ -13,7 +13,7 @@ from calibrant.evaluation import Comparison, compare
 from calibrant.metrics import Resamples, Score, Tally
 from calibrant.report import palette
 from calibrant.report.anchors import anchors
-from calibrant.report.columns import BEST, Column, changes, columns
+from calibrant.report.columns import BEST, UNKNOWN, Cell, Column, changes, columns
 from calibrant.report.curves import reliability
 from calibrant.report.figures import reliability_figure
 from calibrant.report.page import rendered
@@ -130,16 +130,10 @@ def _in_words(comparison: Comparison) -> tuple[str, list[str]]:
     (column,) = columns(comparison, ["ged"])
     base, *others = comparison.methods
     cells = column.cells
-    sentences = [
-        f"{name}: GED {cell.value}, where a perfect sampler would score {cell.chance} with as many hypotheses."
-        for name, cell in cells.items()
-    ]
+    sentences = [f"{name}: GED {cell.value}{_floor_in_words(cell)}." for name, cell in cells.items()]
     best = comparison.best.get("ged")
     if not others:
-        return (
-            f"{base} scores {cells[base].value} in generalised energy distance; {cells[base].chance} is the floor.",
-            [],
-        )
+        return f"{base} scores {cells[base].value} in generalised energy distance{_floor_in_words(cells[base])}.", []
     if best:
         return (
             f"Take {best}: its generalised energy distance is better than every other's by more than chance.",
@@ -150,6 +144,15 @@ def _in_words(comparison: Comparison) -> tuple[str, list[str]]:
         f"No sampler is shown to be the best: {leader} has the lowest generalised energy distance, and not every other "
         "one is behind it by more than chance."
     ), sentences
+
+
+def _floor_in_words(cell: Cell) -> str:
+    """Return what a perfect sampler would score, as the end of a sentence; with one annotator nobody knows."""
+    if cell.chance == UNKNOWN:
+        return (
+            "; what a perfect sampler would score is not known: draws depend on each other, or annotators are too few"
+        )
+    return f", where a perfect sampler would score {cell.chance} with as many hypotheses"
 
 
 def _diagrams(drawn: Mapping[str, Drawn]) -> list[tuple[str, Markup]]:

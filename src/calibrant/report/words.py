@@ -223,6 +223,8 @@ def _label_changes(comparison: Comparison, shown: str) -> list[str]:
         return []
     score = comparison.scores[name]
     word = verdict(score, comparison.differences[shown][name])
+    if word == "not known":
+        return []
     sentences = {
         "same": f"The segmentation itself keeps its {score.in_sentence}.",
         "not clear": f"It may change labels; that the {score.in_sentence} moved is not beyond chance.",

@@ -224,9 +224,9 @@ class Storage:
             if name is not None:
                 decoded = self._decode(part, tensors)
                 arguments[name] = dict(decoded) if name in self.mappings else decoded
-        if stored.get("notes"):
-            arguments["notes"] = tuple(stored["notes"])
         thing = known[kind](**arguments)
+        if stored.get("notes"):  # constructors of the user's own need not take them
+            thing.notes = tuple(stored["notes"])
         if "weights" in stored:
             assert isinstance(thing, nn.Module)
             thing.load_state_dict({key: self._decode(part, tensors) for key, part in stored["weights"].items()})

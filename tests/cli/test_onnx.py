@@ -60,6 +60,26 @@ def test_a_calibrator_alone(calibrant, temperature, tmp_path):
     assert np.array_equal(probs.astype(np.float16).argmax(1), labels)
 
 
+def test_the_number_of_classes_is_that_of_the_calibrator_and_nobody_may_say_another(calibrant, temperature, tmp_path):
+    import torch
+
+    from calibrant.calibrators import MetaCal, VectorScaling, save
+
+    save(MetaCal(0.9, VectorScaling(torch.tensor([1.0, 1.5, 0.8]), torch.zeros(3))), tmp_path / "mc")
+    file = tmp_path / "mc.onnx"
+    for given, words in (
+        ([tmp_path / "mc", "--num-classes", 4], "got 3 of the calibrator and 4 of --num-classes"),
+        ([tmp_path / "mc", "--class-names", "a,b"], "got 3 of the calibrator and 2 of the names"),
+        ([temperature], "expected one number of classes; got none"),
+    ):
+        code, _, err = calibrant("onnx", *given, "-o", file)
+        assert (code, words in err) == (2, True), err
+        assert not file.exists()
+    code, out, err = calibrant("onnx", tmp_path / "mc", "-o", file)
+    assert code == 0, err
+    assert out.startswith("3 classes")
+
+
 def test_a_model_that_answers_with_a_mapping_at_a_stride(calibrant, temperature, tmp_path):
     (tmp_path / "net.py").write_text(DICT)
     file = tmp_path / "both.onnx"

@@ -102,6 +102,19 @@ class Identity(Calibrator):
         return cls()
 
 
+def num_classes_of(calibrator: Calibrator) -> int | None:
+    """Return how many classes a calibrator was fitted on, as it or its parts say; None if none of them says so.
+
+    >>> from calibrant.calibrators import MetaCal, TemperatureScaling, VectorScaling
+    >>> vector = VectorScaling(torch.ones(3), torch.zeros(3))
+    >>> num_classes_of(MetaCal(0.5, vector)), num_classes_of(TemperatureScaling(1.5))
+    (3, None)
+    """
+    said = (getattr(part, "num_classes", None) for part in calibrator.modules())
+    known = {number for number in said if isinstance(number, int)}
+    return known.pop() if len(known) == 1 else None
+
+
 def widest(*reaches: int | None) -> int | None:
     """Return the reach of several calibrators in a row or side by side: that of the one that looks farthest."""
     return None if None in reaches else max(reach for reach in reaches if reach is not None)

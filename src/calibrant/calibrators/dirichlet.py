@@ -85,7 +85,7 @@ class DirichletScaling(Calibrator):
         :param image: not used.
         :raises ShapeError: the logits have another number of classes.
         """
-        check_classes_as_fitted(logits, len(self.weight))
+        check_classes_as_fitted(logits, self.num_classes)
 
         def mapped(z: Tensor) -> Tensor:
             return (self.weight @ floored_log_softmax(z, self.floor)).add_(self.bias[:, None]).clamp_(-LARGEST, LARGEST)
@@ -97,11 +97,16 @@ class DirichletScaling(Calibrator):
         """Return weight, bias, floor, and whether the label map is kept."""
         return {"weight": self.weight, "bias": self.bias, "floor": self.floor, "keep_labels": self.keeps_labels}
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that it was fitted on."""
+        return len(self.weight)
+
     def extra_repr(self) -> str:
         """Show the number of classes, the range of the diagonal, and whether the label map is kept."""
         diagonal = self.weight.diagonal()
         shown = f"diagonal={float(diagonal.min()):.4g}..{float(diagonal.max()):.4g}"
-        return f"num_classes={len(self.weight)}, {shown}, keep_labels={self.keeps_labels}"
+        return f"num_classes={self.num_classes}, {shown}, keep_labels={self.keeps_labels}"
 
     @classmethod
     def fit(

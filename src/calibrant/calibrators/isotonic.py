@@ -98,7 +98,7 @@ class IsotonicScaling(Calibrator):
         :param image: not used.
         :raises ShapeError: the logits have another number of classes.
         """
-        check_classes_as_fitted(logits, len(self.accuracy))
+        check_classes_as_fitted(logits, self.num_classes)
         return by_pixel_blocks(self._recalibrated, logits)
 
     def _recalibrated(self, z: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
@@ -132,9 +132,14 @@ class IsotonicScaling(Calibrator):
         """Return the accuracies, and the temperature at which confidences are taken."""
         return {"accuracy": self.accuracy, "temperature": self.temperature}
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that it was fitted on."""
+        return len(self.accuracy)
+
     def extra_repr(self) -> str:
         """Show the number of classes and the temperature."""
-        return f"num_classes={len(self.accuracy)}, temperature={self.temperature:.4g}"
+        return f"num_classes={self.num_classes}, temperature={self.temperature:.4g}"
 
     @classmethod
     def fit(

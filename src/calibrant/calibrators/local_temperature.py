@@ -77,10 +77,15 @@ class LocalTemperatureScaling(Calibrator):
         """Return the network."""
         return {"network": self.network}
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that it was fitted on."""
+        return self.network.weight.shape[1]
+
     def extra_repr(self) -> str:
         """Show what the network takes."""
-        shape = self.network.weight.shape
-        return f"num_classes={shape[1]}, dims={self.network.dims}, use_image={self.network.image_weight is not None}"
+        use_image = self.network.image_weight is not None
+        return f"num_classes={self.num_classes}, dims={self.network.dims}, use_image={use_image}"
 
     @classmethod
     def fit(

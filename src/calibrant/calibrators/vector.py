@@ -71,7 +71,7 @@ class VectorScaling(Calibrator):
         :param image: not used.
         :raises ShapeError: the logits have another number of classes.
         """
-        check_classes_as_fitted(logits, len(self.weight))
+        check_classes_as_fitted(logits, self.num_classes)
         weight, bias = self.weight[:, None], self.bias[:, None]
 
         def mapped(z: Tensor) -> Tensor:
@@ -84,10 +84,15 @@ class VectorScaling(Calibrator):
         """Return weight and bias, and whether the label map is kept."""
         return {"weight": self.weight, "bias": self.bias, "keep_labels": self.keeps_labels}
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that it was fitted on."""
+        return len(self.weight)
+
     def extra_repr(self) -> str:
         """Show the number of classes, the range of the weights, and whether the label map is kept."""
         weights = f"weights={float(self.weight.min()):.4g}..{float(self.weight.max()):.4g}"
-        return f"num_classes={len(self.weight)}, {weights}, keep_labels={self.keeps_labels}"
+        return f"num_classes={self.num_classes}, {weights}, keep_labels={self.keeps_labels}"
 
     @classmethod
     def fit(

@@ -36,7 +36,7 @@ def onnx(
         str, typer.Option(help="Names with commas between, or a text file; those of the model if not said.")
     ] = "",
     num_classes: Annotated[
-        int | None, _options.count("How many classes, without MODEL and without names.", least=2)
+        int | None, _options.count("How many classes, where neither CALIBRATOR nor MODEL nor names say it.", least=2)
     ] = None,
     channels: Annotated[int, _options.count("MODEL: channels of an image.", most=10_000)] = 3,
     size: Annotated[
@@ -68,7 +68,7 @@ def onnx(
     check_outside(output, calibrator, None if model is None or not Path(model).is_dir() else model)
     opened = None if model is None else open_model(model, trust_code=trust, normalise=normalise)
     names = names_in(class_names) or (() if opened is None else tuple(opened.class_names))
-    count = _count(names, num_classes, opened)
+    count = _count(names, num_classes, opened, loaded)
     space = _options.numbers_in(size or "", int)
     about = {
         "calibrant.calibrator": described(loaded),
@@ -136,21 +136,27 @@ def _written(
     raise refused
 
 
-def _count(names: Sequence[str], said: int | None, opened: Any) -> int:
+def _count(names: Sequence[str], said: int | None, opened: Any, calibrator: Any) -> int:
     """How many classes there are.
 
     :raises InputError: nobody says, or two say different numbers.
     """
+    from calibrant.calibrators.calibrator import num_classes_of
     from calibrant.errors import InputError
 
-    said_by = (len(names), said, None if opened is None else opened.num_classes)
-    known = {number for number in said_by if number}
-    if len(known) != 1:
+    asked = {
+        "the calibrator": num_classes_of(calibrator),
+        "the model": None if opened is None else opened.num_classes,
+        "the names": len(names),
+        "--num-classes": said,
+    }
+    known = {who: number for who, number in asked.items() if number}
+    if len(set(known.values())) != 1:
+        got = " and ".join(f"{number} of {who}" for who, number in known.items()) or "none"
         raise InputError(
-            f"expected one number of classes; got {' and '.join(map(str, sorted(known))) or 'none'}. Say it: "
-            "--num-classes, or name the classes: --class-names."
+            f"expected one number of classes; got {got}. Say it: --num-classes, or name the classes: --class-names."
         )
-    return known.pop()
+    return next(iter(known.values()))
 
 
 def _images(count: int, channels: int, space: Sequence[int], *, seed: int) -> Any:

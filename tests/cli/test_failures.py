@@ -123,10 +123,12 @@ def test_a_signal_ends_a_command_with_a_sentence(number):
 
 
 def test_advice_says_whose_an_option_is_that_the_command_lacks(calibrant, failing):
-    failing(LabelError("expected labels. Name it: --ignore-index 255. Or --trust, pip install --upgrade calibrant."))
+    failing(
+        LabelError("expected labels. Name it: --ignore-index 255. Or --normalise, pip install --upgrade calibrant.")
+    )
     _, _, err = calibrant("measure", "store")
     assert "--ignore-index of calibrant predict or import 255" in err
-    assert "--trust of calibrant predict or fit or onnx or compare" in err
+    assert "--normalise of calibrant predict or onnx" in err
     assert with_owners("see --ignore-index", "import", GROUP) == "see --ignore-index"
 
 

@@ -52,6 +52,17 @@ def calibrator_origin(path: str | os.PathLike[str] | None, kinds: Iterable[str] 
     return {} if path is None else {"calibrator": STORAGE.digest(path), **code_origin(kinds or ())}
 
 
+def sampler_origin(path: str | os.PathLike[str] | None, kinds: Iterable[str] | None) -> dict[str, str]:
+    """Return the digest of a stored sampler, and of the code of its classes of the user's own; empty for None.
+
+    :param path: its folder, or address.
+    :param kinds: what ``--kinds`` named.
+    """
+    from calibrant.samplers.storage import STORAGE
+
+    return {} if path is None else {"sampler": STORAGE.digest(path), **code_origin(kinds or ())}
+
+
 def check_outside(output: str | os.PathLike[str] | None, *inputs: str | os.PathLike[str] | None) -> None:
     """Raise if a result would be written into a store or a folder that it is made from.
 

@@ -9,6 +9,7 @@ import typer
 from calibrant.cli import _options
 from calibrant.cli._made_from import check_outside
 from calibrant.cli._own import Kinds, described, open_calibrator
+from calibrant.cli._own_samplers import open_sampler
 from calibrant.cli._regions import for_each_region
 
 COLUMNS = ("image", "class", "name", "unit", "pixel_size", "pixels", "area", "expected", "low", "high")
@@ -62,7 +63,7 @@ def areas(
     from calibrant.data import StoredPredictions
     from calibrant.errors import InputError
     from calibrant.evaluation import Areas, Draws
-    from calibrant.samplers import Coupled, load_sampler
+    from calibrant.samplers import Coupled
 
     if is_standard_output(output) and is_standard_output(json):
         raise InputError("expected one thing on the standard output; got -o - and --json -. Write one into a file.")
@@ -74,7 +75,8 @@ def areas(
         check_outside(place, store, calibrator, sampler)
     draws = None
     if sampler is not None:
-        drawn = Coupled(load_sampler(sampler)) if coupled else load_sampler(sampler)
+        drawn = open_sampler(sampler, kinds)
+        drawn = Coupled(drawn) if coupled else drawn
         draws = Draws.of(drawn, front, num_samples, torch.Generator().manual_seed(seed))
     counted = list(dict.fromkeys(_options.numbers_in(classes, int))) or None
     measured = Areas(draws, front, level, counted, stored.geometry, only_labelled=only_labelled)

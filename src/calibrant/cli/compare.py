@@ -10,7 +10,8 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, check_outside, method_origin
-from calibrant.cli._own import OwnScores, Trust, open_scores
+from calibrant.cli._own import Trust
+from calibrant.cli._own_scores import OwnScores, open_scores
 from calibrant.cli._regions import for_each_region
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from calibrant.cli import _options
-from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
+from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside, sampler_origin
 from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._own_samplers import open_sampler
 from calibrant.cli._regions import for_each_region, in_region, region_names
 
 KINDS = ("png", "npy", "npz", "zarr", "nifti", "geotiff", "nnunet")
@@ -52,7 +53,7 @@ def export(
     from calibrant.cli._samples import EXPORT, replacing_samples
     from calibrant.data import StoredPredictions
     from calibrant.data.export import write_image
-    from calibrant.samplers.storage import STORAGE
+    from calibrant.samplers import IndependentSampler
 
     names = _named(what, kind)
     if regions := region_names(store):
@@ -64,18 +65,19 @@ def export(
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
     check_outside(output, store, calibrator, sampler, beside)
-    copied = _beside(beside, stored.keys, kind)
+    copied, chosen = _beside(beside, stored.keys, kind), None
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds)}
     made_from |= options_of({"as": kind, "what": ",".join(names), "first-label": first_label})
     if "hypotheses" in names:
         made_from |= options_of({"num-samples": num_samples, "seed": seed})
-        made_from |= {} if sampler is None else {"sampler": STORAGE.digest(sampler)}
+        made_from |= sampler_origin(sampler, kinds)
+        chosen = IndependentSampler() if sampler is None else open_sampler(sampler, kinds)
     if copied:
         made_from["files of nnU-Net"] = digest_of_files(copied)
     ties, num_labels = 0, stored.num_classes + first_label
     with replacing_samples(output, made_from, overwrite=overwrite, kind=EXPORT) as new, bars() as progress:
         watched = with_progress(stored, progress, "exporting")
-        for prediction, drawn in _images(watched, front, names, sampler, num_samples, seed):
+        for prediction, drawn in _images(watched, front, chosen, num_samples, seed):
             maps, near = _maps(prediction.logits, drawn, names, first_label)
             ties += near
             write_image(new, prediction.key, kind, maps, stored.geometry.get(prediction.key), num_labels)
@@ -106,19 +108,17 @@ def _named(what: str, kind: str) -> tuple[str, ...]:
     return names
 
 
-def _images(source: Any, front: Any, names: Any, sampler: str | None, num_samples: int, seed: int) -> Iterator[Any]:
-    """Yield every prediction, calibrated, with label maps drawn for it if they are asked for."""
+def _images(source: Any, front: Any, sampler: Any, num_samples: int, seed: int) -> Iterator[Any]:
+    """Yield every prediction, calibrated, with label maps drawn for it if there is a sampler."""
     import torch
 
     from calibrant.calibrators import calibrated
     from calibrant.evaluation import draw_hypotheses
     from calibrant.predictions import with_logits
-    from calibrant.samplers import IndependentSampler, load_sampler
 
-    if "hypotheses" in names:
-        chosen = IndependentSampler() if sampler is None else load_sampler(sampler)
+    if sampler is not None:
         generator = torch.Generator().manual_seed(seed)
-        yield from draw_hypotheses(chosen, source, front, num_samples=num_samples, generator=generator)
+        yield from draw_hypotheses(sampler, source, front, num_samples=num_samples, generator=generator)
         return
     for prediction in source:
         yield with_logits(prediction, calibrated(prediction, front)), None

@@ -10,7 +10,8 @@ from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
 from calibrant.cli._fail_if import FailIf
 from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
-from calibrant.cli._own import Kinds, OwnScores, Trust, open_calibrator, open_scores
+from calibrant.cli._own import Kinds, Trust, open_calibrator
+from calibrant.cli._own_scores import OwnScores, open_scores
 from calibrant.cli._parts import Part, PartOption
 from calibrant.cli._regions import for_each_region
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from calibrant.cli import _options
-from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
-from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside, code_origin
+from calibrant.cli._own import Kinds, Trust, open_calibrator
+from calibrant.cli._own_samplers import named_sampler_fit
 from calibrant.cli._regions import for_each_region
 
 
@@ -20,7 +21,7 @@ def refine(
         typer.Option(
             help="energy trains a network by the energy score; probabilistic-unet, hierarchical, phiseg, ssn, "
             "supervised-uq train published ones; refinement trains two, against each other; copula keeps the "
-            "probabilities."
+            "probabilities; or a fit of your own, module:function or path/to/file.py:Class.fit, with --trust."
         ),
     ] = "refinement",
     calibrator: Annotated[str | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
@@ -66,6 +67,7 @@ def refine(
         ),
     ] = "32-true",
     seed: Annotated[int, _options.seed("The seed of everything drawn.")] = 0,
+    trust: Trust = False,
     kinds: Kinds = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -73,12 +75,16 @@ def refine(
 
     Example: calibrant refine runs/val --calibrator runs/ts --method copula -o runs/copula
     """
+    from calibrant._input.own_code import names_code
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
     from calibrant.samplers import CopulaSampler, save_sampler
-    from calibrant.samplers.storage import LEARNT
+    from calibrant.samplers.storage import LEARNT, STORAGE
 
+    chosen = tuple(_options.numbers_in(classes, int)) or None
+    asked = {"classes": chosen, "num_samples": num_samples, "steps": steps, "crop": crop}
+    own = named_sampler_fit(method, asked, seed, trust=trust) if names_code(method) else None
     _check_options(method, published=published, inputs=inputs, draws=draws)
     _options.check_device(device)
     stored = StoredPredictions(store)
@@ -89,13 +95,15 @@ def refine(
     options |= {"precision": precision, "seed": seed}
     options |= {"inputs": inputs, "draws": draws} if method in LEARNT else {}
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds), **options_of(options)}
+    made_from |= code_origin([method] if own else [])
     if _is_there(output, made_from, overwrite=overwrite):
         console.print(f"a sampler → {output}, which was there already", highlight=False)
         return
-    chosen = tuple(_options.numbers_in(classes, int)) or None
     with bars() as progress:
         training: dict[str, Any] = {"seed": seed, "checkpoint_path": output, "made_from": made_from}
-        if method == "copula":
+        if own is not None:
+            sampler = own(with_progress(stored, progress, method), front)
+        elif method == "copula":
             watched = with_progress(stored, progress, "copula")
             sampler = CopulaSampler.fit(watched, front, classes=chosen, num_samples=num_samples or 24, seed=seed)
         else:
@@ -115,16 +123,20 @@ def refine(
     console.print(f"{sampler if method == 'copula' else type(sampler).__name__} → {output}", highlight=False)
     for note in sampler.notes:
         console.print(f"  {note}", highlight=False)
+    if names := STORAGE.own_kinds(sampler):
+        console.print(f"to use it: {' '.join(f'--kinds {name}' for name in names)}", highlight=False)
 
 
 def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> None:
     """Raise unless there is such a method, and it has these options."""
     from calibrant._input.checks import check_choice
+    from calibrant._input.own_code import names_code
     from calibrant.errors import InputError
     from calibrant.samplers.storage import LEARNT
 
-    check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
-    if published and method in ("copula", "energy"):
+    if not names_code(method):
+        check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
+    if published and method not in ("refinement", *LEARNT.keys() - {"energy"}):
         raise InputError(
             f"expected --published with a method whose network was published in other sizes; got it with {method}. "
             "Leave it out."
@@ -148,7 +160,7 @@ def _is_there(output: Path, made_from: dict[str, str], *, overwrite: bool) -> bo
     if not STORAGE.holds(output):
         return False
     check_same(output, STORAGE.made_from(output), made_from, "sampler")
-    STORAGE.load(output)  # damage is said now
+    STORAGE.load_known(output)  # damage is said now
     return True
 
 

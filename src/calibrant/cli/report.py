@@ -8,7 +8,9 @@ import typer
 
 from calibrant.cli import _options
 from calibrant.cli._made_from import calibrator_origin, check_outside
-from calibrant.cli._own import Kinds, OwnScores, Trust, open_calibrator, open_scores
+from calibrant.cli._own import Kinds, Trust, open_calibrator
+from calibrant.cli._own_samplers import open_sampler
+from calibrant.cli._own_scores import OwnScores, open_scores
 
 if TYPE_CHECKING:
     from calibrant.cli._study import Study
@@ -124,7 +126,6 @@ def _report_samples(
     from calibrant.cli._samples_page import is_samples, write_page_of_samples
     from calibrant.cli._stores import open_labelled
     from calibrant.errors import InputError
-    from calibrant.samplers import load_sampler
     from calibrant.samplers.storage import STORAGE
 
     if not all(map(is_samples, folders)):
@@ -137,7 +138,7 @@ def _report_samples(
     front = None
     for path in calibrators:
         front = (open_calibrator(path, kinds), calibrator_origin(path, kinds))
-    known = [(STORAGE.digest(path), load_sampler(path).draws) for path in samplers]
+    known = [(STORAGE.digest(path), open_sampler(path, kinds).draws) for path in samplers]
     stored = open_labelled(urls, "compare label maps with")
     write_page_of_samples(output, folders, stored, front=front, samplers=known, title=title, num_cases=num_cases)
 

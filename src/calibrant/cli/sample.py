@@ -8,8 +8,9 @@ import typer
 
 from calibrant.cli import _options
 from calibrant.cli._engine import EngineName
-from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside
+from calibrant.cli._made_from import Overwrite, calibrator_origin, check_outside, sampler_origin
 from calibrant.cli._own import Kinds, open_calibrator
+from calibrant.cli._own_samplers import open_sampler
 from calibrant.cli._parts import Part, PartOption
 from calibrant.cli._regions import for_each_region
 
@@ -63,19 +64,18 @@ def sample(
     from calibrant.evaluation import Draws
     from calibrant.metrics import HypothesisDistances
     from calibrant.predictions import mapped_in_shards
-    from calibrant.samplers import Coupled, IndependentSampler, Sampler, load_sampler
-    from calibrant.samplers.storage import STORAGE
+    from calibrant.samplers import Coupled, IndependentSampler, Sampler
 
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
-    chosen: Sampler = IndependentSampler() if sampler is None else load_sampler(sampler)
+    chosen: Sampler = IndependentSampler() if sampler is None else open_sampler(sampler, kinds)
     if coupled:
         chosen = Coupled(chosen)
     counted = list(_options.numbers_in(classes, int)) or None
     check_outside(output, store, calibrator, sampler)
     made_from = {"store": stored.digest, **calibrator_origin(calibrator, kinds)}
     made_from |= options_of({"num-samples": num_samples, "seed": seed, "coupled": coupled})
-    made_from |= {} if sampler is None else {"sampler": STORAGE.digest(sampler)}
+    made_from |= sampler_origin(sampler, kinds)
     generator = torch.Generator().manual_seed(seed)
     draws = Draws.of(chosen, front, num_samples, generator)
     count = partial(HypothesisDistances.of, classes=counted, empty=empty, independent=chosen.draws == "independent")

@@ -82,7 +82,11 @@ def faults_of(words: list[str]) -> list[str]:
     faults = [f"{name} has no {word}" for word in others if re.match(r"--?[a-z]", word) and word not in known]
     for option, value in pairwise(others):
         if name == "refine" and option == "--method":
-            faults += [] if value in ("refinement", "copula", *LEARNT) else [f"there is no sampler {value}"]
+            faults += (
+                []
+                if value in ("refinement", "copula", *LEARNT) or ".py:" in value
+                else [f"there is no sampler {value}"]
+            )
         elif option in ("--method", "--methods"):
             try:
                 parse_methods(",".join(["uncalibrated", *(each for each in value.split(",") if ".py:" not in each)]))

@@ -7,7 +7,8 @@ best single member in likelihood or Brier score, surely worse than temperature s
 every member? (A difference below :data:`LEAST` is none.)
 
 What chose the constants of the default, and so proves nothing: three draws of ESPNet's logits (which features, the form
-of the pool and of the confidence), and the model day-quarter of ``train_black_boxes``, which has no row here.
+of the pool and of the confidence), and the model day-quarter of ``train_black_boxes``, which has no row (the gate).
+"Drawn back" is the mean share of the anchor: 0 % where all that was learnt is applied, 100 % where nothing is.
 """
 
 import argparse
@@ -148,7 +149,7 @@ def _some(images: Sequence[Prediction], most: int) -> Sequence[Prediction]:
 
 
 def measure(config: Config, row: Row) -> tuple[dict[str, Comparison], dict[str, str]]:
-    """Fit for every seed and test everywhere; return a comparison for each test, and what share of images held back."""
+    """Fit for every seed and test everywhere; return a comparison for each test, and how far images are drawn back."""
     tallies: dict[str, dict[str, list[Measurement]]] = {}
     back: dict[str, list[float]] = {}
     for seed, images in row.draws.items():
@@ -160,7 +161,7 @@ def measure(config: Config, row: Row) -> tuple[dict[str, Comparison], dict[str, 
             assert isinstance(stacked, StackedScaling)
             with torch.no_grad():
                 shares = [float(stacked.shares(p.logits[None])) for p in tests[seed]]
-            back.setdefault(where, []).append(sum(share < 1 for share in shares) / len(shares))
+            back.setdefault(where, []).append(1 - sum(shares) / len(shares))
     generator = partial(torch.Generator().manual_seed, 0)
     scores = {name: SCORES[name] for name in SHOWN}
     compared = {

@@ -157,7 +157,7 @@ def described(predictions):
 
 
 def test_the_gate_opens_for_images_like_those_of_the_fit_and_closes_for_others():
-    gate = fit_gate(described(toy_predictions(num_images=12)), dealt_images([str(i) for i in range(12)], None, 0))
+    gate = fit_gate(described(toy_predictions(num_images=24)), [[i] for i in range(24)])
     like, unlike = toy_predictions(num_images=8, seed=5), toy_predictions(num_images=8, seed=5, spread=0.3)
     share = torch.cat([gate(context_of(p.logits[None])) for p in like])
     away = torch.cat([gate(context_of(p.logits[None])) for p in unlike])
@@ -170,8 +170,20 @@ def test_the_gate_opens_for_images_like_those_of_the_fit_and_closes_for_others()
 def test_an_image_far_outside_is_left_to_the_anchor(fitted):
     assert fitted.gate is not None
     strange = 0.01 * torch.randn(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
-    assert float(fitted.shares(strange)) < 1e-2
-    torch.testing.assert_close(fitted(strange).softmax(1), fitted.anchor(strange).softmax(1), atol=1e-2, rtol=0)
+    assert float(fitted.shares(strange)) < 0.04
+    torch.testing.assert_close(fitted(strange).softmax(1), fitted.anchor(strange).softmax(1), atol=2e-2, rtol=0)
+
+
+def test_few_images_say_little_about_their_range():
+    """The fewer there were to fit to, the sooner an image like them is drawn back."""
+    rng = torch.Generator().manual_seed(0)
+    others = torch.randn(500, 10, generator=rng)
+    within = []
+    for count in (6, 24, 90):
+        gates = [fit_gate(torch.randn(count, 10, generator=rng), [[i] for i in range(count)]) for _ in range(4)]
+        within.append(torch.stack([(gate.distance(others) <= gate.limit).float().mean() for gate in gates]).mean())
+    assert within[0] < within[1] < within[2]
+    assert within[2] > 0.8
 
 
 def test_few_images_have_no_gate():

@@ -61,12 +61,12 @@ def drawn_back(calibrator: "Calibrator", predictions: Any) -> str:
     back = {key: share for key, share in shares.items() if share < 1}
     anchor = type(calibrator.anchor).__name__
     if not back:
-        return f"all {len(shares)} images are like those of the fit"
+        return f"all {len(shares)} images lie within the range of those of the fit"
     listed = ", ".join(f"{key} ({share:.2f})" for key, share in sorted(back.items(), key=lambda item: item[1])[:20])
     more = f" and {len(back) - 20} more" if len(back) > 20 else ""
     return (
-        f"{len(back)} of {len(shares)} images are unlike those of the fit and were drawn back to {anchor}; what was "
-        f"learnt has this share there: {listed}{more}"
+        f"{len(back)} of {len(shares)} images lie outside of the range of those of the fit, and were drawn back to "
+        f"{anchor}; what was learnt has this share there: {listed}{more}"
     )
 
 

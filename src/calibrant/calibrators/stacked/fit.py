@@ -91,19 +91,22 @@ def learn(
     return Learnt([whole[member - 1] for member in weighed.members[1:]], weighed.weights, confidence, gain, notes)
 
 
-def dealt_images(keys: Sequence[str], groups: Mapping[str, str] | None, seed: int) -> list[list[int]]:
+def dealt_images(
+    keys: Sequence[str], groups: Mapping[str, str] | None, seed: int, count: int = FOLDS
+) -> list[list[int]]:
     """Return the numbers of the images in each part; images of one group are in one part.
 
     :param keys: the names of the images.
     :param groups: by name of an image, its group; None where each image is its own.
     :param seed: of the order in which they are dealt.
+    :param count: how many parts; no more than there are images, or groups.
     :raises InputError: an image has no group.
 
     >>> sorted(dealt_images("abc", {"a": "x", "b": "y", "c": "x"}, 0))
     [[0, 2], [1]]
     """
     if groups is None:
-        return folds(len(keys), FOLDS, seed=seed)
+        return folds(len(keys), count, seed=seed)
     missing = [key for key in keys if key not in groups]
     if missing:
         raise InputError(
@@ -111,7 +114,7 @@ def dealt_images(keys: Sequence[str], groups: Mapping[str, str] | None, seed: in
             "Name the group of each image by its key."
         )
     names = sorted({groups[key] for key in keys})
-    parts = folds(len(names), FOLDS, seed=seed)
+    parts = folds(len(names), count, seed=seed)
     return [[i for i, key in enumerate(keys) if names.index(groups[key]) in part] for part in parts]
 
 

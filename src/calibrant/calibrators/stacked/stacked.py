@@ -40,7 +40,7 @@ from calibrant.calibrators.dirichlet import DirichletScaling
 from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool
 from calibrant.calibrators.stacked.context import context_of
 from calibrant.calibrators.stacked.fit import dealt_images, is_pixelwise, learn
-from calibrant.calibrators.stacked.gate import Gate, fit_gate
+from calibrant.calibrators.stacked.gate import MAX_PARTS, Gate, fit_gate
 from calibrant.calibrators.stacked.pool import pooled
 from calibrant.calibrators.stacked.sample import SampledImage, sample_images
 from calibrant.calibrators.stacked.training import Recipe
@@ -256,7 +256,10 @@ class StackedScaling(Calibrator):
         if not learnt.gain.is_real:
             note = _falls_back(f"NLL of images left out {learnt.gain}.")
             return cls(first, [], torch.ones(1), notes=(*learnt.notes, note))
-        gate = fit_gate(torch.stack([image.description for image in images]), dealt) if use_gate else None
+        gate = None
+        if use_gate:
+            each = dealt_images([image.key for image in images], groups, seed, MAX_PARTS)
+            gate = fit_gate(torch.stack([image.description for image in images]), each)
         notes = (*learnt.notes, f"in all: NLL of images left out {learnt.gain} than by {type(first).__name__}")
         notes += _note_of_gate(gate, images, use_gate)
         return cls(first, learnt.members, torch.tensor(learnt.weights), learnt.confidence, gate, notes=notes)

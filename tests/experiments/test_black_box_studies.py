@@ -18,7 +18,6 @@ from experiments.selective_scaling import (
     entropy,
     factors,
     interrupted_predict,
-    page,
     predict_black_boxes,
     tables,
     train_black_boxes,
@@ -249,10 +248,3 @@ def test_recorded_stores_are_made(model, tmp_path, monkeypatch):
     mine = {store for store in read if f"/{model}/" in store}
     assert mine
     assert mine <= written
-
-
-def test_the_page_holds_what_is_recorded():
-    kept = json.loads((page.RESULTS / "tables.json").read_text())
-    assert page.with_tables(page.PAGE.read_text(), kept) == page.PAGE.read_text()
-    kept["Table 2"]["nll"]["correctness"]["DAVIS: second halves"] = 0.1234
-    assert page.with_tables(page.PAGE.read_text(), kept) != page.PAGE.read_text()

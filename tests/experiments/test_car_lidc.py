@@ -87,7 +87,7 @@ def test_controls_change_the_losses_alone():
 
 
 def test_hard_samples_pay_for_chance_and_soft_ones_do_not():
-    """What ``docs/hypotheses.md`` says of the calibration loss: about 1 / (2 m)."""
+    """What ``docs/results/samplers.md`` says of the calibration loss: about 1 / (2 m)."""
     generator = torch.Generator().manual_seed(0)
     target = torch.tensor([0.7, 0.3])[None, :, None].expand(20_000, 2, 1)
     for m in (10, 20):

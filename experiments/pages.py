@@ -1,0 +1,285 @@
+"""Write the tables of the docs from the records of the experiments: ``python -m experiments.pages``.
+
+No figure between two marks of a page, ``<!-- NAME -->`` and ``<!-- end of NAME -->``, is copied by hand; a test holds
+the pages to what the records say.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments._record import RESULTS
+from experiments.selective_scaling._tables import as_markdown, figure
+
+DOCS = Path(__file__).parents[1] / "docs"
+Records = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table of a page.
+
+    :param page: the page, below ``docs``.
+    :param name: stands in the marks around the table.
+    :param records: names of the records that it is made from.
+    :param make: from these records, by name, to the table in Markdown.
+    """
+
+    page: str
+    name: str
+    records: tuple[str, ...]
+    make: Callable[[Records], str]
+
+    def within(self, text: str, records: Records) -> str:
+        """Return a page with this table between its marks.
+
+        :param text: of the page.
+        :param records: by name.
+        """
+        before, rest = text.split(f"<!-- {self.name} -->")
+        _, after = rest.split(f"<!-- end of {self.name} -->")
+        return f"{before}<!-- {self.name} -->\n{self.make(records)}\n<!-- end of {self.name} -->{after}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table.
+
+    :param head: its headings.
+    :param rows: its cells.
+
+    >>> print(markdown(["", "NLL"], [["Meta-Cal*", ".4"]]))
+    | | NLL |
+    |---|---|
+    | Meta-Cal\\* | .4 |
+    """
+    lines = [head, *rows]
+    shown = ["|" + "|".join(f" {cell} " if cell else " " for cell in line).replace("*", "\\*") + "|" for line in lines]
+    shown = [line.replace("\\*\\*", "**") for line in shown]
+    return "\n".join([shown[0], "|---" * len(head) + "|", *shown[1:]])
+
+
+def first(text: str) -> float:
+    """Return the value of a figure with its interval, as records hold it.
+
+    :param text: ``value [low, high]``.
+
+    >>> first("0.0626 [0.0545, 0.0710]")
+    0.0626
+    """
+    return float(text.split()[0])
+
+
+def short(value: float) -> str:
+    """Return a figure in three digits.
+
+    :param value: not negative.
+
+    >>> short(0.3418), short(2.5012), short(0.0)
+    ('.342', '2.50', '0')
+    """
+    return "0" if value == 0 else f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:#.3g}"
+
+
+def _black_boxes(name: str) -> Callable[[Records], str]:
+    titles = {"ece_images": "image-wise ECE", "nll": "NLL"}
+    return lambda records: "\n\n".join(
+        as_markdown(title, records["tables"][name][score]) for score, title in titles.items()
+    )
+
+
+STACKED = {
+    "uncalibrated": "uncalibrated",
+    "temperature": "temperature scaling",
+    "vector, labels kept": "vector scaling, labels kept",
+    "Dirichlet, labels kept": "Dirichlet scaling, labels kept",
+    "isotonic": "isotonic scaling",
+    "stacked": "stacked scaling",
+}
+WHERE = {"ESPNet, 40 images, in-domain": "in-domain", "ESPNet by day, 40 images, in-domain": "by day"}
+WHERE |= {"ESPNet by day, 40 images, dusk": "by day, at dusk"}
+WHERE |= {"ESPNet at dusk, 10 images, in-domain": "dusk, 10 images", "ESPNet at dusk, 10 images, day": "…, by day"}
+WHERE |= {"aerial, 10 images, in-domain": "aerial, 10 images", "aerial, 10 images, elsewhere": "…, elsewhere"}
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a part of a record that holds more, or nothing of one that does not."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _stacked(score: str) -> Callable[[Records], str]:
+    def make(records: Records) -> str:
+        found = {WHERE.get(w, w): each for w, each in records["default"].items() if "values" in as_mapping(each)}
+        rows = [
+            [title, *(figure(first(each["values"][method][score])) for each in found.values())]
+            for method, title in STACKED.items()
+        ]
+        if score == "nll":
+            rows.append(["drawn back to temperature scaling", *(each["drawn back"] for each in found.values())])
+        return markdown([SCORES[score], *found], rows)
+
+    return make
+
+
+SCORES = {
+    "ece_images": "image-wise ECE",
+    "ece": "pooled ECE",
+    "ece_classwise": "class-wise ECE",
+    "nll": "NLL",
+    "brier": "Brier",
+    "auroc": "AUROC",
+    "augrc": "AUGRC",
+    "miou": "mean IoU",
+}
+
+
+def _in_domain(records: Records) -> str:
+    values = records["in_domain"]["40 images to fit"]["values"]
+    rows = [[method, *(figure(first(row[score])) for score in SCORES)] for method, row in values.items()]
+    return markdown(["40 images to fit", *SCORES.values()], rows)
+
+
+def _shift(records: Records) -> str:
+    places = {
+        "dusk": "dusk",
+        "gaussian_noise 3": "noise, strength 3",
+        "motion_blur 3": "motion blur, strength 3",
+        "fog 3": "fog, strength 3",
+        "KITTI": "KITTI",
+    }
+    shown = {
+        "uncalibrated": "as it is",
+        "temperature": "temperature",
+        "selective, published": "selective, published",
+        "selective": "selective, validated",
+        "correctness": "correctness",
+        "stacked": "stacked",
+    }
+    values = {title: records["shift"][f"own U-Net, {name}"]["values"] for name, title in places.items()}
+    there = [method for method in shown if method in next(iter(values.values()))]
+    rows = [
+        [title, *(f"{short(first(found[m]['ece_images']))} / {short(first(found[m]['nll']))}" for m in there)]
+        for title, found in values.items()
+    ]
+    return markdown(["image-wise ECE / NLL", *(shown[method] for method in there)], rows)
+
+
+NODULES = {
+    "rivals": {
+        "energy, image, spread": ("**EnergyScoreSampler**, spread draws", "image"),
+        "energy, image, coupled to its mean": ("EnergyScoreSampler, coupled to its own mean", "image"),
+        "energy, image": ("EnergyScoreSampler, independent draws", "image"),
+    },
+    "lidc": {
+        "copula, one level": ("copula, one level", "image, F"),
+        "CAR, four times as long": ("CAR, four times as long", "image, F"),
+    },
+}
+OF_MAPS = {"GED 16": "GED 16", "GED 100": "GED 100", "HM-IoU 16": "HM-IoU 16", "diversity": "diversity"}
+
+
+def _nodules(records: Records) -> str:
+    rows = []
+    for record, shown in NODULES.items():
+        table = records[record]["table"]
+        shown = shown | {name: (name, "") for name in table if record == "rivals" and name not in shown}
+        rows += [
+            [title, sees, str(len(table[name]["seeds"])), *_of_maps(table[name])]
+            for name, (title, sees) in shown.items()
+            if name in table
+        ]
+    floor, apart = (records["lidc"]["table"]["CAR"][each]["value"] for each in ("floor 16", "annotators' diversity"))
+    rows.append(
+        ["a sampler that draws what the annotators draw (floor)", "", "", short(floor), "", "", short(apart), ""]
+    )
+    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
+
+
+def _of_maps(row: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the scores of a sampler, and how many of the annotators' areas its intervals hold."""
+    return [*(short(row[score]["value"]) for score in OF_MAPS), f"{row['coverage']['value']:.2f}".removeprefix("0")]
+
+
+def _lidc(records: Records) -> str:
+    table = records["lidc"]["table"]
+    names = ("copula, one level", "copula, fitted", "CAR, four times as long", "CAR", "independent pixels")
+    names += ("cGAN, lambda 0", "cGAN + cross-entropy", "cGAN + cross-entropy, four times as long", "F's argmax")
+    rows = [[name, str(len(table[name]["seeds"])), *_of_maps(table[name])] for name in names]
+    rows.append(["two annotators", "", "", "", "", short(table["CAR"]["annotators' diversity"]["value"]), ""])
+    return markdown(["", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
+
+
+BOXES = {"trained": "trained black box", "labels": "true labels as black box", "truth": "true distribution"}
+
+
+def _flips(records: Records) -> str:
+    published = {"CAR": ".164; given the truth .038", "cGAN + cross-entropy": ".632"}
+    names = {"true flips of the likeliest map": "true flips of the black box's own map", "CAR": "CAR"}
+    names |= {
+        "cGAN + cross-entropy": "cGAN + cross-entropy",
+        "copula, one field an image": "copula, one field an image",
+    }
+    names |= {name: name for name in ("copula, one field a region", "independent pixels")}
+    found = {box: records["flips"][box] for box in BOXES}
+    rows = [
+        [title, published.get(name, ""), *(short(each[name]["GED"]) if name in each else "" for each in found.values())]
+        for name, title in names.items()
+    ]
+    return markdown(["GED at 16", "paper (Cityscapes)", *BOXES.values()], rows)
+
+
+def _offsets(records: Records) -> str:
+    found = {box: records["flips"][box] for box in BOXES}
+
+    def both(row: Mapping[str, float]) -> str:
+        return f"{100 * row['mean offset']:.1f} %, {100 * row['worst offset']:.1f} %"
+
+    rows = [
+        ["F, mean and worst (where the black box is right)", "1.6 %, 6 %"]
+        + [both(each["F"]["where the black box is right"]) if "F" in each else "" for each in found.values()],
+        ["G, mean and worst", "", *(both(each["CAR"]) for each in found.values())],
+        ["cGAN + cross-entropy, mean and worst", ""]
+        + [both(each["cGAN + cross-entropy"]) if "cGAN + cross-entropy" in each else "" for each in found.values()],
+        ["F, expected calibration error", "2.15 %"]
+        + [f"{100 * each['F']['ECE']:.2f} %" if "F" in each else "" for each in found.values()],
+    ]
+    return markdown(["flip frequencies, offset from the truth", "paper", *BOXES.values()], rows)
+
+
+TABLES = (
+    PageTable("results/black_boxes.md", "Table 1", ("tables",), _black_boxes("Table 1")),
+    PageTable("results/black_boxes.md", "Table 2", ("tables",), _black_boxes("Table 2")),
+    PageTable("results/stacked.md", "Likelihood", ("default",), _stacked("nll")),
+    PageTable("results/stacked.md", "Brier score", ("default",), _stacked("brier")),
+    PageTable("results/stacked.md", "Pooled ECE", ("default",), _stacked("ece")),
+    PageTable("results/stacked.md", "Image-wise ECE", ("default",), _stacked("ece_images")),
+    PageTable("results/stacked.md", "AUROC", ("default",), _stacked("auroc")),
+    PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
+    PageTable("results/claims.md", "Shift", ("shift",), _shift),
+    PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc"), _nodules),
+    PageTable("results/samplers.md", "Nodules", ("lidc",), _lidc),
+    PageTable("results/samplers.md", "Flips", ("flips",), _flips),
+    PageTable("results/samplers.md", "Frequencies of flips", ("flips",), _offsets),
+)
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return all records that a table is made from, by name."""
+    names = {name for table in TABLES for name in table.records}
+    return {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in sorted(names)}
+
+
+def main() -> None:
+    """Write every page that has tables."""
+    records = recorded()
+    for page in dict.fromkeys(table.page for table in TABLES):
+        text = (DOCS / page).read_text("utf-8")
+        for table in TABLES:
+            text = table.within(text, records) if table.page == page else text
+        (DOCS / page).write_text(text, "utf-8")
+        print(DOCS / page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The pages of results say what the records say: tables are what the script writes, figures in sentences are there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from experiments import pages
+from experiments._record import RESULTS
+
+IN_SENTENCES = {
+    "claims": ("in_domain", "shift", "boundary", "entropy", "detection_rate"),
+    "black_boxes": ("tables", "factors"),
+    "stacked": ("default",),
+    "samplers": ("rivals", "lidc", "flips", "car_toy_regression", "car_toy_energy", "lidc_times"),
+}
+NOT_OF_A_RECORD = {
+    "claims": {".3642", ".3772", ".4006", ".4051"},  # of records at earlier commits, which the page names
+    "samplers": {".639", ".193"},  # of the paper, and an aim
+}
+NUMBER = re.compile(r"-?\d*\.\d+(?:e-?\d+)?|-?\d+")
+
+
+@pytest.fixture(scope="module")
+def records():
+    return pages.recorded()
+
+
+@pytest.mark.parametrize("table", pages.TABLES, ids=lambda table: f"{Path(table.page).stem}: {table.name}")
+def test_a_table_is_what_the_records_say(table, records):
+    text = (pages.DOCS / table.page).read_text("utf-8")
+    assert table.within(text, records) == text, "write it again: python -m experiments.pages"
+
+
+def test_another_record_makes_another_table(records):
+    changed = json.loads(json.dumps(records["tables"]))
+    changed["Table 2"]["nll"]["uncalibrated"]["DAVIS: second halves"] = 0.1234
+    table = next(each for each in pages.TABLES if each.name == "Table 2")
+    text = (pages.DOCS / table.page).read_text("utf-8")
+    assert table.within(text, records | {"tables": changed}) != text
+
+
+def numbers(part) -> set[float]:
+    """All numbers of a record, those within its texts too."""
+    if isinstance(part, dict):
+        return set().union(*map(numbers, part), *map(numbers, part.values()))
+    if isinstance(part, list):
+        return set().union(*map(numbers, part))
+    return {float(each) for each in NUMBER.findall(str(part))}
+
+
+def figures_without_a_record(text: str, names) -> set[str]:
+    """Figures below 1 of a page's sentences, of two to four digits, that no number of the records rounds to."""
+    found = set().union(*(numbers(json.loads((RESULTS / f"{name}.json").read_text("utf-8"))) for name in names))
+    rounded = {f"{abs(each):.{digits}f}".removeprefix("0") for each in found for digits in (2, 3, 4)}
+    return set(re.findall(r"(?<![\d.\w])\.\d{2,4}(?!\d)", text)) - rounded
+
+
+def parts(page: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The sections of a page without its tables, each with the records that it names, or all of the page."""
+    text = (pages.DOCS / "results" / f"{page}.md").read_text("utf-8")
+    text = re.sub(r"<!-- ([\w ]+) -->.*?<!-- end of \1 -->", "", text, flags=re.DOTALL)
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    named = [tuple(dict.fromkeys(re.findall(r"`(?:experiments/results/)?(\w+)\.json`", each))) for each in sections]
+    return [(each, own or IN_SENTENCES[page]) for each, own in zip(sections, named, strict=True)]
+
+
+@pytest.mark.parametrize("page", IN_SENTENCES)
+def test_figures_in_sentences_are_in_the_records(page):
+    missing = set().union(*(figures_without_a_record(*part) for part in parts(page)))
+    assert missing == NOT_OF_A_RECORD.get(page, set())
+
+
+def test_a_figure_that_no_record_holds_is_found():
+    assert figures_without_a_record("it was .9999, then .0626, and 1.2345 of v0.12", ("entropy",)) == {".9999", ".0626"}

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import numpy as np
@@ -42,11 +42,15 @@ class Counts:
     :param runs: how many there were.
     :param lost: how many lost a worker, or were ended, before they were done.
     :param other: how many ended with other bytes, or with an error.
+    :param kept: images that had been finished when a command was ended.
+    :param again: how many of these were written again by the next.
     """
 
     runs: int = 0
     lost: int = 0
     other: int = 0
+    kept: int = 0
+    again: int = 0
 
 
 def arrays(path: Path, count: int) -> Path:
@@ -158,8 +162,23 @@ class Workers:
         self.running[number].wait()
 
 
-def with_a_worker_killed(workers: Workers, client: Any, words: list[str], after: float) -> tuple[bool, bool]:
-    """Run a command, and end one worker after so many seconds; return whether it went well, and was running then."""
+class Ended(NamedTuple):
+    """What became of one run.
+
+    :param fine: whether it went well.
+    :param running: whether it was running when something was killed.
+    :param kept: images that had been finished by then.
+    :param again: how many of these were written again.
+    """
+
+    fine: bool
+    running: bool
+    kept: int = 0
+    again: int = 0
+
+
+def with_a_worker_killed(workers: Workers, client: Any, words: list[str], after: float) -> Ended:
+    """Run a command, and end one worker after so many seconds."""
     workers.complete(client)
     done = threading.Event()
     running: list[bool] = []
@@ -174,10 +193,19 @@ def with_a_worker_killed(workers: Workers, client: Any, words: list[str], after:
     code = called(words)
     done.set()
     thread.join()
-    return code == 0, running[0]
+    return Ended(code == 0, running[0])
 
 
-def killed_and_run_again(words: list[str], after: float) -> tuple[bool, bool]:
+def finished(url: str) -> dict[str, Any]:
+    """Return when each file of an image below an address was written, by name."""
+    files, root = fsspec.core.url_to_fs(url)
+    files.invalidate_cache()
+    found = files.find(root, detail=True) if files.exists(root) else {}
+    written = {path: each.get("LastModified", each.get("mtime")) for path, each in found.items()}
+    return {path: when for path, when in written.items() if path.endswith(".safetensors")}
+
+
+def killed_and_run_again(words: list[str], after: float) -> Ended:
     """Start a command of its own and end it after so many seconds, then run it to its end."""
     first = subprocess.Popen(
         [sys.executable, "-c", "from calibrant.cli import main; main()", *words],
@@ -189,7 +217,11 @@ def killed_and_run_again(words: list[str], after: float) -> tuple[bool, bool]:
     running = first.poll() is None
     first.kill()
     first.wait()
-    return called(words) == 0, running
+    kept = finished(words[words.index("-o") + 1])
+    time.sleep(1.5)  # a bucket tells times to the second
+    fine = called(words) == 0
+    now = finished(words[words.index("-o") + 1])
+    return Ended(fine, running, len(kept), sum(now.get(path) != when for path, when in kept.items()))
 
 
 def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]:
@@ -225,10 +257,12 @@ def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]
                     counts = found[f"{name}, {who}"] = Counts()
                     for number in range(times):
                         out = place(name, folder, stores, f"{who[-6:]}-{number}")
-                        fine, running = ended(command(name, folder, stores, out), random.random() * seconds)
+                        one = ended(command(name, folder, stores, out), random.random() * seconds)
                         counts.runs += 1
-                        counts.lost += running
-                        counts.other += not fine or content(out) != expected
+                        counts.lost += one.running
+                        counts.other += not one.fine or content(out) != expected
+                        counts.kept += one.kept
+                        counts.again += one.again
                     print(f"{name}, {who}: {counts}", file=sys.stderr, flush=True)
             for worker in workers.running:
                 worker.kill()
@@ -257,11 +291,14 @@ def main() -> int:
     finally:
         if chosen.folder is None:
             shutil.rmtree(folder)
-    print("| command, and what was killed | runs | killed before it was done | other bytes, or an error |")
-    print("|---|---|---|---|")
+    print(
+        "| command, and what was killed | runs | killed before it was done | other bytes, or an error "
+        "| images finished by then | of these written again |"
+    )
+    print("|---|---|---|---|---|---|")
     for name, counts in found.items():
-        print(f"| {name} | {counts.runs} | {counts.lost} | {counts.other} |")
-    return int(any(counts.other for counts in found.values()))
+        print(f"| {name} | {counts.runs} | {counts.lost} | {counts.other} | {counts.kept} | {counts.again} |")
+    return int(any(counts.other + counts.again for counts in found.values()))
 
 
 if __name__ == "__main__":

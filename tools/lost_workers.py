@@ -1,6 +1,6 @@
 """Kill workers of Dask, and the process that asks, at random moments; print what became of the results.
 
-    python tools/lost_workers.py [--kills 20] [--folder FOLDER] [--images 40] [--seed 0]
+    python tools/lost_workers.py [--kills 20] [--commands import,apply,measure,compare] [--folder FOLDER] [--images 40]
 
 Runs import, apply, measure and compare over a cluster of two worker processes, first undisturbed, then again and again
 with one worker ended by SIGKILL at a random moment; then as processes of their own that are ended themselves, and
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -224,7 +224,7 @@ def killed_and_run_again(words: list[str], after: float) -> Ended:
     return Ended(fine, running, len(kept), sum(now.get(path) != when for path, when in kept.items()))
 
 
-def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]:
+def trials(names: Sequence[str], kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]:
     """Run everything; return what came of it by what was killed and by command."""
     import distributed
 
@@ -244,7 +244,7 @@ def trials(kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]
             os.environ["CALIBRANT_ENGINE"] = f"dask:{cluster.scheduler_address}"
             workers = Workers(cluster.scheduler_address)
             workers.complete(client)
-            for name in NAMES:
+            for name in names:
                 whole = place(name, folder, stores, "whole")
                 called(command(name, folder, stores, place(name, folder, stores, "first")))
                 begun = time.monotonic()
@@ -282,12 +282,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--commands", default=",".join(NAMES))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp())
     try:
-        found = trials(chosen.kills, chosen.images, folder, chosen.seed)
+        found = trials(chosen.commands.split(","), chosen.kills, chosen.images, folder, chosen.seed)
     finally:
         if chosen.folder is None:
             shutil.rmtree(folder)

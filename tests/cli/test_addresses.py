@@ -58,3 +58,77 @@ def test_what_is_missing_or_damaged_at_an_address_is_a_sentence(bucket):
         load("memory://bucket/ts")
     with pytest.raises(StoreError, match="nowhere://x: expected a folder or an address that fsspec can reach"):
         load("nowhere://x")
+
+
+def test_pages_and_samplers_may_go_to_an_address(calibrant, bucket, store, tmp_path):
+    assert calibrant("measure", store, "-o", tmp_path / "measured")[0] == 0
+    code, out, err = calibrant("report", tmp_path / "measured", "-o", "memory://bucket/pages/report.html")
+    assert (code, err) == (0, "")
+    assert "report: memory://bucket/pages/report.html" in out
+    assert bucket.cat_file("bucket/pages/report.html").startswith(b"<!DOCTYPE html>")
+    for nowhere, words in (("memory://bucket/", "it names none"), ("nowhere://b/r.html", "Protocol not known")):
+        code, _, err = calibrant("report", tmp_path / "measured", "-o", nowhere)
+        assert (code, words in err) == (2, True), err
+    fit = ("refine", store, "--method", "copula", "--num-samples", 2, "-o")
+    assert calibrant(*fit, "memory://bucket/copula")[0] == 0
+    assert "which was there already" in calibrant(*fit, "memory://bucket/copula")[1]
+    sample = ("sample", store, "--sampler", "memory://bucket/copula", "--num-samples", 2, "-o", tmp_path / "maps")
+    assert calibrant(*sample)[0] == 0
+    code, _, err = calibrant("refine", store, "--method", "energy", "-o", "memory://bucket/energy")
+    assert (code, "keeps the checkpoints of its training" in err) == (2, True)
+
+
+def test_label_maps_at_an_address_are_those_of_a_folder(calibrant, bucket, store, tmp_path):
+    command = ("sample", store, "--num-samples", 2, "-o")
+    there = "memory://bucket/maps"
+    assert calibrant(*command, tmp_path / "maps")[0] == 0
+    bucket.pipe_file("bucket/maps/old.npz", b"of nobody knows what")
+    code, _, err = calibrant(*command, there)
+    assert (code, "such as old.npz" in err) == (2, True)
+    assert calibrant(*command, there, "--overwrite")[0] == 0
+    same = {path.name: path.read_bytes() for path in (tmp_path / "maps").iterdir()}
+    assert {name.split("/")[-1]: bucket.cat_file(name) for name in bucket.find("bucket/maps")} == same
+    code, _, err = calibrant(*command, there, "--seed", 1)
+    assert (code, "--seed is 0 there and 1 now" in err) == (2, True)
+    code, _, err = calibrant(*command, there, "--part", "1/2")
+    assert (code, "expected a folder that all parts reach" in err) == (2, True)
+
+
+def test_label_maps_of_a_command_that_was_killed_are_gone_on_with(calibrant, bucket, store, monkeypatch):
+    from calibrant._storage.place import Place
+
+    command, write = ("sample", store, "--num-samples", 2, "-o", "memory://bucket/maps"), Place.write
+    written = []
+
+    def broken(place, name, content):
+        written.append(name)
+        if len(written) == 4:
+            raise OSError(28, "No space left on device", name)
+        write(place, name, content)
+
+    monkeypatch.setattr(Place, "write", broken)
+    assert calibrant(*command)[0] == 2
+    assert not any(name.endswith("samples.json") for name in bucket.find("bucket/maps"))
+    code, _, err = calibrant(*command, "--seed", 1)
+    assert (code, "--seed is 0 there and 1 now" in err) == (2, True)
+    assert calibrant(*command)[0] == 0
+    assert len(bucket.find("bucket/maps")) == 9
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("measure", "STORE", "-o", "s3://bucket/measured"),
+        ("measure", "STORE", "--json", "s3://bucket/figures.json"),
+        ("compare", "STORE", "-o", "s3://bucket/report.html"),
+        ("report", "s3://bucket/measured", "-o", "here.html"),
+        ("import", "s3://bucket/arrays", "-o", "store"),
+    ],
+)
+def test_addresses_are_no_paths(calibrant, store, tmp_path, monkeypatch, words):
+    """Python makes the path of a folder ``s3:`` of them, in which nobody would look."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = calibrant(*(store if word == "STORE" else word for word in words))
+    assert code == 2
+    assert "expected a path of this machine; got the address s3://bucket/" in err
+    assert not list(tmp_path.iterdir())

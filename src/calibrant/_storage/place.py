@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Callable, Generator
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
@@ -210,3 +211,28 @@ class Place:
 
     def _path(self, file: str) -> str:
         return f"{self._root.rstrip('/')}/{file}"
+
+
+@contextlib.contextmanager
+def sent_to(address: str | os.PathLike[str]) -> Generator[Path]:
+    """Yield the path of a file to write: that which is asked for, or one that is sent to an address in the end.
+
+    :param address: a path, or the address of a file in a folder or bucket; what is there is replaced.
+    :raises StoreError: nothing installed can reach such an address, or it names no file.
+    :raises OSError: it could not be sent.
+
+    >>> with sent_to("memory://bucket/page.html") as path:
+    ...     _ = path.write_text("<html>")
+    >>> Place("memory://bucket").read("page.html")
+    b'<html>'
+    """
+    if "://" not in str(address):
+        yield Path(address)
+        return
+    folder, _, name = str(address).rpartition("/")
+    if not name or folder.endswith("/"):
+        raise StoreError(f"{address}: expected the address of a file, such as {address}/report.html; it names none.")
+    place = Place(folder)
+    with tempfile.TemporaryDirectory() as here:
+        yield Path(here) / name
+        place.write(name, (Path(here) / name).read_bytes())

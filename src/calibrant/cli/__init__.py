@@ -22,6 +22,7 @@ from calibrant.cli._failure import (
     stop,
     with_owners,
 )
+from calibrant.cli._on_this_machine import on_this_machine
 from calibrant.cli.apply import apply
 from calibrant.cli.areas import areas
 from calibrant.cli.compare import compare
@@ -65,7 +66,8 @@ for command in (
     verify,
     methods,
 ):
-    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command not in (demo, methods))(command)
+    name, needs_arguments = command.__name__.rstrip("_"), command not in (demo, methods)
+    app.command(name=name, no_args_is_help=needs_arguments)(on_this_machine(command))
 
 
 _REFUSED: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")

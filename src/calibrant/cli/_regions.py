@@ -137,6 +137,12 @@ def _run_each(
             )
     if given.get("part") is not None:
         raise InputError("expected no --part for a folder of regions; got it. Run the command for the store of each.")
+    for name in written:
+        if "://" in str(given[name]):
+            raise InputError(
+                f"expected a folder of this machine for --{name}, as {len(names)} regions have one each in it; got "
+                f"{given[name]}. Run the command for the store of each."
+            )
     code = 0
     for region in names:
         changed: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrant._storage.files import parse_json, read_file, replacing
+from calibrant._storage.files import parse_json, read_file, remove_leftovers, replacing
 from calibrant._storage.origin import ANEW, Origin, canonical, check_same, checked, digest_of_bytes
 from calibrant.cli._file_set import alone_in, check_settled, files_in_folder, replacing_together
 from calibrant.errors import DataError, StoreError
@@ -76,6 +76,7 @@ def begin_part(folder: Path, made_from: Origin) -> None:
     if (folder / SAMPLES.record).exists():
         check_same(folder, checked(_read(folder, SAMPLES)["made_from"]), made_from, SAMPLES.what)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
 
 
 def finish_samples(folder: Path, made_from: Origin, digests: Mapping[str, str]) -> None:
@@ -99,11 +100,20 @@ def finish_samples(folder: Path, made_from: Origin, digests: Mapping[str, str]) 
 
 
 def _write_record(folder: Path, made_from: Origin, digests: Mapping[str, str], kind: Kind) -> None:
+    with replacing(folder / kind.record) as temporary:
+        temporary.write_text(record_text(made_from, digests, kind))
+
+
+def record_text(made_from: Origin, digests: Mapping[str, str], kind: Kind) -> str:
+    """Return what the record of files says.
+
+    :param made_from: what they are made from and how, by name.
+    :param digests: by the names of all files.
+    :param kind: what sort of files they are.
+    """
     files = dict(sorted(digests.items()))
     record = {"format": kind.format, "version": _VERSION, "made_from": dict(made_from), "files": files}
-    text = json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1)
-    with replacing(folder / kind.record) as temporary:
-        temporary.write_text(text + "\n")
+    return json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1) + "\n"
 
 
 def origin_of_samples(folder: Path) -> dict[str, str]:
@@ -163,7 +173,22 @@ def _read(folder: Path, kind: Kind) -> Mapping[str, Any]:
     check_settled(folder)
     path = folder / kind.record
     try:
-        found = parse_json(read_file(path))
+        content = read_file(path)
+    except OSError as error:
+        raise DataError(f"{path}: expected the record of a {kind.what}; {error}. {kind.again}") from error
+    return record_of(str(path), content, kind)
+
+
+def record_of(path: str, content: bytes, kind: Kind) -> Mapping[str, Any]:
+    """Return what the record of files says.
+
+    :param path: where it lies, for messages.
+    :param content: the bytes of it.
+    :param kind: what sort of files they are.
+    :raises DataError: it is damaged or of a newer version.
+    """
+    try:
+        found = parse_json(content)
         record = {name: value for name, value in found.items() if name != "digest"}
         names = found["files"]
         if (
@@ -174,6 +199,6 @@ def _read(folder: Path, kind: Kind) -> Mapping[str, Any]:
             raise ValueError("it has changed, or a newer calibrant wrote it")
         if any("\\" in name or name.startswith("/") or ".." in name.split("/") for name in names):
             raise ValueError("a file does not lie in the folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: expected the record of a {kind.what}; {error}. {kind.again}") from error
     return found

@@ -15,7 +15,14 @@ from calibrant.cli._regions import for_each_region
 @for_each_region("store", "calibrator")
 def refine(
     store: Annotated[str, typer.Argument(help="A store of predictions with labels, best of several annotators.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the sampler goes, and its checkpoints.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where the sampler goes, and its checkpoints: a folder. For copula, which has none, an fsspec URL, too.",
+        ),
+    ],
     method: Annotated[
         str,
         typer.Option(
@@ -85,7 +92,7 @@ def refine(
     chosen = tuple(_options.numbers_in(classes, int)) or None
     asked = {"classes": chosen, "num_samples": num_samples, "steps": steps, "crop": crop}
     own = named_sampler_fit(method, asked, seed, trust=trust) if names_code(method) else None
-    _check_options(method, published=published, inputs=inputs, draws=draws)
+    _check_options(method, output, published=published, inputs=inputs, draws=draws)
     _options.check_device(device)
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
@@ -100,7 +107,7 @@ def refine(
         console.print(f"a sampler → {output}, which was there already", highlight=False)
         return
     with bars() as progress:
-        training: dict[str, Any] = {"seed": seed, "checkpoint_path": output, "made_from": made_from}
+        training: dict[str, Any] = {"seed": seed, "checkpoint_path": Path(output), "made_from": made_from}
         if own is not None:
             sampler = own(with_progress(stored, progress, method), front)
         elif method == "copula":
@@ -127,8 +134,8 @@ def refine(
         console.print(f"to use it: {' '.join(f'--kinds {name}' for name in names)}", highlight=False)
 
 
-def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> None:
-    """Raise unless there is such a method, and it has these options."""
+def _check_options(method: str, output: str, *, published: bool, inputs: str, draws: str) -> None:
+    """Raise unless there is such a method, it has these options, and its checkpoints may lie there."""
     from calibrant._input.checks import check_choice
     from calibrant._input.own_code import names_code
     from calibrant.errors import InputError
@@ -136,6 +143,11 @@ def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> 
 
     if not names_code(method):
         check_choice(method, ("refinement", "copula", *LEARNT), "way to make a sampler")
+    if method in ("refinement", *LEARNT) and "://" in output:
+        raise InputError(
+            f"expected a folder of this machine, where {method} keeps the checkpoints of its training; got {output}. "
+            "Train into a folder, and copy it."
+        )
     if published and method not in ("refinement", *LEARNT.keys() - {"energy"}):
         raise InputError(
             f"expected --published with a method whose network was published in other sizes; got it with {method}. "
@@ -147,7 +159,7 @@ def _check_options(method: str, *, published: bool, inputs: str, draws: str) -> 
         )
 
 
-def _is_there(output: Path, made_from: dict[str, str], *, overwrite: bool) -> bool:
+def _is_there(output: str, made_from: dict[str, str], *, overwrite: bool) -> bool:
     """Return whether this very sampler is there already; what is left of another is removed if it may be."""
     from calibrant._storage.origin import check_same
     from calibrant.samplers.storage import STORAGE
@@ -155,7 +167,8 @@ def _is_there(output: Path, made_from: dict[str, str], *, overwrite: bool) -> bo
 
     if overwrite:
         done = STORAGE.holds(output) and _made_from(output) == made_from
-        remove_checkpoint(output, {} if done else made_from)
+        if "://" not in output:  # where no training has checkpoints
+            remove_checkpoint(Path(output), {} if done else made_from)
         return False
     if not STORAGE.holds(output):
         return False
@@ -164,7 +177,7 @@ def _is_there(output: Path, made_from: dict[str, str], *, overwrite: bool) -> bo
     return True
 
 
-def _made_from(output: Path) -> Any:
+def _made_from(output: str) -> Any:
     """What the sampler that is to be replaced was made from; None if it does not say or is damaged."""
     from calibrant.errors import StoreError
     from calibrant.samplers.storage import STORAGE

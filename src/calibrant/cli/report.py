@@ -21,7 +21,9 @@ def report(
         list[Path],
         typer.Argument(help="Measurement files, or folders of them; or folders of label maps, with --store."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes.")] = Path("report.html"),
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Where the report goes: a path, or an fsspec URL.")
+    ] = "report.html",
     title: Annotated[str | None, typer.Option(help="The headline of the page.")] = None,
     store: Annotated[
         list[str] | None,
@@ -57,6 +59,7 @@ def report(
     """
     from dataclasses import replace
 
+    from calibrant._storage.place import sent_to
     from calibrant.cli._console import console
     from calibrant.cli._samples_page import is_samples
     from calibrant.cli._study import Study
@@ -66,9 +69,9 @@ def report(
     if calibrator and not store:
         raise InputError("expected the store whose images the calibrator is to be shown on; got none. Add --store.")
     if any(map(is_samples, files)):
-        _report_samples(
-            files, output, title or "What was drawn", store or (), calibrator or (), sampler or (), kinds, num_cases
-        )
+        headline = title or "What was drawn"
+        with sent_to(output) as page:
+            _report_samples(files, page, headline, store or (), calibrator or (), sampler or (), kinds, num_cases)
         console.print(f"report: {output}", highlight=False, soft_wrap=True)
         return
     if sampler:
@@ -79,7 +82,8 @@ def report(
     if store:
         study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
-    study.write_page(output, title=title or "Calibration report", places=_places(study, files[0], beside or ()))
+    with sent_to(output) as page:
+        study.write_page(page, title=title or "Calibration report", places=_places(study, files[0], beside or ()))
     console.print(f"report: {output}", highlight=False, soft_wrap=True)
 
 

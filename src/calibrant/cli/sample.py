@@ -1,6 +1,8 @@
 """``calibrant sample``: draw label maps for the images of a store, and score them where there are labels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +23,9 @@ MAX_NAME = 160
 @for_each_region("store", "calibrator", "sampler")
 def sample(
     store: Annotated[str, typer.Argument(help="A store of predictions.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder: one .npz an image.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A folder, or an fsspec URL of one: one .npz an image.")
+    ],
     sampler: Annotated[
         str | None, typer.Option(help="A sampler, as calibrant refine made it; independent pixels if not said.")
     ] = None,
@@ -59,13 +63,13 @@ def sample(
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
-    from calibrant.cli._samples import replacing_samples
     from calibrant.data import StoredPredictions
     from calibrant.evaluation import Draws
     from calibrant.metrics import HypothesisDistances
     from calibrant.predictions import mapped_in_shards
     from calibrant.samplers import Coupled, IndependentSampler, Sampler
 
+    _check_part(part, output)
     stored = StoredPredictions(store)
     front = None if calibrator is None else open_calibrator(calibrator, kinds)
     chosen: Sampler = IndependentSampler() if sampler is None else open_sampler(sampler, kinds)
@@ -80,25 +84,55 @@ def sample(
     draws = Draws.of(chosen, front, num_samples, generator)
     count = partial(HypothesisDistances.of, classes=counted, empty=empty, independent=chosen.draws == "independent")
     if (one := Part.parsed(part)) is not None:
-        _sample_part(one, output, stored, draws, count, {"made_from": made_from, "num_samples": num_samples}, engine)
+        _sample_part(
+            one, Path(output), stored, draws, count, {"made_from": made_from, "num_samples": num_samples}, engine
+        )
         return
     with (
         engine_opened(engine, store, output) as workers,
-        replacing_samples(output, made_from, overwrite=overwrite) as new,
+        _replacing(output, made_from, overwrite=overwrite) as (place, digests),
         bars() as progress,
     ):
         read = watched(stored, progress, "sampling", workers)
-        rows = [row for part in mapped_in_shards(_write_each, read, draws, new.resolve(), count) for row in part]
+        drawn = [each for shard in mapped_in_shards(_write_each, read, draws, place, count) for each in shard]
+        digests.update({each.file: each.digest for each in drawn})
+    rows = [each.distances for each in drawn if each.distances is not None]
     if rows:
         tell(HypothesisDistances.stack(rows), num_samples, console)
     console.print(f"{len(stored)} images, {num_samples} label maps each → {output}", highlight=False)
+
+
+def _check_part(part: str | None, output: str) -> None:
+    """Raise if parts are to lie at an address."""
+    from calibrant.errors import InputError
+
+    if part is not None and "://" in output:
+        raise InputError(
+            f"expected a folder that all parts reach, with --part {part}; got the address {output}. Write to a disk "
+            "that they share, or use --engine."
+        )
+
+
+@contextmanager
+def _replacing(output: str, made_from: Any, *, overwrite: bool) -> Generator[tuple[Any, dict[str, str]]]:
+    """Yield where label maps are written, and a dict for the digests of all of them by their names."""
+    from calibrant._storage.place import Place
+    from calibrant.cli._samples import replacing_samples
+    from calibrant.cli._samples_at import samples_at
+
+    if "://" in output:
+        with samples_at(Place(output), made_from, overwrite=overwrite) as digests:
+            yield Place(output), digests
+    else:
+        with replacing_samples(Path(output), made_from, overwrite=overwrite) as new:
+            yield Place(new.resolve()), {}
 
 
 def _sample_part(
     part: Part, folder: Path, stored: Any, draws: Any, count: Any, facts: dict[str, Any], engine: str | None
 ) -> None:
     """Write what is drawn of a part of the images, and their distances, unless they are there."""
-    from calibrant._storage.origin import digest_of_bytes
+    from calibrant._storage.place import Place
     from calibrant.cli._console import bars, console
     from calibrant.cli._engine import engine_opened, watched
     from calibrant.cli._samples import begin_part
@@ -111,33 +145,47 @@ def _sample_part(
     if not file.exists():
         with engine_opened(engine, stored.url, folder) as workers, bars() as progress:
             read = watched(images, progress, "sampling", workers)
-            rows = [row for each in mapped_in_shards(_write_each, read, draws, folder.resolve(), count) for row in each]
-        names = [f"{file_name(key)}.npz" for key in images.keys]
-        digests = {name: digest_of_bytes((folder / name).read_bytes()) for name in names}
+            place = Place(folder.resolve())
+            drawn = [each for shard in mapped_in_shards(_write_each, read, draws, place, count) for each in shard]
+        digests = {each.file: each.digest for each in drawn}
+        rows = [each.distances for each in drawn if each.distances is not None]
         numbered = {str(number): row for number, row in enumerate(rows)}  # ragged annotators: rows need not stack
         TallyPart(numbered, (), part.number, part.count, facts, {"files": digests}).save(file)
     console.print(f"{len(images)} images, part {part.number} of {part.count} → {file}", highlight=False)
 
 
-def _write_each(images: Iterable[Any], first: int, draws: Any, folder: Path, count: Callable[..., Any]) -> list[Any]:
-    """Write what is drawn of some images, and return the distances of those with a label."""
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn of an image: its file, the digest of that, and the distances, if there is a label."""
+
+    file: str
+    digest: str
+    distances: Any
+
+
+def _write_each(images: Iterable[Any], first: int, draws: Any, place: Any, count: Callable[..., Any]) -> list[_Drawn]:
+    """Write what is drawn of some images, each file whole or not at all."""
+    from calibrant._storage.origin import digest_of_bytes
     from calibrant.samplers import entropy_map
 
-    rows = []
+    found = []
     for prediction, maps in draws.from_each(images):
-        _write(folder, prediction.key, maps, entropy_map(prediction.logits[None])[0])
-        if bool((prediction.labels >= 0).any()):
-            rows.append(count(maps[:, None], prediction.labels[None], num_classes=prediction.num_classes))
-    return rows
+        name = f"{file_name(prediction.key)}.npz"
+        content = _packed(prediction.key, maps, entropy_map(prediction.logits[None])[0])
+        place.write(name, content)
+        labelled = bool((prediction.labels >= 0).any())
+        distances = (
+            count(maps[:, None], prediction.labels[None], num_classes=prediction.num_classes) if labelled else None
+        )
+        found.append(_Drawn(name, digest_of_bytes(content), distances))
+    return found
 
 
-def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
-    """Write the arrays of one image, whole or not at all."""
+def _packed(key: str, maps: Any, entropy: Any) -> bytes:
+    """The arrays of one image as the bytes of a file."""
     from io import BytesIO
 
     import numpy as np
-
-    from calibrant._storage.files import replacing
 
     small = np.uint8 if int(maps.max()) < 256 else np.int32
     arrays: dict[str, Any] = {
@@ -147,8 +195,7 @@ def _write(folder: Path, key: str, maps: Any, entropy: Any) -> None:
     }
     content = BytesIO()  # on a full disk numpy 1.26 leaves the archive open, and Python prints a traceback when it goes
     np.savez_compressed(content, **arrays)
-    with replacing(folder / f"{file_name(key)}.npz") as temporary:
-        temporary.write_bytes(content.getbuffer())
+    return content.getvalue()
 
 
 def file_name(key: str) -> str:

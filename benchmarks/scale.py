@@ -6,10 +6,11 @@ Engines: tasks that do nothing, by the clock and by the processor time of the pr
 the same images here and by way of the engine, by the processor time of all processes together. Stores: manifests of up
 to 100,000 images opened, asked for their keys, their digest and their last image, each in a process of its own; then a
 store of images of 2 x 2 pixels written without waiting for the disk, gone on with, and merged from ten parts; then
-intervals of all scores from a file of 100,000 rows.
+intervals of all scores from a file of 100,000 rows, and ``calibrant merge`` of ten parts of them.
 """
 
 import argparse
+import contextlib
 import os
 import resource
 import subprocess
@@ -29,9 +30,11 @@ from calibrant.data import StoredPredictions, merge_store_parts, write_store, wr
 from calibrant.engines import open_engine
 from calibrant.evaluation import tally
 from calibrant.metrics import SCORES, Measurement, Resamples, load_measurement, resampled_scores, save_measurement
+from calibrant.metrics.part import TallyPart
 from calibrant.predictions import Prediction, Sharded, mapped_in_shards
 
 TASKS = 300
+PARTS = 10
 
 
 def nothing(images: Iterable[Any], first: int) -> int:
@@ -120,8 +123,29 @@ def rows(count: int, folder: Path) -> None:
     keyed = replace(many, keys=tuple(Tiny(count).keys))
     save_measurement(keyed, folder / "rows.measurement", facts={})
     print(f"    {(folder / 'rows.measurement').stat().st_size / 1e6:,.0f} MB of rows, 1,000 resamples of all scores")
+    parts = folder / "parts"
+    parts.mkdir()
+    facts = {"made_from": {}, "provenance": {}, "class_names": [], "how": {}}
+    for number in range(1, PARTS + 1):
+        some = keyed.take(range((number - 1) * count // PARTS, number * count // PARTS))
+        TallyPart({"uncalibrated": some}, (), number, PARTS, facts, {}).save(parts / f"measure-{number:02d}.part")
     del many, keyed
     _step("bootstrap", folder / "rows.measurement")
+    _step("merge", parts)
+
+
+def merged(parts: str) -> None:
+    """Print processor time and memory of ``calibrant merge`` of parts of rows, which prints all intervals, too."""
+    from calibrant.cli import main as calibrant
+
+    begun, before, peak = time.process_time(), own(), []
+    with own_megabytes(peak), contextlib.suppress(SystemExit):
+        calibrant(["merge", parts, "-o", f"{parts}/whole", "--quiet"])
+    size = sum(file.stat().st_size for file in Path(parts, "whole").glob("*.measurement")) / 1e6
+    print(
+        f"{size:,.0f} MB from {PARTS} parts: {time.process_time() - begun:.0f} s of the processor, {peak[0]:.0f} MB in "
+        f"all, {before:.0f} MB of them before, without the files' own pages"
+    )
 
 
 def bootstrapped(path: str) -> None:
@@ -180,11 +204,12 @@ def main() -> None:
     parser.add_argument("--engines", default="processes:2,dask:2")
     parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--manifests", default="1000,10000,100000")
     parser.add_argument("--step")
     parser.add_argument("--store")
     chosen = parser.parse_args()
-    if chosen.step == "bootstrap":
-        bootstrapped(chosen.store)
+    if chosen.step in ("bootstrap", "merge"):
+        {"bootstrap": bootstrapped, "merge": merged}[chosen.step](chosen.store)
         return
     if chosen.step:
         one_step(chosen.step, chosen.store)
@@ -202,7 +227,7 @@ def main() -> None:
         used = processor_time()
         engine(name, scenes)
         print(f"    all processes, with their start: {processor_time() - used:.1f} s of the processor", flush=True)
-    for count in (1_000, 10_000, 100_000):
+    for count in map(int, filter(None, chosen.manifests.split(","))):
         print(f"the manifest of {count:,} images", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             manifests(count, Path(folder))

@@ -20,7 +20,7 @@ def refine(
         typer.Option(
             "--output",
             "-o",
-            help="Where the sampler goes, and its checkpoints: a folder. For copula, which has none, an fsspec URL, too.",
+            help="Where the sampler goes, and its checkpoints: a folder; for copula, which has none, also a URL.",
         ),
     ],
     method: Annotated[

@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Generic, TypeVar
 
 from calibrant._shapes import IGNORE, Tensor
+from calibrant._storage.rows import empty_rows
 from calibrant.calibrators import CalibratedInParts, Calibrator, calibrated
 from calibrant.errors import ShapeError
 from calibrant.evaluation._labelled import naming, nothing_labelled, over
@@ -203,7 +204,7 @@ class _Rows(Generic[T]):
 
     def add(self, rows: T) -> None:
         if self.columns is None:
-            self.columns = rows.mapped(lambda column: column.new_empty(self.most, *column.shape[1:]))
+            self.columns = rows.mapped(lambda column: empty_rows(column, self.most))
         number = len(self.keys)
         for column, values in zip(self.columns.columns(), rows.columns(), strict=True):
             if column.shape[1:] != values.shape[1:]:

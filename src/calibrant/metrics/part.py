@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from calibrant._input.checks import check_version
 from calibrant._storage.files import check_regular, parse_json, replacing
+from calibrant._storage.tensors import write_tensors
 from calibrant.errors import DataError
 from calibrant.metrics.storage import built, digest_of, named
 from calibrant.metrics.tally import Tally
@@ -53,8 +53,8 @@ class TallyPart(Generic[T]):
         about["digest"] = digest_of(about, tensors)
         try:
             with replacing(path) as temporary:
-                save_file(tensors, temporary, {"about": json.dumps(about)})
-        except (OSError, SafetensorError) as error:
+                write_tensors(temporary, tensors, {"about": json.dumps(about)})
+        except OSError as error:
             raise DataError(
                 f"{path}: expected to write a part; {error}. Make room, or choose another place."
             ) from error

@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from calibrant._input.checks import check_version
 from calibrant._shapes import Tensor
 from calibrant._storage.files import check_regular, parse_json, replacing
 from calibrant._storage.origin import canonical
+from calibrant._storage.tensors import write_tensors
 from calibrant.errors import DataError
 from calibrant.metrics.measurement import Measurement
 from calibrant.metrics.tally import Tally
@@ -42,11 +42,10 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
         "facts": dict(facts),
     }
     about["digest"] = digest_of(about, tensors)
-    content = {"about": json.dumps(about)}  # one key only: safetensors writes several in any order
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(save(tensors, content))  # save_file leaves a file of its own when it is killed
-    except (OSError, SafetensorError) as error:
+            write_tensors(temporary, tensors, {"about": json.dumps(about)})
+    except OSError as error:
         raise DataError(f"{path}: expected to write a measurement; {error}. Make room, or choose another.") from error
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from calibrant._shapes import Float, Tensor
+from calibrant._storage.rows import joined_rows, taken_rows
 from calibrant.errors import InputError, ShapeError
 
 T = TypeVar("T", bound="Tally")
@@ -79,7 +80,8 @@ class Tally:
 
         :param rows: their numbers, in the order wanted; a number may come more than once.
         """
-        chosen = self.mapped(lambda column: column[torch.as_tensor(rows, dtype=torch.long)])
+        numbers = torch.as_tensor(rows, dtype=torch.long)
+        chosen = self.mapped(lambda column: taken_rows(column, numbers))
         return replace(chosen, keys=tuple(self.keys[i] for i in rows) if self.keys else (), left_out=self.left_out)
 
     def resampled(self: T, weights: Float[Tensor, "r n"]) -> T:
@@ -130,7 +132,7 @@ class Tally:
                     f"expected tallies of the same bins and classes; got {shapes[0]} in the first and {shape} in "
                     f"number {number}. Count all images with the same number of classes and bins."
                 )
-        joined = iter([torch.cat(parts) for parts in zip(*columns, strict=True)])
+        joined = iter([joined_rows(parts) for parts in zip(*columns, strict=True)])
         stacked = tallies[0].mapped(lambda _: next(joined))
         keys = tuple(key for tally in tallies for key in tally.keys)
         left_out = tuple(sorted(key for tally in tallies for key in tally.left_out))
@@ -142,8 +144,8 @@ class Tally:
                 f"expected rows of different images; got {twice!r} twice. Count each image once, and name images of "
                 "unlike sources differently."
             )
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        return replace(replace(stacked, keys=keys).take(order), left_out=left_out)
+        named = replace(stacked, keys=keys, left_out=left_out)
+        return named if list(keys) == sorted(keys) else named.take(sorted(range(len(keys)), key=keys.__getitem__))
 
 
 GROUP = 64

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import calibrant
-from calibrant._storage.files import remove_leftovers, replacing
+from calibrant._storage.files import only_writer, remove_leftovers, replacing
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -144,3 +144,21 @@ def test_every_writer_of_the_library_goes_through_the_one_helper():
     assert len(files) > 100
     words = ("os.replace(", "mkstemp(", "NamedTemporaryFile(", "os.rename(")
     assert [str(path.relative_to(root)) for path in files if any(word in path.read_text() for word in words)] == []
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed_again(tmp_path):
+    def fail(*parts, kept=""):
+        with only_writer(tmp_path.joinpath(*parts)):
+            if kept:
+                (tmp_path / kept).touch()
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail("a", "b")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="no"):
+        fail("a", "b", kept="a/file")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+    with pytest.raises(ValueError, match="no"):
+        fail("a")
+    assert (tmp_path / "a" / "file").is_file()

@@ -126,7 +126,8 @@ def _lock(handle: int) -> bool | None:
 def only_writer(folder: str | os.PathLike[str]) -> Generator[None]:
     """Be the only one who writes into a folder, which is made if missing, until the block ends.
 
-    The system holds the lock, on the folder itself: it ends with the process, however that ends, and leaves nothing.
+    If it was made and the block raises with nothing in it, it is removed again. The system holds the lock, on the
+    folder itself: it ends with the process, however that ends, and leaves nothing.
     Where the system or the file system has no locks, nobody is kept out.
 
     :param folder: the folder.
@@ -140,7 +141,21 @@ def only_writer(folder: str | os.PathLike[str]) -> Generator[None]:
     Traceback (most recent call last):
     BlockingIOError: ...
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    place = Path(folder)
+    made = [each for each in (place, *place.parents) if not each.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(place):
+            yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # those that are not empty stay
+            for each in made:
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Generator[None]:
     if fcntl is None:
         yield
         return

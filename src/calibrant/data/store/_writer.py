@@ -9,6 +9,7 @@ takes the place of the old in one step, and then the old files are removed. The 
 digest of the manifest that is to be replaced: if another is there, the write was finished but for the removal.
 """
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -33,7 +34,7 @@ from calibrant.data.store._manifest import (
     digest_of,
     read_json_of_ours,
 )
-from calibrant.errors import StoreError
+from calibrant.errors import CalibrantError, StoreError
 from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, known_keys, read_ahead, spread
 
 
@@ -46,6 +47,16 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
             raise StoreError(_twice(place, twice[0]))
     total = len(keys) if keys is not None else getattr(predictions, "__len__", lambda: None)()
     writer = _Writer(place, settings, total, overwrite)
+    try:
+        _write_all(writer, predictions, keys)
+    except CalibrantError:
+        writer.forget()
+        raise
+    writer.finish()
+
+
+def _write_all(writer: "_Writer", predictions: Iterable[Any], keys: Sequence[str] | None) -> None:
+    """Write all images that are not there yet."""
     if keys is None:
         for item in predictions:
             writer.put(item)
@@ -57,7 +68,6 @@ def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overw
         for key in keys:
             if not writer.skip(key):
                 writer.put(next(missing), expected=key)
-    writer.finish()
 
 
 def _read(source: Any, numbers: Sequence[int]) -> Iterator[Any]:
@@ -279,6 +289,12 @@ class _Writer:
         for file in (*self.old, *self.records, *(file for file in self.parts if file not in written)):
             self.place.remove(file)
         self.place.remove(PARTIAL)
+
+    def forget(self) -> None:
+        """Remove the partial manifest of a write that failed at its first image, into a new place."""
+        if not (self.finished or self.entries or self.whole or self.old or self.replaced):
+            with contextlib.suppress(OSError):
+                self.place.remove(PARTIAL)
 
     def _check_classes(self, key: str, num_classes: int) -> None:
         names = len(self.settings.provenance.class_names) or num_classes

@@ -207,7 +207,7 @@ def test_a_function_of_images_is_the_model(module):
 
 
 def test_ones_own_errors_come_as_they_are(module):
-    with pytest.raises(RuntimeError, match=r"^mine$"):
+    with pytest.raises(RuntimeError, match=r"^mine\b"):
         open_model(f"{module}:broken", trust_code=True)(IMAGES)
 
 

@@ -18,6 +18,7 @@ from calibrant.cli._failure import (
     is_lack_of_memory,
     logged,
     of_memory,
+    of_model,
     of_system,
     stop,
     with_owners,
@@ -143,6 +144,8 @@ def _failed(error: Exception, given: Sequence[str], command: str | None, group: 
         stop(of_memory(error), USAGE)
     if isinstance(error, OSError):
         stop(of_system(error), USAGE)
+    if of_its_model := of_model(error):
+        stop(of_its_model, USAGE)
     stop(logged(error, given), UNEXPECTED)
 
 

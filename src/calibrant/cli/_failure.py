@@ -56,6 +56,26 @@ def of_memory(error: BaseException) -> str:
     return f"error: expected enough memory; it ran out ({_first_line(error)}). Use smaller images or a larger machine."
 
 
+def of_model(error: BaseException) -> str | None:
+    """Return the sentence for what a model raised, which knows the images that it was given; None for other errors.
+
+    :param error: any error.
+    """
+    notes = getattr(error, "__notes__", ())
+    if not notes:
+        return None
+    from calibrant.models._answer import RAISED
+
+    note = next((each for each in notes if RAISED in each), None)
+    if note is None:
+        return None
+    name, _, images = note.partition(f": {RAISED} ")
+    return (
+        f"error: {name}: expected a model that takes images {images}; it raised {type(error).__name__}: "
+        f"{_first_line(error)}. Check how many channels it takes, and which sizes; --debug shows where."
+    )
+
+
 def of_system(error: OSError) -> str:
     """Return the sentence for a refusal of the system, which names the file.
 

@@ -13,6 +13,9 @@ from calibrant._input.checks import shape_of
 from calibrant._shapes import Float, Tensor
 from calibrant.errors import LogitsError, ShapeError
 
+RAISED = "the model raised this, given images"
+"""How the note begins that an error of a model carries: the error itself reaches who calls it as it is."""
+
 
 def logits_in(output: Any) -> Any:
     """Return the logits in what a model answers: under ``logits`` or ``out``, first in a tuple, or the answer itself.
@@ -42,7 +45,11 @@ def answer_of(
         the model itself has a word ``scores`` on it.
     :raises ShapeError, LogitsError: it gives something else.
     """
-    answer = logits_in(model(images))
+    try:
+        answer = logits_in(model(images))
+    except Exception as error:
+        error.add_note(f"{name}: {RAISED} {shape_of(images)}")
+        raise
     _check(answer, images, name)
     owner = getattr(model, "__self__", model)  # a method says what its object says
     if scores is None and getattr(owner, "scores", None) is None:

@@ -108,5 +108,11 @@ class Gain:
         return self.mean > self.margin
 
     def __str__(self) -> str:
-        """Say by how much."""
+        """Say by how much, and of more than one image with the standard error.
+
+        >>> print(Gain.of([0.5], [0.1]))
+        lower by 0.4000
+        """
+        if self.num_images == 1:
+            return f"lower by {self.mean:.4f}"
         return f"lower by {self.mean:.4f} ± {self.error:.4f}"

@@ -76,7 +76,7 @@ def model_of(name):
 
 
 PAIRS = [(name, method) for name in MODELS for method in CALIBRATORS]
-USUAL = {("SegFormer", method) for method in CALIBRATORS} | {
+USUAL = {("sigmoid head", method) for method in CALIBRATORS} | {
     (name, "temperature") for name in MODELS.keys() - PADDED.keys()
 }
 """Every calibrator once, and every model but the one that takes longest; all pairs take ten minutes of a processor."""

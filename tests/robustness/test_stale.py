@@ -100,13 +100,17 @@ QUESTIONS = {
 }
 
 
+MARKS = {"compare": pytest.mark.slow}
+"""Twelve comparisons with their pages take as long as all others."""
+
+
 def place(command, where):
     if command == "compare":
         return ("--num-cases", "0", "-o", where / "r.html", "--tallies", where / "out")
     return ("-o", where / "out")
 
 
-@pytest.mark.parametrize("command", QUESTIONS)
+@pytest.mark.parametrize("command", [pytest.param(each, marks=MARKS.get(each, ())) for each in QUESTIONS])
 def test_another_question_is_refused_and_the_same_one_finds_its_answer(
     calibrant, world, tmp_path, command, record_property
 ):

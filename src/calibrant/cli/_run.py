@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -99,7 +99,7 @@ def run_study(
         facts = sides | _facts(plan, methods, whole=bool(tested)) | _gates(last, part)
         study = Study.of(found, place, facts, plan.own_scores)
         cases = tuple(cases_in(part, last, study, plan.num_cases))
-        studies.append(replace(study, notes=tuple(dict.fromkeys(notes)), cases=cases))
+        studies.append(study.changed(notes=tuple(dict.fromkeys(notes)), cases=cases))
     return studies
 
 

@@ -1,7 +1,7 @@
 """What was measured of one or several methods: shown, saved, loaded and drawn. Four commands share it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,16 @@ class Study:
             baseline=AS_IT_IS if known else None,
             as_it_is=known,
         )
+
+    def changed(self, **fields: Any) -> "Study":
+        """Return it with other fields; figures that are worked out are not so again if the others cannot change them.
+
+        :param fields: new values by name.
+        """
+        study = replace(self, **fields)
+        if "comparison" in vars(self) and not fields.keys() & {"measurements", "own_scores"}:
+            vars(study)["comparison"] = self.comparison
+        return study
 
     def show(self, where: PlainConsole = console) -> None:
         """Print the table, and what the fits had to say on the error stream.

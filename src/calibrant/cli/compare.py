@@ -64,7 +64,6 @@ def compare(
     Fits on one part of STORE and tests on the other, or on each TEST. The report opens by double click; with several
     stores to test on, each gets its own. Example: calibrant compare runs/val runs/test --methods all -o report.html
     """
-    from dataclasses import replace
 
     from calibrant._storage.origin import options_of
     from calibrant.cli import _console
@@ -100,7 +99,7 @@ def compare(
     kept = None if fits is None else KeptFits(fits, common, of_methods, overwrite=overwrite)
     with engine_opened(engine, store, *urls) as workers:
         found = run_study(stored, tested, chosen, plan, workers, kept)
-    studies = [replace(study, made_from=origin) for study, origin in zip(found, origins, strict=True)]
+    studies = [study.changed(made_from=origin) for study, origin in zip(found, origins, strict=True)]
     console = _console.aside if _console.is_standard_output(json) else _console.console
     places = {n: study.comparison for n, study in zip(names, studies, strict=True)} if len(studies) > 1 else None
     pages = {name: _beside(output, name).name for name in names}

@@ -23,7 +23,6 @@ def demo(
     A small segmenter is trained on streets whose true probabilities are known, measured, calibrated, and reported.
     Example: calibrant demo -o demo
     """
-    from dataclasses import replace
 
     from calibrant._storage.origin import check_same, options_of
     from calibrant.cli._console import console
@@ -43,7 +42,7 @@ def demo(
     plan = Plan(seeds=[seed], fraction=0.5, pixels_per_image=5_000, num_bins=15, boundary_width=2)
     (study,) = run_study(stored, [], parse_methods("uncalibrated,temperature,selective,stacked"), plan)
     limit = _limit(test, study.measurements["uncalibrated"][0].keys)
-    study = replace(study, facts=dict(study.facts) | {"the best possible": limit}, made_from=made_from)
+    study = study.changed(facts=dict(study.facts) | {"the best possible": limit}, made_from=made_from)
     study.show()
     console.print(f"The best possible: {limit}", highlight=False)
     study.save(output / "measurements", made_from, overwrite=overwrite)

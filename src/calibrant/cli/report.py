@@ -57,8 +57,6 @@ def report(
     Of label maps (calibrant sample) it is the page of the sampler, or of several.
     Example: calibrant report runs/samples --store runs/test -o samples.html
     """
-    from dataclasses import replace
-
     from calibrant._storage.place import sent_to
     from calibrant.cli._console import console
     from calibrant.cli._samples_page import is_samples
@@ -78,9 +76,9 @@ def report(
         raise InputError("expected label maps with --sampler; got measurements. Leave it out.")
     study = Study.load(files)
     num_classes = next(iter(study.measurements.values()))[0].classes.labelled.shape[1]
-    study = replace(study, own_scores=open_scores(score, num_classes, trust=trust))
+    study = study.changed(own_scores=open_scores(score, num_classes, trust=trust))
     if store:
-        study = replace(study, cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
+        study = study.changed(cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
     with sent_to(output) as page:
         study.write_page(page, title=title or "Calibration report", places=_places(study, files[0], beside or ()))
@@ -92,8 +90,6 @@ def _places(study: "Study", first: Path, beside: Sequence[Path]) -> dict[str, An
 
     :raises InputError: other methods were measured there.
     """
-    from dataclasses import replace
-
     from calibrant.cli._study import Study
     from calibrant.errors import InputError
 
@@ -102,7 +98,7 @@ def _places(study: "Study", first: Path, beside: Sequence[Path]) -> dict[str, An
     names = ["/".join(path.resolve().parts[-2:]) for path in (first, *beside)]
     short = [name.split("/")[-1] for name in names]
     names = short if len(set(short)) == len(short) else names
-    others = (replace(Study.load([path]), own_scores=study.own_scores) for path in beside)
+    others = (Study.load([path]).changed(own_scores=study.own_scores) for path in beside)
     studies = [study, *others]
     for name, other in zip(names, studies, strict=True):
         if other.comparison.methods != study.comparison.methods or len(set(names)) < len(names):

@@ -1,5 +1,7 @@
 """Loaders, data sets and lists of pairs, in place of predictions and examples."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -106,3 +108,9 @@ def test_images_that_are_no_numbers_of_a_model_are_refused():
     whole = [(torch.zeros(3, 4, 4, dtype=torch.uint8), LABELS[0, :4, :4])]
     with pytest.raises(ShapeError, match=r"image\.float\(\) / 255"):
         next(iter(ModelPredictions(nn.Identity(), whole)))
+
+
+def test_the_name_of_a_store_is_no_source():
+    for name in ("runs/val", Path("runs/val")):
+        with pytest.raises(InputError, match=r"got the name 'runs.val'\. Open a store"):
+            TemperatureScaling.fit(name)

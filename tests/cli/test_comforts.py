@@ -115,3 +115,9 @@ def test_a_path_that_is_wrong_is_not_looked_for_on_the_hub(tmp_path, monkeypatch
     for name, words in (("segformr", r"Did you mean segformer\?"), ("runs/segformer", "Check the path")):
         with pytest.raises(DataError, match=words):
             open_model(name)
+
+
+def test_what_fails_at_the_first_image_leaves_nothing(calibrant, folder, tmp_path):
+    code, _, err = calibrant("import", folder, "--class-names", "sky,road", "-o", tmp_path / "new" / "store")
+    assert (code, "expected 2 classes" in err) == (2, True)
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Data sets and loaders of pairs, such as PyTorch users have them, as sources of examples and predictions."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,6 +155,11 @@ def examples_of(source: Any, *, ignore_index: int | None = UNLABELLED) -> Any:
 
 
 def _pairs(source: Any, make: Callable[..., Any], ignore_index: int | None) -> Any:
+    if isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"expected images or predictions themselves; got the name {os.fspath(source)!r}. Open a store: "
+            "calibrant.data.StoredPredictions(name)."
+        )
     loader = isinstance(source, DataLoader)
     items = source.dataset if loader else source
     listed = isinstance(items, list | tuple) and len(items) > 0 and isinstance(items[0], tuple | list | Mapping)

@@ -38,6 +38,14 @@ def test_zarr_holds_the_numbers_of_npy(calibrant, store, temperature, tmp_path):
     assert calibrant("verify", tmp_path / "zarr")[0] == 2
 
 
+def test_maps_that_are_replaced_leave_no_folder_behind(calibrant, store, tmp_path):
+    pytest.importorskip("zarr")
+    for what, more in (("labels,entropy", []), ("labels", ["--overwrite"])):
+        code, _, err = calibrant("export", store, "--as", "zarr", "--what", what, *more, "-o", tmp_path / "z")
+        assert code == 0, err
+        assert sorted(os.listdir(tmp_path / "z/0.zarr")) == sorted([*what.split(","), "zarr.json"])
+
+
 def test_zarr_says_where_the_pixels_lie_and_replaces_what_is_there(tmp_path):
     zarr = pytest.importorskip("zarr")
     from calibrant.data import Geometry

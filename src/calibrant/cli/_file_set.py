@@ -108,6 +108,9 @@ def _take_over(folder: Path) -> None:
             (new / name).replace(folder / name)
     for name in listed["old"]:
         (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # folders that still hold something stay
+            for within in list(Path(name).parents)[:-1]:
+                (folder / within).rmdir()
     for place in {folder, *((folder / name).parent for name in listed["files"])}:
         fsync_folder(place)
     (new / _LIST).unlink()

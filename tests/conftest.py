@@ -6,9 +6,14 @@ Property tests take the same examples every time in ``make test``, and many rand
 import contextlib
 import io
 import logging
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent / "robustness"))
+from outcomes import outcomes_table
 
 from calibrant.cli import main
 
@@ -18,7 +23,10 @@ settings.load_profile("test")
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """After ``make fuzz`` found something, say how it becomes a test."""
+    """Print what came of the trials of the robustness tests; after ``make fuzz`` found something, how to keep it."""
+    reports = [each for outcome in ("passed", "failed") for each in terminalreporter.getreports(outcome)]
+    for line in outcomes_table(told for each in reports for name, told in each.user_properties if name == "robustness"):
+        terminalreporter.write_line(line)
     if config.getoption("--hypothesis-profile") == "fuzz" and terminalreporter.stats.get("failed"):
         terminalreporter.write_line(
             "To keep an example, copy the arguments under 'Falsifying example' into a decorator @example(…) above the "

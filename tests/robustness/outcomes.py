@@ -1,12 +1,22 @@
 """What came of many trials: how many there were, and every one that broke a promise, in words."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
+
+COLUMNS = {
+    "trials": "trials",
+    "silent": "another result without a word",
+    "tracebacks": "traceback, or no sentence",
+    "left": "something left behind",
+    "lost": "lost, or not to be had by running again",
+}
 
 
 @dataclass
 class Outcomes:
-    """Trials of one sort; ``tools/robustness_table.py`` makes a table of all.
+    """Trials of one sort; a table of all is printed at the end of the tests.
 
     :param what: names the sort.
     :param trials: how many there were.
@@ -30,3 +40,16 @@ class Outcomes:
         broken = [*self.silent, *self.tracebacks, *self.left, *self.lost]
         assert self.trials > 0
         assert not broken, f"{len(broken)} of {self.trials} trials:\n" + "\n".join(broken[:20])
+
+
+def outcomes_table(told: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Add up what tests have handed over, by sort, as the lines of a table; none if they have nothing."""
+    rows: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
+    for counts in told:
+        for column in COLUMNS:
+            rows[counts["what"]][column] += counts[column]
+    if not rows:
+        return []
+    head = ["what", *COLUMNS.values()]
+    cells = [[what, *(f"{row[column]:,}" for column in COLUMNS)] for what, row in sorted(rows.items())]
+    return [f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *cells]]

@@ -68,9 +68,10 @@ def as_page(rows: Sequence[tuple[str, str, float, float, float]]) -> str:
             "Every block of each page, as a reader would run it, in a fresh environment that holds what the page says",
             f"to install. Written by `make first-minutes` on {date.today().isoformat()}: Python "
             f"{platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}), shared with other programs:",
-            f"{os.getloadavg()[1]:.0f} processes wanted to run.",
+            f"{os.getloadavg()[1]:.0f} processes wanted to run. The processor time is what a page takes on one "
+            "core with nothing beside it.",
             "",
-            "| page | installed | installing, packages at hand | running | of a core, all of its own |",
+            "| page | installed | installing, packages at hand | running | processor time of running |",
             "|---|---|---|---|---|",
             *lines,
             "",

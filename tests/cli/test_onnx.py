@@ -80,6 +80,43 @@ def test_the_number_of_classes_is_that_of_the_calibrator_and_nobody_may_say_anot
     assert out.startswith("3 classes")
 
 
+ODD = """
+import torch
+from torch import nn
+
+def build():
+    return nn.Conv2d(3, 4, 1)
+
+def bands():
+    return nn.Conv2d(5, 4, 1)
+
+def flat():
+    return lambda images: torch.zeros(3)
+
+def nothing():
+    return lambda images: torch.full((len(images), 4, *images.shape[2:]), float("nan"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("build", ("--num-classes", 5), "got 4 of the model and 5 of --num-classes"),
+        ("build", ("--class-names", "a,b,c"), "got 4 of the model and 3 of the names"),
+        ("bands", (), "to have 5 channels, but got 3 channels instead. Another size or number of channels"),
+        ("flat", (), "expected the model to return logits (1, classes, *space)"),
+        ("nothing", (), "expected finite logits"),
+    ],
+)
+def test_what_the_model_answers_is_looked_at_first(calibrant, temperature, tmp_path, name, more, words):
+    (tmp_path / "odd.py").write_text(ODD)
+    file = tmp_path / "odd.onnx"
+    code, _, err = calibrant("onnx", temperature, f"{tmp_path / 'odd.py'}:{name}", "--trust", *more, "-o", file)
+    assert code == 2
+    assert words in err
+    assert not file.exists()
+
+
 def test_a_model_that_answers_with_a_mapping_at_a_stride(calibrant, temperature, tmp_path):
     (tmp_path / "net.py").write_text(DICT)
     file = tmp_path / "both.onnx"

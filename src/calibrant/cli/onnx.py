@@ -62,14 +62,17 @@ def onnx(
     from calibrant.calibrators import export_onnx
     from calibrant.cli._console import console
     from calibrant.cli.import_ import names_in
+    from calibrant.errors import CalibrantError
     from calibrant.models import open_model
 
     loaded = open_calibrator(calibrator, kinds)
     check_outside(output, calibrator, None if model is None or not Path(model).is_dir() else model)
     opened = None if model is None else open_model(model, trust_code=trust, normalise=normalise)
     names = names_in(class_names) or (() if opened is None else tuple(opened.class_names))
-    count = _count(names, num_classes, opened, loaded)
     space = _options.numbers_in(size or "", int)
+    tried = [space] if space else TRACED[dims] if opened is not None else [(32, 48, 24)[:dims]]
+    answered = None if opened is None else _answered(opened, _images(1, channels, tried[0], seed=0), space)
+    count = _count(names, num_classes, answered, loaded)
     about = {
         "calibrant.calibrator": described(loaded),
         "calibrant.calibrator_digest": calibrator_origin(calibrator, kinds)["calibrator"],
@@ -79,7 +82,6 @@ def onnx(
         about |= {"calibrant.model": opened.description, "calibrant.input": "images in [0, 1], normalised inside"}
     channels = count if opened is None else channels
     run = None if opened is None else opened.run
-    tried = [space] if space else TRACED[dims] if opened is not None else [(32, 48, 24)[:dims]]
     with replacing(output) as temporary:
 
         def write(traced: Sequence[int]) -> None:
@@ -100,6 +102,8 @@ def onnx(
 
         try:
             sizes, how_far = _written(write, compared, tried, any_size=not space)
+        except CalibrantError:
+            raise
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
             raise _cannot(model, error, space) from error
     console.print(f"{count} classes, images of {sizes}; probabilities {how_far} → {output}", highlight=False)
@@ -136,7 +140,29 @@ def _written(
     raise refused
 
 
-def _count(names: Sequence[str], said: int | None, opened: Any, calibrator: Any) -> int:
+def _answered(opened: Any, images: Any, space: Sequence[int]) -> int:
+    """How many classes a model answers with; a sigmoid head has one channel for two.
+
+    :raises InputError: it raises, or answers with something else than finite logits.
+    """
+    import torch
+
+    from calibrant._input.checks import check_finite
+    from calibrant.errors import CalibrantError
+    from calibrant.models._answer import answer_of, evaluating
+
+    try:
+        with evaluating(opened.run), torch.no_grad():
+            answer = answer_of(opened.run, images)
+    except CalibrantError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise _cannot("the model", error, space) from error
+    check_finite(answer, "the model")
+    return max(2, answer.shape[1])
+
+
+def _count(names: Sequence[str], said: int | None, answered: int | None, calibrator: Any) -> int:
     """How many classes there are.
 
     :raises InputError: nobody says, or two say different numbers.
@@ -146,7 +172,7 @@ def _count(names: Sequence[str], said: int | None, opened: Any, calibrator: Any)
 
     asked = {
         "the calibrator": num_classes_of(calibrator),
-        "the model": None if opened is None else opened.num_classes,
+        "the model": answered,
         "the names": len(names),
         "--num-classes": said,
     }
@@ -208,5 +234,9 @@ def _cannot(model: str | None, error: Exception, space: Sequence[int]) -> Except
     from calibrant.errors import InputError
 
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    do = "Its operations may be unknown to ONNX" if space else "A fixed size may do: --size 512,512"
+    do = (
+        "Its operations may be unknown to ONNX"
+        if space
+        else "Another size or number of channels may do: --size 512,512, --channels 4"
+    )
     return InputError(f"{model or 'the file'}: expected a model that ONNX can hold and run; {first}. {do}.")

@@ -91,9 +91,9 @@ def keep_winners(raw: Float[Tensor, "n c *s"], mapped: Float[Tensor, "n c *s"]) 
 
 
 def _have_other_winners(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Bool[Tensor, "n 1 p"]:
-    """True but where the two have one winner, and the same: there the signs of their leads sum to -2 elsewhere."""
-    behind = (raw - raw.amax(1, keepdim=True)).sign_() + (mapped - mapped.amax(1, keepdim=True)).sign_()
-    return (behind.amax(1, keepdim=True) < 0) | (behind.sum(1, keepdim=True) > -2 * (raw.shape[1] - 1))
+    """True but where the two have one winner, and the same: there one class alone wins in either or in both."""
+    ahead = torch.maximum(raw - raw.amax(1, keepdim=True), mapped - mapped.amax(1, keepdim=True))
+    return ahead.sign_().sum(1, keepdim=True) > 1 - raw.shape[1]
 
 
 def _nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
@@ -133,8 +133,8 @@ def replaced_where(
     image, pixel = unlike[:, 0].nonzero(as_tuple=True)
     if len(image) == 0:
         return found
-    if len(found) == 1:  # the same, faster
-        few = exactly(*(each.index_select(2, pixel) for each in columns))
+    if len(found) == 1:  # the same, faster; without the axis of images a third of the time again
+        few = exactly(*(each[0].index_select(1, pixel)[None] for each in columns))
         return found.index_copy_(2, pixel, few)
     few = exactly(*(each[image, :, pixel].T[None] for each in columns))
     found[image, :, pixel] = few[0].T

@@ -101,6 +101,7 @@ WHERE = {"ESPNet, 40 images, in-domain": "in-domain", "ESPNet by day, 40 images,
 WHERE |= {"ESPNet by day, 40 images, dusk": "by day, at dusk"}
 WHERE |= {"ESPNet at dusk, 10 images, in-domain": "dusk, 10 images", "ESPNet at dusk, 10 images, day": "…, by day"}
 WHERE |= {"aerial, 10 images, in-domain": "aerial, 10 images", "aerial, 10 images, elsewhere": "…, elsewhere"}
+WHERE |= {"DAVIS, 10 images, in-domain": "DAVIS, 10 images", "DAVIS, 10 images, second halves": "…, second halves"}
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:

@@ -1,9 +1,10 @@
 """What engines and large stores cost.
 
-``python -m benchmarks.scale [--engines processes:2,dask:2] [--images 100000] [--rows 100000]``
+``python -m benchmarks.scale [--engines processes:2,dask:2] [--images 1000,10000] [--rows 100000]``
 
 Engines: tasks that do nothing, by the clock and by the processor time of the process that sends them; then tallies of
-the same images here and by way of the engine, by the processor time of all processes together. Stores: manifests of up
+the same images here and by way of the engine, by the processor time of all processes together, also of one worker with
+one shard of ten seconds; and how many times faster two processes are than one. Stores: manifests of up
 to 100,000 images opened, asked for their keys, their digest and their last image, each in a process of its own; then a
 store of images of 2 x 2 pixels written without waiting for the disk, gone on with, and merged from ten parts; then
 intervals of all scores from a file of 100,000 rows, and ``calibrant merge`` of ten parts of them.
@@ -13,6 +14,7 @@ import argparse
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,6 +70,54 @@ def engine(name: str, images: MadeScenes) -> None:
             print(f"    {len(found)} images in shards of {size}: {time.perf_counter() - before:.2f} s", flush=True)
 
 
+def used_so_far(images: Iterable[Any], first: int) -> float:
+    """Return the processor time of the process that runs the task."""
+    return time.process_time()
+
+
+def overhead(name: str, images: MadeScenes, size: int) -> None:
+    """Print what one worker and this process spend on tallies of images, beside the loop in this process.
+
+    :param name: an engine with one worker, whose scheduler, if it has one, is in this process.
+    :param images: what is counted.
+    :param size: images a shard.
+    """
+    with open_engine(name) as workers:
+
+        def spent() -> float:
+            return time.process_time() + sum(mapped_in_shards(used_so_far, Sharded(range(1), workers)))
+
+        tally(Measurement.of, Sharded(images, workers, shard_size=1))  # imports, and the first of everything
+        before = spent()
+        tally(Measurement.of, Sharded(images, workers, shard_size=size))
+        there = spent() - before
+    before = time.process_time()
+    tally(Measurement.of, images)
+    here = time.process_time() - before
+    print(
+        f"  {name}: {len(images)} images in shards of {size}: {there:.2f} s of the processor in all processes, "
+        f"{here:.2f} s in a loop here: {100 * (there / here - 1):+.1f} %",
+        flush=True,
+    )
+
+
+def scaling(images: MadeScenes, repeats: int) -> None:
+    """Print how many times faster two processes count than one, by the clock, best of several repetitions each."""
+    best = {}
+    with open_engine("processes:1") as one, open_engine("processes:2") as two:
+        for _ in range(repeats + 1):
+            for number, workers in ((1, one), (2, two)):
+                begun = time.perf_counter()
+                tally(Measurement.of, Sharded(images, workers, shard_size=4))
+                best.setdefault(number, []).append(time.perf_counter() - begun)
+    first, second = (min(times[1:]) for times in best.values())  # the first includes the start
+    print(
+        f"  1 → 2 processes: {first:.2f} → {second:.2f} s by the clock, {first / second:.2f} times faster, best of "
+        f"{repeats}; {os.cpu_count()} cores, {os.getloadavg()[0]:.1f} processes wanted one in the last minute",
+        flush=True,
+    )
+
+
 class Tiny:
     """Images of 2 x 2 pixels and two classes, made when asked for.
 
@@ -103,7 +153,7 @@ def steps(count: int, folder: Path) -> None:
 
 
 def manifests(count: int, folder: Path) -> None:
-    """Print how long it takes to open a store of so many images, of which only the manifest is there."""
+    """Print how long it takes to open a store of so many images, and to find it whole; its files have a size alone."""
     one = write_store(Tiny(1), folder / "one")._manifest
     entries = [
         replace(one.entries[0], key=key, file=f"{number}.safetensors") for number, key in enumerate(Tiny(count).keys)
@@ -112,8 +162,13 @@ def manifests(count: int, folder: Path) -> None:
     store.mkdir()
     for name, content in replace(one, entries=tuple(entries)).files():
         (store / name).write_bytes(content)
-    for step in ("open", "keys", "digest", "last"):
+    for entry in entries:
+        with (store / entry.file).open("wb") as file:
+            file.truncate(entry.bytes)
+    for step in ("open", "keys", "digest", "go on"):
         _step(step, store)
+    shutil.copyfile(folder / "one" / one.entries[0].file, store / entries[-1].file)
+    _step("last", store)
 
 
 def rows(count: int, folder: Path) -> None:
@@ -185,8 +240,9 @@ def timed(what: str, count: int, step: Any) -> None:
 
 def one_step(step: str, store: str) -> None:
     """Print processor time and memory of a step, in a process of its own."""
+    source = Tiny(len(StoredPredictions(store))) if step == "go on" else None
     base, wall, processor = peak_megabytes(), time.perf_counter(), time.process_time()
-    stored = StoredPredictions(store)
+    stored = StoredPredictions(store) if source is None else write_store(source, store)
     if step == "keys":
         len(stored.keys)
     elif step == "digest":
@@ -202,7 +258,8 @@ def one_step(step: str, store: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", default="processes:2,dask:2")
-    parser.add_argument("--images", type=int, default=1_000)
+    parser.add_argument("--overhead", type=int, default=160, help="images in one shard of about ten seconds; 0: none")
+    parser.add_argument("--images", default="1000,10000")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--manifests", default="1000,10000,100000")
     parser.add_argument("--step")
@@ -227,13 +284,19 @@ def main() -> None:
         used = processor_time()
         engine(name, scenes)
         print(f"    all processes, with their start: {processor_time() - used:.1f} s of the processor", flush=True)
+    if chosen.overhead:
+        many = MadeScenes(chosen.overhead, 19, 256, 256)
+        for name in ("processes:1", "dask:1"):
+            overhead(name, many, chosen.overhead)
+        scaling(scenes, repeats=5)
     for count in map(int, filter(None, chosen.manifests.split(","))):
         print(f"the manifest of {count:,} images", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             manifests(count, Path(folder))
-    print(f"a store of {chosen.images:,} images", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        steps(chosen.images, Path(folder))
+    for count in map(int, filter(None, chosen.images.split(","))):
+        print(f"a store of {count:,} images", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            steps(count, Path(folder))
     if chosen.rows:
         print(f"the rows of {chosen.rows:,} images", flush=True)
         with tempfile.TemporaryDirectory() as folder:

@@ -65,8 +65,12 @@ class Dask(Engine):
 
     def _started(self, count: int) -> Any:
         """A cluster that only this machine can reach: whoever reaches a scheduler can run anything."""
-        # Its profiler looks at every worker a hundred times a second.
-        package("dask", "dask").config.set({"distributed.worker.profile.enabled": False})
+        # Its profiler looks at every worker a hundred times a second. By default workers give every freed page back to
+        # the system at once (MALLOC_TRIM_THRESHOLD_), which has each tensor's pages made anew.
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+        package("dask", "dask").config.set(
+            {"distributed.worker.profile.enabled": False, "distributed.nanny.pre-spawn-environ": threads}
+        )
         return self._distributed.LocalCluster(
             n_workers=count,
             threads_per_worker=1,

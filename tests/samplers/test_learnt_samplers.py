@@ -78,20 +78,22 @@ def drawn(sampler, prediction):
 @pytest.mark.parametrize("name", LEARNT)
 def test_interrupted_and_resumed_it_is_the_same_sampler(name, tmp_path, monkeypatch):
     predictions = blobs()
-    whole = fit(name, predictions)
+    whole = fit(name, predictions, checkpoint_path=tmp_path / "whole")
     import calibrant.samplers.learnt_sampler as module
 
     plain = module.train
     with monkeypatch.context() as patched:
         patched.setattr(module, "train", lambda *a, **k: plain(*a, **{**k, "checkpoint_every": 3, "look_every": 2}))
         with pytest.raises(Stop):
-            fit(name, predictions, checkpoint_path=tmp_path, watch=stop)
+            fit(name, predictions, checkpoint_path=tmp_path / "cut", watch=stop)
     with pytest.raises(StoreError, match=r"loss"):
-        fit(name, predictions, checkpoint_path=tmp_path, loss=OTHERS[name])
-    resumed = fit(name, predictions, checkpoint_path=tmp_path)
+        fit(name, predictions, checkpoint_path=tmp_path / "cut", loss=OTHERS[name])
+    resumed = fit(name, predictions, checkpoint_path=tmp_path / "cut")
     for key, value in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[key], value), key
     assert torch.equal(drawn(whole, predictions[0]), drawn(resumed, predictions[0]))
+    one, other = ((tmp_path / each / "checkpoint.pt").read_bytes() for each in ("whole", "cut"))
+    assert one == other
 
 
 @pytest.mark.parametrize("name", LEARNT)

@@ -42,10 +42,12 @@ def run(trainee, **options):
 
 
 def test_going_on_ends_with_the_same_bits(tmp_path):
-    whole = run(training()).state()
+    whole = run(training(), checkpoint_path=tmp_path / "whole").state()
     with pytest.raises(RuntimeError, match="stop"):
-        run(training(), checkpoint_path=tmp_path, checkpoint_every=3, watch=stop_after(4))
-    resumed = run(training(), checkpoint_path=tmp_path).state()
+        run(training(), checkpoint_path=tmp_path / "cut", checkpoint_every=3, watch=stop_after(4))
+    resumed = run(training(), checkpoint_path=tmp_path / "cut").state()
+    one, other = ((tmp_path / each / "checkpoint.pt").read_bytes() for each in ("whole", "cut"))
+    assert one == other
     for part in ("refinement", "discriminator", "average"):
         assert all(torch.equal(whole[part][name], resumed[part][name]) for name in whole[part])
     for one, two in zip(

@@ -56,9 +56,24 @@ def write_checkpoint(folder: Path, state: dict[str, Any], identity: Mapping[str,
     """
     try:
         with replacing(folder / NAME) as temporary, temporary.open("wb") as file:
-            torch.save({**state, "identity": _as_words(identity)}, file)
+            torch.save(_with_one_of_each({**state, "identity": _as_words(identity)}, {}), file)
     except (OSError, RuntimeError) as error:  # torch turns errors of the disk into RuntimeError
         raise StoreError(f"{folder}: expected to write a checkpoint; {error}. Make room, or choose another.") from error
+
+
+def _with_one_of_each(state: Any, words: dict[str, str]) -> Any:
+    """A state whose equal words are one object, and whose dicts and lists are each their own.
+
+    Pickle writes an object that it has written before as a reference to it. So the bytes of equal states are equal,
+    of a training that went on from a checkpoint and of one that nobody stopped.
+    """
+    if isinstance(state, str):
+        return words.setdefault(state, state)
+    if isinstance(state, dict):
+        return {_with_one_of_each(key, words): _with_one_of_each(value, words) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_with_one_of_each(each, words) for each in state)
+    return state
 
 
 def read_checkpoint(folder: Path, identity: Mapping[str, object]) -> dict[str, Any] | None:

@@ -154,7 +154,7 @@ def test_three_laws_of_three_maps():
         assert float(generalised_energy_distance(distances, diagonal=False)) < 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_a_known_law():
     """Unbiased, so that a perfect sampler scores 0: seven maps an image with known weights, images never seen."""
     known, _ = blobs(2000, size=(24, 24))

@@ -1,8 +1,9 @@
-"""Columns of very many rows: in a file that has no name any more, whose pages the system may take back at any time."""
+"""Columns of very many rows: in a file that has no name, whose pages the system may take back at any time."""
 
 import os
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -15,8 +16,8 @@ LARGE = 2**26
 def empty_rows(column: Tensor, count: int) -> Tensor:
     """Return a tensor of so many rows, like those of another, whose content is not set.
 
-    One of 64 MiB and more is a file in the folder for temporary files (``TMPDIR``), if that has room; it loses its name
-    at once, so that nothing is left behind when the process is killed.
+    On Linux, one of 64 MiB and more is a file in the folder for temporary files (``TMPDIR``), if that has room. It has
+    no name, so that nothing is left behind when the process is killed.
 
     :param column: what the rows are like, (n, …).
     :param count: how many there are to be.
@@ -26,12 +27,12 @@ def empty_rows(column: Tensor, count: int) -> Tensor:
     """
     size = count * column[:0].new_empty(1, *column.shape[1:]).numel()
     length = size * column.element_size()
-    if length < LARGE or not hasattr(os, "posix_fallocate"):
+    if length < LARGE or not Path("/proc/self/fd").exists():
         return column.new_empty(count, *column.shape[1:])
     try:
-        with tempfile.NamedTemporaryFile(prefix="calibrant-rows-") as file:
+        with tempfile.TemporaryFile() as file:
             os.posix_fallocate(file.fileno(), 0, length)  # a page without room on the disk would end the process
-            flat = torch.from_file(file.name, shared=True, size=size, dtype=column.dtype)
+            flat = torch.from_file(f"/proc/self/fd/{file.fileno()}", shared=True, size=size, dtype=column.dtype)
     except OSError:  # no room there
         return column.new_empty(count, *column.shape[1:])
     return flat.view(count, *column.shape[1:])

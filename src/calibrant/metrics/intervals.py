@@ -14,7 +14,7 @@ from calibrant.errors import InputError
 from calibrant.metrics.score import Score, ScoreFunction, image_mean
 from calibrant.metrics.tally import Tally
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 1024
 """Images whose scores are worked out together."""
 
 
@@ -68,13 +68,15 @@ class Resamples:
         if num_resamples < 1:
             raise InputError(f"expected at least one resample; got {num_resamples}. A thousand are usual.")
         keys = tuple(sorted({name for tally in tallies for name in _row_names(tally)}))
-        parts = []
-        for start in range(0, num_resamples, _at_once(len(keys))):
-            some = torch.zeros(min(_at_once(len(keys)), num_resamples - start), len(keys), dtype=torch.int16)
+        weights = torch.zeros(num_resamples, len(keys), dtype=torch.uint8)  # of which there are very many
+        for part in torch.arange(num_resamples).split(_at_once(len(keys))):
+            some = torch.zeros(len(part), len(keys), dtype=torch.int16)
             drawn = torch.randint(len(keys), some.shape, generator=generator)
             some.scatter_add_(1, drawn, torch.ones_like(some))
-            parts.append(some if int(some.max()) > 255 else some.to(torch.uint8))  # of which there are very many
-        return cls(keys, torch.cat(parts))
+            if int(some.max()) > 255:
+                weights = weights.short()
+            weights[part[0] : part[-1] + 1] = some
+        return cls(keys, weights)
 
     def weights_of(self, tally: Tally) -> Float[Tensor, "r n"]:
         """Return the weights of a tally's rows, in float64, for :meth:`Tally.resampled`.

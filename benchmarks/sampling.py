@@ -90,26 +90,43 @@ TARGETS = {"energy": 1.3}
 """How many passes of its network a hundred samples may take, at most."""
 
 
-def compare_learnt(num_samples: int, side: int, rounds: int) -> None:
-    """Print the times of every sampler with one network, two classes, from the image alone."""
-    logits, image = scene(2, side)
+def compare_learnt(num_samples: int, side: int, rounds: int, *, device: str = "cpu", published: bool = False) -> None:
+    """Print the times of every sampler with one network, two classes, from the image alone, and a GPU's memory.
+
+    On a GPU times are by the clock, from when it has nothing to do to when it has nothing left.
+    """
+    logits, image = (maps.to(device) for maps in scene(2, side))
     standardise, tasks = Standardise(torch.zeros(1), torch.ones(1)), {}
+    on_gpu = device != "cpu"
     for name, kind in LEARNT.items():
-        sampler = kind(kind.network_class.small(1, 2), standardise, inputs="image")
+        network = kind.network_class if published else kind.network_class.small
+        sampler = kind(network(1, 2), standardise, inputs="image").to(device)
 
         def draw(number: int, sampler: Sampler = sampler) -> None:
             generator = torch.Generator().manual_seed(2)
             sampler.sample(logits, image, num_samples=number, generator=generator)
+            if on_gpu:
+                torch.cuda.synchronize()
 
         tasks |= {f"{name}, one sample": lambda draw=draw: draw(1), name: lambda draw=draw: draw(num_samples)}
     seconds = take_turns(tasks, rounds)
     for name in LEARNT:
-        (_, one), (clock, worked) = seconds[f"{name}, one sample"], seconds[name]
-        ratio = worked / one
+        (once, one), (clock, worked) = seconds[f"{name}, one sample"], seconds[name]
+        ratio = clock / once if on_gpu else worked / one
+        spent = f"{memory_of(tasks[name]):8.0f} MB of a GPU" if on_gpu else f"{worked * 1e3:8.0f} ms of processor"
         print(
-            f"  {name:42} {clock * 1e3:8.0f} ms  {worked * 1e3:8.0f} ms of processor  {ratio:6.1f} passes"
-            f"{verdict(ratio, TARGETS.get(name) if num_samples == 100 else None)}"
+            f"  {name:42} {clock * 1e3:8.1f} ms  {spent}  {ratio:6.1f} passes"
+            f"{verdict(ratio, TARGETS.get(name) if num_samples == 100 else None)}",
+            flush=True,
         )
+
+
+def memory_of(task: Callable[[], object]) -> float:
+    """Return the most megabytes of a GPU that a task holds beside what is there before."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    task()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def main() -> None:
@@ -120,12 +137,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--learnt", action="store_true", help="the samplers with one network alone")
+    parser.add_argument("--published", action="store_true", help="those in their published widths")
+    parser.add_argument("--device", default="cpu", help="where those draw, such as cuda; on a GPU alone no others do")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(f"{options.samples} samples of {options.side} x {options.side}, {options.threads} threads; 2 classes, small")
-    compare_learnt(options.samples, options.side, options.rounds)
-    if options.learnt:
+    widths = "published widths" if options.published else "small"
+    where = f"{options.threads} threads" if options.device == "cpu" else torch.cuda.get_device_name(options.device)
+    print(f"{options.samples} samples of {options.side} x {options.side}, {where}; 2 classes, {widths}")
+    sizes = (options.samples, options.side, options.rounds)
+    compare_learnt(*sizes, device=options.device, published=options.published)
+    if options.learnt or options.device != "cpu":
         return
     standardise = Standardise(torch.zeros(1), torch.ones(1))
     for title, network in (

@@ -31,7 +31,7 @@ from experiments.car.lidc_scores import Patients
 from experiments.car.rivals import Rows, show, table
 from experiments.car.rivals_config import Config
 from experiments.car.rivals_jobs import Timer, training_images
-from experiments.car.rivals_scores import kept_columns
+from experiments.car.rivals_scores import columns, keep_columns, kept_columns
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,12 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             folder = folder_of(config, name, seed)
             if train or STORAGE.holds(folder):
                 sampler = trained(config, name, seed)
-                given = (f"{config.num_samples} samples, {name}", sampler, images, config.num_samples, seed)
-                rows.setdefault(name, {})[seed] = kept_columns(folder / "scores.pt", *given)
+                path, of = folder / "scores.pt", f"{config.num_samples} samples, {name}"
+                scores = kept_columns(path, of)
+                if scores is None:
+                    scores = columns(sampler, images, config.num_samples, seed)
+                    keep_columns(path, of, scores)
+                rows.setdefault(name, {})[seed] = scores
     if not rows:
         print("nothing is trained yet")
         return {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from calibrant.samplers import RefinementRecipe
-from calibrant.training import Devices, open_fabric
+from calibrant.training import Devices, SingleDevice
 
 SMALL = RefinementRecipe.small(num_steps=900)
 LONGER = ", four times as long"
@@ -26,6 +26,7 @@ class Config:
     :param recipe: of G; the controls are changes to it.
     :param other_seeds: of which the trainings beside the table's are run.
     :param numbers: of samples in the calibration loss, compared.
+    :param device: where networks are trained, such as "cuda".
     :param stacked: options of its fit.
     """
 
@@ -46,7 +47,7 @@ class Config:
     numbers: tuple[int, ...] = (2, 5, 10, 20)
     num_samples: int = 100
     num_resamples: int = 1000
-    accelerator: str = "cpu"
+    device: str = "cpu"
     stacked: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -87,13 +88,13 @@ class Config:
             calibration_batch=32,
             recipe=recipe,
             other_seeds=(0, 1, 2),
-            accelerator="auto",
+            device="cuda",
         )
 
     @property
-    def devices(self) -> Devices | None:
+    def devices(self) -> Devices:
         """Where networks are trained."""
-        return None if self.accelerator == "cpu" else open_fabric(accelerator=self.accelerator)
+        return SingleDevice(self.device)
 
 
 @dataclass(frozen=True)

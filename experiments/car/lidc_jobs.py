@@ -65,6 +65,12 @@ def without_black_box(example: Example) -> Prediction:
     return Prediction(example.key, torch.zeros(2, *example.image.shape[1:]), example.labels, example.image)
 
 
+def on_device(prediction: Prediction, device: str) -> Prediction:
+    """Return a prediction whose logits and image, all that is drawn from, are on a device; its labels stay."""
+    image = None if prediction.image is None else prediction.image.to(device)
+    return replace(prediction, logits=prediction.logits.to(device), image=image)
+
+
 def behind_calibration_network(config: Config, images: Images, seed: int) -> Images:
     """Return the images with the logits of F, trained first: from the image alone, to the mean of the masks."""
     folder = Path(config.runs) / f"F-{seed}"
@@ -86,7 +92,9 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
             checkpoint_path=folder,
             devices=config.devices,
         )
-        _keep(torch.stack([calibrated(prediction, found) for prediction in images.all()]), kept)
+        found = found.to(config.device)
+        logits = [calibrated(on_device(each, config.device), found).cpu() for each in images.all()]
+        _keep(torch.stack(logits), kept)
         timer.note(folder)
     return images.behind(list(torch.load(kept, weights_only=True)))
 

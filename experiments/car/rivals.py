@@ -1,13 +1,15 @@
 """Which sampler redraws best what four radiologists drew? Real CT crops of LIDC-IDRI, networks trained alike long.
 
     python -m experiments.car.rivals [--finished | --scored | --train NAME INPUTS SEED | --times] [--smoke]
+        [--published] [--device cuda] [--jobs N]
 
 Trains every sampler with one network that the library has (``calibrant.samplers.storage.LEARNT``), from the image
 alone and from the image with the probabilities of F, and scores it on the val patients: free, with spread draws, and
 coupled to F as calibrated on held-out patients and to the sampler's own mean. Beside them stand CAR and the copula
 behind F, trained as in ``experiments.car.lidc`` and as long as there; the seconds of all trainings are recorded. What
 is done is kept under ``runs/``: ``--finished`` trains nothing, ``--scored`` draws nothing either; ``--times`` prints
-what a step of each training takes.
+what a step of each training takes. ``--published`` is for a GPU: networks as wide as they were published, from the
+image alone.
 """
 
 import argparse
@@ -15,26 +17,30 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from calibrant.calibrators import Calibrator, TemperatureScaling
-from calibrant.errors import InputError
 from calibrant.metrics import Interval
-from calibrant.predictions import Prediction
-from calibrant.samplers import CopulaSampler, Coupled, EnergyScoreSampler, MeanOfSamples, Sampler
+from calibrant.samplers import Sampler
 from calibrant.samplers.storage import LEARNT
 from experiments._data import add_option, use
 from experiments._record import RESULTS, record
-from experiments.car.lidc_jobs import Images, behind_calibration_network, refinement
+from experiments.car.lidc_jobs import Images, behind_calibration_network
 from experiments.car.lidc_pictures import draw_pictures
 from experiments.car.lidc_scores import Columns, Patients
 from experiments.car.rivals_config import Config
-from experiments.car.rivals_jobs import Timer, folder_of, seconds_a_step, trained, training_images
-from experiments.car.rivals_scores import SHOWN, kept_columns, pooled_ece
+from experiments.car.rivals_jobs import (
+    at_once,
+    seconds_a_step,
+    trained,
+    training_images,
+)
+from experiments.car.rivals_rows import Rows, has_f, read_scores, sources, train_and_score
+from experiments.car.rivals_scores import SHOWN, pooled_ece
 
 PUBLISHED = """published on LIDC, not comparable row by row (GED 16 / GED 100 / HM-IoU 16):
   all series of Kohl's 15,096 slices, split by series, 128 x 128: Probabilistic U-Net .277 / .252 / -,
@@ -42,95 +48,6 @@ PUBLISHED = """published on LIDC, not comparable row by row (GED 16 / GED 100 / 
   12,816 slices, split by patient, 128 x 128: Probabilistic U-Net .320 / - / .50, HPU-Net .270 / - / .53,
     CAR .264 / .243 / .592; split by slice, which leaks: Hu et al. GED 50 .267
 here: crops of 64 x 64 around nodules, split by patient"""
-
-Rows = dict[str, dict[int, Columns]]
-"""Scores by row and seed."""
-
-
-def behind(config: Config, name: str, sampler: Sampler, own: Calibrator | None, calibrated: Calibrator | None) -> dict:
-    """Return the rows of a sampler with scores: free, with spread draws, and coupled."""
-    found: dict[str, Sampler] = {name: sampler}
-    if isinstance(sampler, EnergyScoreSampler):
-        arguments = sampler.arguments() | {"draws": "spread"}
-        found[f"{name}, spread"] = EnergyScoreSampler(**arguments)
-    if calibrated is not None:
-        found[f"{name}, coupled to F"] = Coupled(sampler, calibrated)
-    if own is not None:
-        found[f"{name}, coupled to its mean"] = Coupled(sampler, own)
-    return found
-
-
-class Kept(Calibrator):
-    """Logits that were worked out before, by the image: those of an F that is stored as its logits alone."""
-
-    def __init__(self, images: Sequence[Prediction], calibrator: Calibrator) -> None:
-        super().__init__()
-        self.logits = {_name(each.image): calibrator(each.logits[None]) for each in images}
-
-    def forward(self, logits, image=None):
-        """Return the logits kept for the image."""
-        return torch.cat([self.logits[_name(each)] for each in image])
-
-    def arguments(self) -> dict[str, Any]:
-        """Raise: it is not for storing."""
-        raise InputError(
-            "expected a calibrator that can be stored; these logits belong to the images of one run. Fit F anew."
-        )
-
-
-def _name(image: torch.Tensor) -> bytes:
-    return image.contiguous().numpy().tobytes()
-
-
-def samplers(config: Config, seed: int, *, train: bool) -> Iterator[tuple[str, Sequence[Prediction], Sampler, str]]:
-    """Yield the rows of a seed: name, test images with the logits it stands behind, sampler, folder of its training."""
-    lidc = config.lidc
-    images = Images.read(lidc)
-    has_f = (Path(lidc.runs) / f"F-{seed}" / "logits.pt").exists() or train
-    known = behind_calibration_network(lidc, images, seed) if has_f else None
-    calibrated = None if known is None else Kept(known.test, TemperatureScaling.fit(known.held_out))
-    if known is not None:
-        yield "copula, one level, behind F", known.test, CopulaSampler(image=1.0), ""
-        for arm in config.car:
-            sampler = refinement(lidc, known, arm, seed, train=train)
-            if sampler is not None:
-                for name, each in behind(config, arm, sampler, None, calibrated).items():
-                    yield name, known.test, each, arm
-    whole = training_images(config) if train else None
-    for kind in LEARNT:
-        for inputs in config.inputs:
-            seen, shown = (whole, images.test) if inputs == "image" else (None, None)
-            if inputs != "image" and known is not None:
-                seen, shown = ([*known.train, *known.held_out] if train else None), known.test
-            if shown is None:
-                continue
-            sampler = trained(config, kind, inputs, seed, seen)
-            if sampler is not None:
-                name = f"{kind}, {'image' if inputs == 'image' else 'image and F'}"
-                own = MeanOfSamples(sampler)
-                for row, each in behind(config, name, sampler, own, calibrated).items():
-                    yield row, shown, each, str(folder_of(config, kind, inputs, seed).name)
-
-
-def score_all(config: Config, *, train: bool, draw: bool) -> tuple[Rows, dict[str, Sampler], dict[str, Any]]:
-    """Return the scores of every row that is there, the samplers of the first seed, and the seconds of trainings."""
-    rows: Rows = {}
-    shown: dict[str, Sampler] = {}
-    seconds: dict[str, Any] = {}
-    for seed in config.seeds:
-        for name, images, sampler, folder in samplers(config, seed, train=train):
-            path = Path(config.runs) / "scores" / f"{name.replace(' ', '_').replace(',', '')}-{seed}.pt"
-            if not (draw or path.exists()):
-                continue
-            of = f"{config.num_samples} samples, {sampler}"
-            rows.setdefault(name, {})[seed] = kept_columns(path, of, sampler, images, config.num_samples, seed)
-            if seed == config.seeds[0] and sampler.draws == "independent":
-                shown[name] = sampler
-            for runs in (config.runs, config.lidc_runs):
-                spent = Timer.read(Path(runs) / folder) if folder else {}
-                seconds |= {f"{folder}, seed {seed}": spent} if spent else {}
-            print(f"{name}, seed {seed}: GED 16 {float(rows[name][seed]['GED 16'].mean()):.4f}", flush=True)
-    return rows, shown, seconds
 
 
 def mean_over_seeds(held: Mapping[int, Columns], seeds: Sequence[int]) -> Columns:
@@ -145,7 +62,7 @@ def table(rows: Rows, patients: Patients) -> dict[str, dict[str, Any]]:
         seeds = sorted(held)
         scores = mean_over_seeds(held, seeds)
         found[name] = {"seeds": seeds, "ECE of the mean": pooled_ece(scores, patients)}
-        for score in (score for score in SHOWN if score in scores):
+        for score in (each for each in SHOWN if each in scores):
             over = torch.tensor([float(held[seed][score].nanmean()) for seed in seeds], dtype=torch.float64)
             spread = {"deviation over seeds": float(over.std()) if len(seeds) > 1 else None}
             found[name][score] = asdict(patients.interval(scores[score])) | spread
@@ -182,10 +99,14 @@ def show(figures: Mapping[str, Mapping[str, Any]], gaps: Mapping[str, Mapping[st
     print(f"\n{PUBLISHED}")
 
 
-def main(config: Config, *, train: bool = True, draw: bool = True) -> dict[str, Any]:
+def main(config: Config, *, train: bool = True, draw: bool = True, jobs: int = 1) -> dict[str, Any]:
     """Run and score what is missing (or not), print, record; return the figures."""
     begun = time.monotonic()
-    rows, shown, seconds = score_all(config, train=train, draw=draw)
+    if train and has_f(config):
+        at_once(jobs, train_f, [(config, seed) for seed in config.seeds])
+    if draw:
+        at_once(jobs, partial(train_and_score, train=train), [(config, source) for source in sources(config)])
+    rows, seconds = read_scores(config)
     if not rows:
         print("nothing is trained yet")
         return {}
@@ -198,12 +119,25 @@ def main(config: Config, *, train: bool = True, draw: bool = True) -> dict[str, 
     }
     show(found["table"], found["differences"])
     folder = RESULTS if config.folder else Path(config.runs)
-    if draw:
-        from_image = {name: each for name, each in shown.items() if name.endswith("image")}
-        draw_pictures(folder / "rivals_samples.png", test, from_image, seed=0, shown=tuple(from_image))
+    shown = dict(samplers_of_images(config))
+    if shown:
+        draw_pictures(folder / f"{config.record}_samples.png", test, shown, seed=0, shown=tuple(shown))
     if config.folder:
-        print(record("rivals", config, time.monotonic() - begun, found))
+        print(record(config.record, config, time.monotonic() - begun, found))
     return found
+
+
+def train_f(config: Config, seed: int) -> None:
+    """Train F, if it is not trained yet."""
+    behind_calibration_network(config.lidc, Images.read(config.lidc), seed)
+
+
+def samplers_of_images(config: Config) -> Iterator[tuple[str, Sampler]]:
+    """Yield the samplers of the first seed that see the image alone, as far as they are here, by their rows."""
+    for name in LEARNT:
+        sampler = trained(config, name, "image", config.seeds[0], None)
+        if sampler is not None:
+            yield f"{name}, image", sampler
 
 
 if __name__ == "__main__":
@@ -216,14 +150,23 @@ if __name__ == "__main__":
         "--train", nargs=3, action="append", metavar=("NAME", "INPUTS", "SEED"), help="train this alone"
     )
     add_option(parser)
+    parser.add_argument("--published", action="store_true", help="networks as wide as published, on a GPU")
+    parser.add_argument("--device", help="where networks are trained and drawn from, such as cuda")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="train and score so many at once")
+    parser.add_argument("--share", type=float, default=1.0, help="take this share of the steps, to see how long it is")
     given = parser.parse_args()
     use(given.data)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    chosen = Config()
+    chosen = Config.published() if given.published else Config()
+    if given.device:
+        chosen = replace(chosen, device=given.device)
+    if given.share != 1:
+        chosen = chosen.shortened(given.share)
     if given.smoke:
         with tempfile.TemporaryDirectory() as temporary:
-            main(Config.smoke(temporary))
+            smoke = replace(Config.smoke(temporary), device=chosen.device)
+            main(smoke, jobs=given.jobs)
     elif given.times:
         for title, each in seconds_a_step(chosen):
             print(f"{title}: {each:.3f} s of processor a step", flush=True)
@@ -235,4 +178,5 @@ if __name__ == "__main__":
                 )
             trained(chosen, kind, inputs, int(seed), training_images(chosen))
     else:
-        main(chosen, train=not (given.finished or given.scored), draw=not given.scored)
+        train = not (given.finished or given.scored)
+        main(chosen, train=train, draw=not given.scored, jobs=given.jobs)

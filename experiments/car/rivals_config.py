@@ -1,7 +1,8 @@
 """What the comparison of samplers on LIDC runs: networks, inputs, seeds, and steps that take alike long."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from calibrant.samplers import EnergyScoreLoss, SamplerRecipe
@@ -21,6 +22,9 @@ STEPS = {
 }
 """Steps that take as long as 2,400 of the energy score: seconds a step are 0.81, 1.26, 0.78, 0.60, 1.55 and 4.36."""
 
+PUBLISHED_STEPS = dict.fromkeys(LEARNT, 2400)
+"""Steps of the networks in their published widths, which are trained on a GPU."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -34,9 +38,12 @@ class Config:
     :param inputs: what networks are given: the image alone, and the image with the probabilities of F.
     :param steps: of each sampler's training, so that all take alike many seconds of a processor: 1,950, of which the
         energy score's takes 0.81 s a step, by ``--times``.
-    :param sizes: of the networks, by sampler; nothing for ``small``.
+    :param widths: of the networks: "small", or "published".
+    :param sizes: other arguments of the networks, by sampler.
     :param car: the trainings of CAR that are shown, by their names in ``experiments.car.lidc``.
     :param num_samples: drawn of each image for the scores.
+    :param device: where networks are trained and drawn from, such as "cuda".
+    :param record: the name of what is recorded.
     """
 
     folder: str = "lidc_crops"
@@ -47,10 +54,28 @@ class Config:
     inputs: tuple[str, ...] = ("image", "both")
     steps: Mapping[str, int] = field(default_factory=lambda: dict(STEPS))
     batch_size: int = 32
+    widths: str = "small"
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     car: tuple[str, ...] = ("CAR", f"CAR{LONGER}")
     num_samples: int = 100
     num_resamples: int = 1000
+    device: str = "cpu"
+    record: str = "rivals"
+
+    @classmethod
+    def published(cls) -> "Config":
+        """Return the rivals in their published widths, and a wide network for the energy score, from the image."""
+        return cls(
+            runs="runs/rivals-published",
+            seeds=(0,),
+            inputs=("image",),
+            steps=PUBLISHED_STEPS,
+            widths="published",
+            sizes={"energy": {"width": 32}},
+            car=(),
+            device="cuda",
+            record="rivals_published",
+        )
 
     @classmethod
     def smoke(cls, runs: str) -> "Config":
@@ -76,10 +101,21 @@ class Config:
             num_resamples=50,
         )
 
+    def shortened(self, share: float) -> "Config":
+        """Return a share of the steps of each sampler's training, kept and recorded elsewhere."""
+        steps = {name: max(1, round(share * number)) for name, number in self.steps.items()}
+        return replace(self, steps=steps, runs=f"{self.runs}-{share}", record=f"{self.record}_{share}")
+
     @property
     def lidc(self) -> LidcConfig:
         """What ``experiments.car.lidc`` trains, F and CAR, on the same patients."""
-        return replace(LidcConfig(), runs=self.lidc_runs) if self.folder else LidcConfig.smoke(self.lidc_runs)
+        found = replace(LidcConfig(), runs=self.lidc_runs) if self.folder else LidcConfig.smoke(self.lidc_runs)
+        return replace(found, device=self.device)
+
+    def make(self, name: str) -> Callable[..., Any]:
+        """Return what makes a sampler's network of its channels and classes."""
+        network = LEARNT[name].network_class
+        return partial(network.small if self.widths == "small" else network, **self.sizes.get(name, {}))
 
     def recipe(self, name: str) -> SamplerRecipe:
         """Return how a sampler is trained: alike, but for its own learning rate and the number of steps."""

@@ -1,15 +1,20 @@
-"""The trainings of the comparison of samplers: each in a folder; if cut short it goes on, if done it is read back."""
+"""The trainings of the comparison of samplers: each in a folder; if cut short it goes on, if done it is read back.
+
+Each runs in one thread; several run at once, in processes of their own.
+"""
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from calibrant.data import BlobAnnotators
@@ -17,9 +22,12 @@ from calibrant.predictions import Prediction
 from calibrant.samplers import LearntSampler, load_sampler, save_sampler
 from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.storage import LEARNT, STORAGE
+from calibrant.training import SingleDevice
 from experiments._data import lidc_crops, place
 from experiments.car.lidc_jobs import without_black_box
 from experiments.car.rivals_config import Config, loss_of
+
+T = TypeVar("T")
 
 
 def training_images(config: Config) -> list[Prediction]:
@@ -42,16 +50,16 @@ def trained(
     if not STORAGE.holds(folder):
         if images is None:
             return None
-        kind = LEARNT[name]
-        with Timer(folder):
-            found = kind.fit(
+        with Timer(folder, config.device):
+            found = LEARNT[name].fit(
                 images,
                 inputs=inputs,
                 loss=loss_of(name),
                 recipe=config.recipe(name),
-                make=partial(kind.network_class.small, **config.sizes.get(name, {})),
+                make=config.make(name),
                 seed=seed,
                 checkpoint_path=folder,
+                devices=SingleDevice(config.device),
                 watch=lambda done, figures: print(name, inputs, seed, done, _listed(figures), flush=True),
             )
         save_sampler(found, folder)
@@ -72,10 +80,9 @@ def seconds_a_step(config: Config, *, num_steps: int = 8) -> Iterator[tuple[str,
     images = training_images(config)[: 8 * config.batch_size]
     for name, kind in LEARNT.items():
         times = [time.process_time()]
-        fitted = partial(kind.network_class.small, **config.sizes.get(name, {}))
         loss = _Timed(loss_of(name), times)
         recipe = replace(config.recipe(name), num_steps=num_steps)
-        kind.fit(images, inputs="image", loss=loss, recipe=recipe, make=fitted)
+        kind.fit(images, inputs="image", loss=loss, recipe=recipe, make=config.make(name))
         steps = [later - earlier for earlier, later in pairwise(times)]
         yield name, median(steps[2:])
 
@@ -92,11 +99,26 @@ class _Timed:
         return self.loss(*given)
 
 
-class Timer:
-    """Adds the seconds of a block to those that earlier parts of the same training took, and keeps the sum."""
+def at_once(jobs: int, work: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> list[T]:
+    """Return what comes of each task, in order, so many at a time; one at a time is done in this process.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "seconds.json"
+    A task that fails does not keep the others from being done: what it raised is raised when they are.
+    """
+    if jobs == 1:
+        return [work(*task) for task in tasks]
+    with ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        futures = [pool.submit(work, *task) for task in tasks]
+        wait(futures)
+    return [each.result() for each in futures]
+
+
+class Timer:
+    """Adds the seconds of a block to those that earlier parts of the same training took, and keeps sum and device."""
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self.path, self.device = folder / "seconds.json", device
 
     def __enter__(self) -> None:
         self.begun = time.monotonic(), time.process_time()
@@ -107,11 +129,12 @@ class Timer:
             ("wall", "processor"), (time.monotonic(), time.process_time()), self.begun, strict=True
         ):
             spent[name] = spent.get(name, 0.0) + now - then
+        spent["device"] = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else self.device
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(spent) + "\n")
 
     @staticmethod
-    def read(folder: Path) -> dict[str, float]:
-        """Return the seconds that a training took; nothing if it is not known."""
+    def read(folder: Path) -> dict[str, Any]:
+        """Return the seconds that a training took, and on what; nothing if it is not known."""
         path = folder / "seconds.json"
         return json.loads(path.read_text()) if path.exists() else {}

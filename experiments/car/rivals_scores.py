@@ -30,6 +30,8 @@ from experiments.car.lidc_scores import Columns, Patients
 SIZES = (16, 50, 100)
 """Samples at which GED is shown."""
 
+SECONDS = "milliseconds a sample"
+
 SHOWN = (
     *(f"GED {m}" for m in SIZES),
     "HM-IoU 16",
@@ -41,7 +43,7 @@ SHOWN = (
     "coverage",
     "width",
     "area CRPS",
-    "milliseconds a sample",
+    SECONDS,
 )
 """Columns of the table, besides the pooled ECE of the mean of the samples. Distances are 1 - IoU of the nodule."""
 
@@ -49,13 +51,13 @@ SHOWN = (
 def columns(sampler: Sampler, images: Sequence[Prediction], num_samples: int, seed: int) -> Columns:
     """Return all scores of each image, and the bins of the mean of its samples.
 
-    Of independent draws one set gives GED at any number of samples; of others, sets of each number are drawn.
+    Of independent draws one set gives GED at any number of samples; of others, sets of each number are drawn. The
+    time is that of a processor: it is left out where images lie elsewhere.
     """
-    begun = time.process_time()
     rows = list(_scored(sampler, images, num_samples, seed))
     found = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    spent = (time.process_time() - begun) / (len(images) * num_samples)
-    found["milliseconds a sample, scored"] = torch.full((len(rows),), 1000 * spent, dtype=torch.float64)
+    if images[0].logits.device.type != "cpu":
+        del found[SECONDS]
     return found
 
 
@@ -81,7 +83,7 @@ def _scored(sampler: Sampler, images: Sequence[Prediction], num_samples: int, se
             "coverage": interval_coverage(areas, level=0.9),
             "width": interval_width(areas, level=0.9),
             "area CRPS": area_crps(areas),
-            "milliseconds a sample": torch.tensor([1000 * spent / num_samples], dtype=torch.float64),
+            SECONDS: torch.tensor([1000 * spent / num_samples], dtype=torch.float64),
         }
         mean = torch.stack([(maps == k).double().mean(0) for k in range(2)])
         bins = CalibrationBins.of(mean.clamp_min(1e-6).log()[None], image.labels[None])
@@ -92,7 +94,7 @@ def _scored(sampler: Sampler, images: Sequence[Prediction], num_samples: int, se
 def _drawn(sampler: Sampler, image: Prediction, num_samples: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(1000 * seed + num_samples)
     ((_, maps),) = draw_hypotheses(sampler, [image], num_samples=num_samples, generator=generator)
-    return maps
+    return maps.cpu()
 
 
 def _distances(maps: Tensor, image: Prediction, independent: bool) -> HypothesisDistances:
@@ -100,18 +102,20 @@ def _distances(maps: Tensor, image: Prediction, independent: bool) -> Hypothesis
     return HypothesisDistances.of(maps[:, None], labels, num_classes=2, classes=[1], independent=independent)
 
 
-def kept_columns(path: Path, of: str, sampler: Sampler, images: Sequence[Prediction], num_samples: int, seed: int):
-    """Return the scores in a file if they are of this sampler, or those of maps drawn now, which are written there."""
-    if path.exists():
-        held = torch.load(path, weights_only=True)
-        if held["of"] == of:
-            return held["columns"]
-    found = columns(sampler, images, num_samples, seed)
+def kept_columns(path: Path, of: str) -> Columns | None:
+    """Return the scores in a file; None if there are none, or they are of something else."""
+    if not path.exists():
+        return None
+    held = torch.load(path, weights_only=True)
+    return held["columns"] if held["of"] == of else None
+
+
+def keep_columns(path: Path, of: str, found: Columns) -> None:
+    """Write the scores of a row and a seed into a file, with what they are of."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save({"of": of, "columns": found}, temporary)
     temporary.replace(path)
-    return found
 
 
 def pooled_ece(held: Mapping[str, Tensor], patients: Patients) -> dict[str, float]:

@@ -165,7 +165,7 @@ class NetworkSampler(Sampler):
             for number, window in enumerate(windows.all):
                 kept = self.network.encode(seen[window]) if shared is None else shared[number]
                 total[window] += self.network.decode(kept, part, windows.size)
-            yield total / windows.count
+            yield total / windows.count.to(total.device)
 
     def mean_logits(
         self,

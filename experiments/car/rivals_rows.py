@@ -1,0 +1,166 @@
+"""The rows of the comparison of samplers: what each is drawn by, and its scores, which are kept in files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibrant.calibrators import Calibrator, TemperatureScaling
+from calibrant.errors import InputError
+from calibrant.predictions import Prediction
+from calibrant.samplers import CopulaSampler, Coupled, EnergyScoreSampler, MeanOfSamples, Sampler
+from calibrant.samplers.storage import LEARNT
+from experiments.car.lidc_jobs import Images, behind_calibration_network, on_device, refinement
+from experiments.car.lidc_scores import Columns
+from experiments.car.rivals_config import Config
+from experiments.car.rivals_jobs import Timer, folder_of, trained, training_images
+from experiments.car.rivals_scores import columns, keep_columns, kept_columns
+
+Rows = dict[str, dict[int, Columns]]
+"""Scores by row and seed."""
+
+COPULA = "copula, one level, behind F"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What rows come from: a training, of a seed.
+
+    :param name: of ``LEARNT``, or of an arm of ``experiments.car.lidc``, or ``COPULA``, which needs none.
+    :param inputs: what the network is given, "image" or "both"; of the others, "both".
+    """
+
+    name: str
+    inputs: str
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """The name of its row, free."""
+        shown = {"image": ", image", "both": ", image and F"}[self.inputs]
+        return f"{self.name}{shown}" if self.name in LEARNT else self.name
+
+
+def sources(config: Config) -> list[Source]:
+    """Return all that rows come from, seed by seed: from the image alone first, for that needs no F."""
+    learnt = [Source(name, inputs, seed) for inputs in config.inputs for seed in config.seeds for name in LEARNT]
+    behind_f = [Source(name, "both", seed) for seed in config.seeds for name in (COPULA, *config.car)]
+    return sorted([*behind_f, *learnt], key=lambda each: each.inputs != "image")
+
+
+def rows_of(config: Config, source: Source) -> list[str]:
+    """Return the names of the rows of a source: free, with spread draws, and coupled."""
+    if source.name == COPULA:
+        return [source.title]
+    coupled = [f"{source.title}, coupled to F"] if has_f(config) else []
+    if source.name not in LEARNT:
+        return [source.title, *coupled]
+    spread = [f"{source.title}, spread"] if source.name == "energy" else []
+    return [source.title, *spread, *coupled, f"{source.title}, coupled to its mean"]
+
+
+def has_f(config: Config) -> bool:
+    """Return whether anything stands behind F."""
+    return "both" in config.inputs
+
+
+class Kept(Calibrator):
+    """Logits that were worked out before, by the image: those of an F that is stored as its logits alone."""
+
+    def __init__(self, images: Sequence[Prediction], calibrator: Calibrator) -> None:
+        super().__init__()
+        self.logits = {_name(each.image): calibrator(each.logits[None]) for each in images}
+
+    def forward(self, logits, image=None):
+        """Return the logits kept for the image."""
+        return torch.cat([self.logits[_name(each)] for each in image])
+
+    def arguments(self) -> dict[str, Any]:
+        """Raise: it is not for storing."""
+        raise InputError(
+            "expected a calibrator that can be stored; these logits belong to the images of one run. Fit F anew."
+        )
+
+
+def _name(image: torch.Tensor) -> bytes:
+    return image.contiguous().cpu().numpy().tobytes()
+
+
+def behind_f(config: Config, seed: int, *, train: bool) -> Images | None:
+    """Return the images with the logits of F, trained now or before; None if it is not, or nothing stands behind it."""
+    wanted = has_f(config) and (train or (Path(config.lidc_runs) / f"F-{seed}" / "logits.pt").exists())
+    return behind_calibration_network(config.lidc, Images.read(config.lidc), seed) if wanted else None
+
+
+def sampler_of(config: Config, source: Source, behind: Images | None, *, train: bool) -> Sampler | None:
+    """Return a source's sampler, trained now or before; None if it is not, or stands behind an F that is not."""
+    if source.inputs == "image":
+        return trained(config, source.name, "image", source.seed, training_images(config) if train else None)
+    if behind is None:
+        return None
+    if source.name == COPULA:
+        return CopulaSampler(image=1.0)
+    if source.name not in LEARNT:
+        return refinement(config.lidc, behind, source.name, source.seed, train=train)
+    seen = [*behind.train, *behind.held_out] if train else None
+    return trained(config, source.name, source.inputs, source.seed, seen)
+
+
+def drawn_by(row: str, title: str, sampler: Sampler, calibrated: Calibrator | None) -> Sampler:
+    """Return what a row is drawn by."""
+    if row == f"{title}, spread":
+        return EnergyScoreSampler(**(sampler.arguments() | {"draws": "spread"}))
+    if row == f"{title}, coupled to F":
+        return Coupled(sampler, calibrated)
+    return Coupled(sampler, MeanOfSamples(sampler)) if row == f"{title}, coupled to its mean" else sampler
+
+
+def scores_of(config: Config, row: str, seed: int) -> tuple[Path, str]:
+    """Return the file of a row's scores, and what they are of."""
+    name = row.replace(" ", "_").replace(",", "")
+    of = f"{config.num_samples} samples, {row}, {config.steps}, {config.widths}, {dict(config.sizes)}, {config.crop}"
+    return Path(config.runs) / "scores" / f"{name}-{seed}.pt", of
+
+
+def train_and_score(config: Config, source: Source, *, train: bool) -> None:
+    """Train what is missing (or not), and draw and score those rows of a source that are not scored yet."""
+    missing = [row for row in rows_of(config, source) if kept_columns(*scores_of(config, row, source.seed)) is None]
+    if not missing:
+        return
+    behind = behind_f(config, source.seed, train=train)
+    sampler = sampler_of(config, source, behind, train=train)
+    if sampler is None:
+        return
+    sampler = sampler.to(config.device)
+    images = Images.read(config.lidc) if source.inputs == "image" or behind is None else behind
+    test = [on_device(each, config.device) for each in images.test]
+    calibrated = None
+    if behind is not None:
+        scaled = TemperatureScaling.fit(behind.held_out)
+        calibrated = Kept([on_device(each, config.device) for each in behind.test], scaled)
+    for row in missing:
+        if calibrated is None and row.endswith("coupled to F"):
+            continue
+        drawn = drawn_by(row, source.title, sampler, calibrated)
+        found = columns(drawn, test, config.num_samples, source.seed)
+        keep_columns(*scores_of(config, row, source.seed), found)
+        print(f"{row}, seed {source.seed}: GED 16 {float(found['GED 16'].mean()):.4f}", flush=True)
+
+
+def read_scores(config: Config) -> tuple[Rows, dict[str, Any]]:
+    """Return the scores of every row that is there, and the seconds of the trainings."""
+    rows: Rows = {}
+    seconds: dict[str, Any] = {}
+    for source in sources(config):
+        for row in rows_of(config, source):
+            found = kept_columns(*scores_of(config, row, source.seed))
+            if found is not None:
+                rows.setdefault(row, {})[source.seed] = found
+        folder = folder_of(config, source.name, source.inputs, source.seed)
+        if source.name not in LEARNT:
+            folder = Path(config.lidc_runs) / f"{source.name.replace(' ', '_').replace(',', '')}-{source.seed}"
+        spent = Timer.read(folder)
+        seconds |= {f"{source.title}, seed {source.seed}": spent} if spent else {}
+    return rows, seconds

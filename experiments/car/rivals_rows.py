@@ -44,10 +44,11 @@ class Source:
 
 
 def sources(config: Config) -> list[Source]:
-    """Return all that rows come from, seed by seed: from the image alone first, for that needs no F."""
-    learnt = [Source(name, inputs, seed) for inputs in config.inputs for seed in config.seeds for name in LEARNT]
-    behind_f = [Source(name, "both", seed) for seed in config.seeds for name in (COPULA, *config.car)]
-    return sorted([*behind_f, *learnt], key=lambda each: each.inputs != "image")
+    """Return all that rows come from: from the image alone first, then seed by seed what stands behind F; CAR last."""
+    of_image = [Source(name, "image", seed) for seed in config.seeds for name in LEARNT]
+    behind_f = [Source(name, "both", seed) for seed in config.seeds for name in (COPULA, *LEARNT)]
+    car = [Source(name, "both", seed) for seed in config.seeds for name in config.car]
+    return [each for each in (*of_image, *behind_f, *car) if each.inputs in config.inputs]
 
 
 def rows_of(config: Config, source: Source) -> list[str]:

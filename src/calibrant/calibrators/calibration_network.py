@@ -217,7 +217,7 @@ class CalibrationNetwork(Calibrator):
             seed=seed,
             identity={
                 "training": "calibration network",
-                "network": getattr(make, "__qualname__", repr(make)),
+                "network": _name_of(make),
                 "model_output": model_output,
                 "channels": channels,
                 "num_images": len(predictions),
@@ -230,6 +230,14 @@ class CalibrationNetwork(Calibrator):
         )
         standardise = None if placed is None else placed.cpu()
         return cls(training.average.cpu(), model_output=model_output, standardise=standardise)
+
+
+def _name_of(make: Any) -> str:
+    """What makes the network, in words that are the same in every process: no address of an object."""
+    if isinstance(make, partial):
+        given = [*map(repr, make.args), *(f"{name}={value!r}" for name, value in sorted(make.keywords.items()))]
+        return f"{_name_of(make.func)}({', '.join(given)})"
+    return getattr(make, "__qualname__", type(make).__qualname__)
 
 
 def _loss(

@@ -50,6 +50,7 @@ def drawn_back(calibrator: "Calibrator", predictions: Any) -> str:
     import torch
 
     from calibrant.calibrators import StackedScaling
+    from calibrant.calibrators.storage import KINDS
 
     if not isinstance(calibrator, StackedScaling) or calibrator.gate is None:
         return ""
@@ -59,7 +60,8 @@ def drawn_back(calibrator: "Calibrator", predictions: Any) -> str:
             image = None if each.image is None else each.image[None]
             shares[each.key] = float(calibrator.shares(each.logits[None], image))
     back = {key: share for key, share in shares.items() if share < 1}
-    anchor = type(calibrator.anchor).__name__
+    kind = type(calibrator.anchor)
+    anchor = next((name for name, known in KINDS.items() if known is kind), kind.__name__)
     if not back:
         return f"all {len(shares)} images lie within the range of those of the fit"
     listed = ", ".join(f"{key} ({share:.2f})" for key, share in sorted(back.items(), key=lambda item: item[1])[:20])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibrant.samplers.storage import LEARNT
 from experiments._record import RESULTS
 from experiments.selective_scaling._tables import as_markdown, figure
 
@@ -166,47 +167,57 @@ def _shift(records: Records) -> str:
     return markdown(["image-wise ECE / NLL", *(shown[method] for method in there)], rows)
 
 
-NODULES = {
-    "rivals": {
-        "energy, image, spread": ("**EnergyScoreSampler**, spread draws", "image"),
-        "energy, image, coupled to its mean": ("EnergyScoreSampler, coupled to its own mean", "image"),
-        "energy, image": ("EnergyScoreSampler, independent draws", "image"),
-    },
-    "lidc": {
-        "copula, one level": ("copula, one level", "image, F"),
-        "CAR, four times as long": ("CAR, four times as long", "image, F"),
-    },
-}
+BEHIND_F = {"copula, one level": "copula, one level", "CAR, four times as long": "CAR, four times as long"}
+"""Rows of ``lidc`` beside those of ``rivals``."""
+
 OF_MAPS = {"GED 16": "GED 16", "GED 100": "GED 100", "HM-IoU 16": "HM-IoU 16", "diversity": "diversity"}
+SEES = {"image": "image", "image and F": "image, F"}
 
 
 def _nodules(records: Records) -> str:
+    table = records["lidc"]["table"]
+    rows = _learnt_rows(records["rivals"]["table"])
+    rows += [(row["GED 16"]["value"], [title, "image, F", *_of_maps(row)]) for title, row in _named(table, BEHIND_F)]
+    rows.sort(key=lambda row: row[0])
+    floor, apart = (table["CAR"][each]["value"] for each in ("floor 16", "annotators' diversity"))
+    last = ["a sampler that draws what the annotators draw (floor)", "", "", short(floor), "", "", short(apart), ""]
+    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], [*(r for _, r in rows), last])
+
+
+def _published_nodules(records: Records) -> str:
+    rows = sorted(_learnt_rows(records["rivals_published"]["table"]), key=lambda row: row[0])
+    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], [row for _, row in rows])
+
+
+def _named(table: Mapping[str, Any], titles: Mapping[str, str]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(title, table[name]) for name, title in titles.items() if name in table]
+
+
+def _learnt_rows(table: Mapping[str, Any]) -> list[tuple[float, list[str]]]:
+    """Return the rows of samplers with one network, each with its GED at 16."""
     rows = []
-    for record, shown in NODULES.items():
-        table = records[record]["table"]
-        shown = shown | {name: (name, "") for name in table if record == "rivals" and name not in shown}
-        rows += [
-            [title, sees, str(len(table[name]["seeds"])), *_of_maps(table[name])]
-            for name, (title, sees) in shown.items()
-            if name in table
-        ]
-    floor, apart = (records["lidc"]["table"]["CAR"][each]["value"] for each in ("floor 16", "annotators' diversity"))
-    rows.append(
-        ["a sampler that draws what the annotators draw (floor)", "", "", short(floor), "", "", short(apart), ""]
-    )
-    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
+    for name, row in table.items():
+        kind, sees, *how = name.split(", ")
+        if kind in LEARNT and sees in SEES:
+            drawn = {"spread": "spread draws"}.get(how[0], how[0]) if how else "independent draws"
+            rows.append((row["GED 16"]["value"], [f"{LEARNT[kind].__name__}, {drawn}", SEES[sees], *_of_maps(row)]))
+    return rows
 
 
-def _of_maps(row: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return the scores of a sampler, and how many of the annotators' areas its intervals hold."""
-    return [*(short(row[score]["value"]) for score in OF_MAPS), f"{row['coverage']['value']:.2f}".removeprefix("0")]
+def _of_maps(row: Mapping[str, Any]) -> list[str]:
+    """Return a sampler's number of seeds, its scores, and how many of the annotators' areas its intervals hold."""
+    return [
+        str(len(row["seeds"])),
+        *(short(row[score]["value"]) for score in OF_MAPS),
+        f"{row['coverage']['value']:.2f}".removeprefix("0"),
+    ]
 
 
 def _lidc(records: Records) -> str:
     table = records["lidc"]["table"]
     names = ("copula, one level", "copula, fitted", "CAR, four times as long", "CAR", "independent pixels")
     names += ("cGAN, lambda 0", "cGAN + cross-entropy", "cGAN + cross-entropy, four times as long", "F's argmax")
-    rows = [[name, str(len(table[name]["seeds"])), *_of_maps(table[name])] for name in names]
+    rows = [[name, *_of_maps(table[name])] for name in names]
     rows.append(["two annotators", "", "", "", "", short(table["CAR"]["annotators' diversity"]["value"]), ""])
     return markdown(["", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
 
@@ -259,6 +270,7 @@ TABLES = (
     PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
     PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc"), _nodules),
+    PageTable("results/samplers.md", "Samplers in published widths", ("rivals_published",), _published_nodules),
     PageTable("results/samplers.md", "Nodules", ("lidc",), _lidc),
     PageTable("results/samplers.md", "Flips", ("flips",), _flips),
     PageTable("results/samplers.md", "Frequencies of flips", ("flips",), _offsets),

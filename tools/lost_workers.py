@@ -1,6 +1,6 @@
 """Kill workers of Dask, and the process that asks, at random moments; print what became of the results.
 
-    python tools/lost_workers.py [--kills 20] [--commands import,apply,measure,compare] [--folder FOLDER] [--images 40]
+    python tools/lost_workers.py [--kills 20] [--ends 5] [--commands import,apply,measure,compare] [--images 40]
 
 Runs import, apply, measure and compare over a cluster of two worker processes, first undisturbed, then again and again
 with one worker ended by SIGKILL at a random moment; then as processes of their own that are ended themselves, and
@@ -224,7 +224,7 @@ def killed_and_run_again(words: list[str], after: float) -> Ended:
     return Ended(fine, running, len(kept), sum(now.get(path) != when for path, when in kept.items()))
 
 
-def trials(names: Sequence[str], kills: int, count: int, folder: Path, seed: int) -> dict[str, Counts]:
+def trials(names: Sequence[str], kills: int, ends: int, count: int, folder: Path, seed: int) -> dict[str, Counts]:
     """Run everything; return what came of it by what was killed and by command."""
     import distributed
 
@@ -252,7 +252,7 @@ def trials(names: Sequence[str], kills: int, count: int, folder: Path, seed: int
                 seconds, expected = time.monotonic() - begun, content(whole)
                 for who, ended, times in (
                     ("a worker", partial(with_a_worker_killed, workers, client), kills),
-                    ("the command", killed_and_run_again, max(1, kills // 4)),
+                    ("the command", killed_and_run_again, ends),
                 ):
                     counts = found[f"{name}, {who}"] = Counts()
                     for number in range(times):
@@ -280,7 +280,8 @@ def seconds_to_start() -> float:
 def main() -> int:
     """Run all trials and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20, help="of a worker, for each command")
+    parser.add_argument("--ends", type=int, default=5, help="of the command itself, which is then started again")
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--commands", default=",".join(NAMES))
     parser.add_argument("--folder", type=Path)
@@ -288,7 +289,7 @@ def main() -> int:
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp())
     try:
-        found = trials(chosen.commands.split(","), chosen.kills, chosen.images, folder, chosen.seed)
+        found = trials(chosen.commands.split(","), chosen.kills, chosen.ends, chosen.images, folder, chosen.seed)
     finally:
         if chosen.folder is None:
             shutil.rmtree(folder)

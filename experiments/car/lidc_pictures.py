@@ -26,7 +26,7 @@ def draw_pictures(
     seed: int,
     shown: Sequence[str] = SHOWN,
 ) -> None:
-    """Write a PNG: image, annotators' masks, F's probability, and samples of each sampler.
+    """Write a PNG: image, annotators' masks, F's probability if there is an F, and samples of each sampler.
 
     Images are drawn at random among those with at least 40 pixels of nodule (smaller ones show nothing at this size).
     """
@@ -36,8 +36,9 @@ def draw_pictures(
     columns: list[tuple[str, list[list[np.ndarray]]]] = [
         ("image", [[_tile(each.image[0] / each.image.max())] for each in chosen if each.image is not None]),
         ("four annotators", [[_tile(mask) for mask in masks(each)] for each in chosen]),
-        ("F", [[_tile(each.logits.softmax(0)[1])] for each in chosen]),
     ]
+    if any(each.logits.any() for each in chosen):
+        columns.append(("F", [[_tile(each.logits.softmax(0)[1])] for each in chosen]))
     for name in shown:
         if name in samplers:
             generator = torch.Generator().manual_seed(seed)

@@ -299,7 +299,7 @@ def test_a_training_that_is_there_is_not_that_of_another_store_or_calibrator(cal
         arrays(tmp_path / name, seed=seed, size=(16, 16))
         assert calibrant("import", name, "-o", f"{name}s")[0] == 0
     assert calibrant("fit", "ds", "--method", "temperature", "-o", "ts")[0] == 0
-    given = ("--steps", 1, "--num-samples", 2, "-o", "r")
+    given = ("--method", "refinement", "--steps", 1, "--num-samples", 2, "-o", "r")
     assert calibrant("refine", "ds", *given)[0] == 0
     (tmp_path / "r" / "sampler.json").unlink()  # as if it had been killed before the end
     for other in (("refine", "es", *given), ("refine", "ds", "--calibrator", "ts", *given)):

@@ -34,6 +34,7 @@ def _in_place(words: Words, out: Path) -> list[object]:
 
 PREDICT = ("predict", "mine:build", "d", "--class-names", "x,y,z", "--trust", "-o", "OUT/p")
 REFINE = ("refine", "s", "--steps", 2, "--num-samples", 2, "--crop", 12, "-o", "OUT/r")
+REFINEMENT = (*REFINE[:-2], "--method", "refinement", *REFINE[-2:])
 COPULA = ("refine", "s", "--method", "copula", "--num-samples", 2, "-o", "OUT/c")
 SAMPLE = ("sample", "s", "--num-samples", 2, "-o", "OUT/samples")
 EXPORT = ("export", "s", "--as", "npy", "--calibrator", "ts", "-o", "OUT/maps")
@@ -55,6 +56,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "refine": Command(REFINE),
     "refine over": Command(REFINE, before=("refine", "t", *REFINE[2:])),
+    "refine by two networks": Command(REFINEMENT),
     "refine by a copula": Command(COPULA),
     "refine by a copula over": Command(COPULA, before=("refine", "t", *COPULA[2:])),
     "sample": Command(SAMPLE),

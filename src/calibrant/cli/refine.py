@@ -26,11 +26,12 @@ def refine(
     method: Annotated[
         str,
         typer.Option(
-            help="energy trains a network by the energy score; probabilistic-unet, hierarchical, phiseg, ssn, "
-            "supervised-uq train published ones; refinement trains two, against each other; copula keeps the "
-            "probabilities; or a fit of your own, module:function or path/to/file.py:Class.fit, with --trust."
+            help="energy trains a network by the energy score, the best on real disagreement; probabilistic-unet, "
+            "hierarchical, phiseg, ssn, supervised-uq train published ones; refinement trains two, against each other; "
+            "copula keeps the probabilities; or a fit of your own, module:function or path/to/file.py:Class.fit, with "
+            "--trust."
         ),
-    ] = "refinement",
+    ] = "energy",
     calibrator: Annotated[str | None, typer.Option(help="A calibrator, as calibrant fit made it.")] = None,
     classes: Annotated[
         str,
@@ -80,7 +81,7 @@ def refine(
 ) -> None:
     """Fit a sampler of label maps to the predictions of STORE and save it. Interrupted, the same command goes on.
 
-    Example: calibrant refine runs/val --calibrator runs/ts --method copula -o runs/copula
+    Example: calibrant refine runs/val --calibrator runs/ts -o runs/energy
     """
     from calibrant._input.own_code import names_code
     from calibrant._storage.origin import options_of

@@ -94,6 +94,37 @@ def test_label_maps_at_an_address_are_those_of_a_folder(calibrant, bucket, store
     assert (code, "expected a folder that all parts reach" in err) == (2, True)
 
 
+def test_label_maps_at_an_address_are_read_back(calibrant, bucket, store, tmp_path):
+    there = "memory://bucket/maps"
+    for place in (tmp_path / "maps", there):
+        assert calibrant("sample", store, "--num-samples", 2, "-o", place)[0] == 0
+    told = [calibrant("verify", place)[1].split(", ", 1)[1] for place in (tmp_path / "maps", there)]
+    assert told[0] == told[1]
+    assert "samples of" in told[0]
+    pages = []
+    for number, place in enumerate((tmp_path / "maps", there)):
+        code, _, err = calibrant("report", place, "--store", store, "-o", tmp_path / f"{number}.html")
+        assert code == 0, err
+        text = (tmp_path / f"{number}.html").read_text()
+        pages.append(text.split('<section id="provenance"')[0])
+    assert pages[0] == pages[1]
+    maps = next(name for name in bucket.find("bucket/maps") if name.endswith(".npz"))
+    bucket.pipe_file(maps, bucket.cat_file(maps)[:-9])
+    code, _, err = calibrant("verify", there)
+    assert (code, "memory://bucket/maps/" in err and "it has changed" in err) == (2, True), err
+    whole, here = bucket.cat_file(maps), tmp_path / "maps" / maps.split("/")[-1]
+    middle = len(whole) // 2
+    for damaged in (whole, b"", whole[:middle], whole[:middle] + bytes(40) + whole[middle + 40 :], b"PK" + whole[9:]):
+        bucket.pipe_file(maps, damaged)
+        here.write_bytes(damaged)
+        for place in (tmp_path / "maps", there):
+            code, _, err = calibrant("report", place, "--store", store, "-o", tmp_path / "2.html")
+            assert (code, f"{here.name}: expected label maps of" in err) == (2, True), err
+    code, _, err = calibrant("report", "memory://bucket/none", "-o", tmp_path / "2.html")
+    assert (code, "expected measurements on this machine" in err) == (2, True), err
+    assert not (tmp_path / "2.html").exists()
+
+
 def test_label_maps_of_a_command_that_was_killed_are_gone_on_with(calibrant, bucket, store, monkeypatch):
     from calibrant._storage.place import Place
 
@@ -121,7 +152,7 @@ def test_label_maps_of_a_command_that_was_killed_are_gone_on_with(calibrant, buc
         ("measure", "STORE", "-o", "s3://bucket/measured"),
         ("measure", "STORE", "--json", "s3://bucket/figures.json"),
         ("compare", "STORE", "-o", "s3://bucket/report.html"),
-        ("report", "s3://bucket/measured", "-o", "here.html"),
+        ("report", "measured", "--beside", "s3://bucket/measured", "-o", "here.html"),
         ("import", "s3://bucket/arrays", "-o", "store"),
     ],
 )

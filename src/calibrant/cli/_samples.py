@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrant._storage.files import parse_json, read_file, remove_leftovers, replacing
+from calibrant._storage.files import parse_json, remove_leftovers, replacing
 from calibrant._storage.origin import ANEW, Origin, canonical, check_same, checked, digest_of_bytes
+from calibrant._storage.place import Place
 from calibrant.cli._file_set import alone_in, check_settled, files_in_folder, replacing_together
 from calibrant.errors import DataError, StoreError
 
@@ -74,7 +75,7 @@ def begin_part(folder: Path, made_from: Origin) -> None:
     :raises StoreError: samples of another command are there.
     """
     if (folder / SAMPLES.record).exists():
-        check_same(folder, checked(_read(folder, SAMPLES)["made_from"]), made_from, SAMPLES.what)
+        check_same(folder, checked(_read(Place(folder), SAMPLES)["made_from"]), made_from, SAMPLES.what)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
 
@@ -116,30 +117,30 @@ def record_text(made_from: Origin, digests: Mapping[str, str], kind: Kind) -> st
     return json.dumps({**record, "digest": digest_of_bytes(canonical(record))}, indent=1) + "\n"
 
 
-def origin_of_samples(folder: Path) -> dict[str, str]:
-    """Return what the label maps in a folder were drawn from and how, by name.
+def origin_of_samples(place: Place) -> dict[str, str]:
+    """Return what the label maps in a place were drawn from and how, by name.
 
-    :param folder: where they are.
+    :param place: where they are.
     :raises DataError: the record of them is missing or damaged.
     """
-    return checked(_read(folder, SAMPLES)["made_from"]) or {}
+    return checked(_read(place, SAMPLES)["made_from"]) or {}
 
 
-def verify_samples(folder: Path, kind: Kind = SAMPLES) -> int:
+def verify_samples(place: Place, kind: Kind = SAMPLES) -> int:
     """Compare the files of a command with their checksums; return how many there are.
 
-    :param folder: where they are.
+    :param place: where they are.
     :param kind: what sort of files they are.
     :raises DataError: one is missing or has changed.
     """
-    files = _read(folder, kind)["files"]
+    files = _read(place, kind)["files"]
     for name, digest in files.items():
         try:
-            found = digest_of_bytes(read_file(folder / name))
+            found = digest_of_bytes(place.read(name))
         except OSError as error:
-            raise DataError(f"{folder / name}: expected a file of a {kind.what}; {error}. {kind.again}") from error
+            raise DataError(f"{place.name(name)}: expected a file of a {kind.what}; {error}. {kind.again}") from error
         if found != digest:
-            raise DataError(f"{folder / name}: expected the file that was written; it has changed. {kind.again}")
+            raise DataError(f"{place.name(name)}: expected the file that was written; it has changed. {kind.again}")
     return len(files)
 
 
@@ -149,9 +150,9 @@ def _old_files(folder: Path, made_from: Origin, kind: Kind, *, overwrite: bool) 
     :raises StoreError: they are of another command, and are not to be replaced.
     """
     if (folder / kind.record).exists() and not overwrite:
-        check_same(folder, checked(_read(folder, kind)["made_from"]), made_from, kind.what)
+        check_same(folder, checked(_read(Place(folder), kind)["made_from"]), made_from, kind.what)
     try:
-        known = set(_read(folder, kind)["files"])
+        known = set(_read(Place(folder), kind)["files"])
     except DataError:
         known = set()
     there = {file.relative_to(folder) for file in folder.glob(kind.known) if file.is_file()}
@@ -165,18 +166,19 @@ def _old_files(folder: Path, made_from: Origin, kind: Kind, *, overwrite: bool) 
     return known if kind is EXPORT else known | set(unknown)  # other files beside maps are not ours to remove
 
 
-def _read(folder: Path, kind: Kind) -> Mapping[str, Any]:
+def _read(place: Place, kind: Kind) -> Mapping[str, Any]:
     """What the record of samples says.
 
     :raises DataError: it is missing, damaged or of a newer version.
     """
-    check_settled(folder)
-    path = folder / kind.record
+    if place.is_local:
+        check_settled(place.local_path(""))
+    path = place.name(kind.record)
     try:
-        content = read_file(path)
+        content = place.read(kind.record)
     except OSError as error:
         raise DataError(f"{path}: expected the record of a {kind.what}; {error}. {kind.again}") from error
-    return record_of(str(path), content, kind)
+    return record_of(path, content, kind)
 
 
 def record_of(path: str, content: bytes, kind: Kind) -> Mapping[str, Any]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from calibrant._storage.files import check_regular
 from calibrant._storage.origin import Origin
+from calibrant._storage.place import Place
 from calibrant.calibrators import Calibrator, calibrated
 from calibrant.cli._console import bars, with_progress
 from calibrant.cli._provenance import provenance
@@ -23,17 +24,17 @@ MOST_CLASSES_OF_AREAS = 20
 """Of more classes, areas are counted of the first so many only; the page says so."""
 
 
-def is_samples(path: Path) -> bool:
-    """Return whether a folder holds label maps.
+def is_samples(url: str) -> bool:
+    """Return whether a folder, or an address, holds label maps.
 
-    :param path: the folder.
+    :param url: the folder.
     """
-    return (path / SAMPLES.record).exists()
+    return Place(url).has(SAMPLES.record)
 
 
 def write_page_of_samples(
     output: Path,
-    folders: Sequence[Path],
+    urls: Sequence[str],
     stored: Any,
     *,
     front: tuple[Calibrator, Mapping[str, str]] | None,
@@ -44,7 +45,7 @@ def write_page_of_samples(
     """Write the page of what was drawn of the labelled images of a store.
 
     :param output: where it goes.
-    :param folders: of label maps, one a sampler.
+    :param urls: folders of label maps, or addresses of them, one a sampler.
     :param stored: the store.
     :param front: the calibrator that the hypotheses were drawn behind, and what it is; None for none.
     :param samplers: the digest of each sampler that is known, and the word for how its draws depend on each other.
@@ -53,8 +54,8 @@ def write_page_of_samples(
     :raises InputError: the label maps are of another store, or behind another calibrator.
     :raises DataError: a file is missing or damaged.
     """
-    names = _names(folders)
-    origins = {name: origin_of_samples(folder) for name, folder in names.items()}
+    names = {name: Place(url) for name, url in _names(urls).items()}
+    origins = {name: origin_of_samples(place) for name, place in names.items()}
     for name, origin in origins.items():
         _check_origin(name, origin, stored.digest, {} if front is None else front[1])
     calibrator = None if front is None else front[0]
@@ -66,16 +67,16 @@ def write_page_of_samples(
             if not bool((prediction.labels >= 0).any()):
                 continue
             logits = calibrated(prediction, calibrator)
-            for name, folder in names.items():
-                hypotheses, _ = read_maps(folder, prediction.key, prediction.labels.shape[1:])
+            for name, place in names.items():
+                hypotheses, _ = read_maps(place, prediction.key, prediction.labels.shape[1:])
                 rows[name].append(_counted(prediction, hypotheses, logits, size, independent[name]))
     drawn = {name: _stacked(each) for name, each in rows.items()}
     first = next(iter(drawn.values()))
     cases = []
     for key, why in telling_draws(first.distances, count=num_cases).items():
         prediction = stored[stored.keys.index(key)]
-        for name, folder in names.items():
-            cases += _case(prediction, folder, name, why, drawn[name], stored.class_names, unit)
+        for name, place in names.items():
+            cases += _case(prediction, place, name, why, drawn[name], stored.class_names, unit)
     about = {f"{what} of {name}": value for name, origin in origins.items() for what, value in origin.items()}
     facts = {
         "images": f"{stored.provenance.data} ({len(first.distances)} with labels)",
@@ -95,33 +96,33 @@ def write_page_of_samples(
     )
 
 
-def read_maps(folder: Path, key: str, space: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+def read_maps(place: Place, key: str, space: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the hypotheses of an image and the entropy of its probabilities.
 
-    :param folder: where ``calibrant sample`` wrote them.
+    :param place: where ``calibrant sample`` wrote them.
     :param key: the name of the image.
     :param space: the size of the image.
     :raises DataError: the file is missing, damaged, or of another image.
     """
-    path = folder / f"{file_name(key)}.npz"
+    name = f"{file_name(key)}.npz"
     try:
-        check_regular(path)
-        with np.load(path) as file:
+        with np.load(BytesIO(place.read(name))) as file:
             hypotheses, entropy, named = file["hypotheses"], file["entropy"], str(file["key"])
         if named != key or hypotheses.shape[1:] != tuple(space) or entropy.shape != tuple(space):
             raise ValueError(f"it holds maps of {named!r}, {hypotheses.shape}")
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"{path}: expected label maps of {key!r}; {error}. {SAMPLES.again}") from error
+    except Exception as error:  # numpy's reader of broken archives raises nearly anything
+        raise DataError(f"{place.name(name)}: expected label maps of {key!r}; {error}. {SAMPLES.again}") from error
     return torch.from_numpy(hypotheses.astype(np.int64)), torch.from_numpy(entropy)
 
 
-def _names(folders: Sequence[Path]) -> dict[str, Path]:
-    names = [folder.resolve().name for folder in folders]
+def _names(urls: Sequence[str]) -> dict[str, str]:
+    parts = [url.rstrip("/").split("/") if "://" in url else Path(url).resolve().parts for url in urls]
+    names = [each[-1] for each in parts]
     if len(set(names)) < len(names):
-        names = ["/".join(folder.resolve().parts[-2:]) for folder in folders]
+        names = ["/".join(each[-2:]) for each in parts]
     if len(set(names)) < len(names):
         raise InputError(f"expected folders of different names; got {', '.join(names)}. Leave out those named twice.")
-    return dict(zip(names, folders, strict=True))
+    return dict(zip(names, urls, strict=True))
 
 
 def _check_origin(name: str, origin: Origin, store: str, front: Mapping[str, str]) -> None:
@@ -186,9 +187,9 @@ def _stacked(rows: Sequence[tuple[Any, ...]]) -> Drawn:
 
 
 def _case(
-    prediction: Any, folder: Path, name: str, why: str, drawn: Drawn, class_names: Sequence[str], unit: str
+    prediction: Any, place: Place, name: str, why: str, drawn: Drawn, class_names: Sequence[str], unit: str
 ) -> list[SampledCase]:
-    hypotheses, entropy = read_maps(folder, prediction.key, prediction.labels.shape[1:])
+    hypotheses, entropy = read_maps(place, prediction.key, prediction.labels.shape[1:])
     names = class_names or [f"class {i}" for i in range(prediction.num_classes)]
     words = areas_in_words(drawn.areas, drawn.distances.keys.index(prediction.key), names, unit)
     case = sampled_case(prediction, hypotheses, entropy, sampler=name, why=why, areas=words)

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def report(
     files: Annotated[
-        list[Path],
-        typer.Argument(help="Measurement files, or folders of them; or folders of label maps, with --store."),
+        list[str],
+        typer.Argument(
+            help="Measurement files, or folders of them; or folders of label maps, or addresses, with --store."
+        ),
     ],
     output: Annotated[
         str, typer.Option("--output", "-o", help="Where the report goes: a path, or an fsspec URL.")
@@ -63,7 +65,7 @@ def report(
     from calibrant.cli._study import Study
     from calibrant.errors import InputError
 
-    check_outside(output, *(file for file in files if file.is_file()), *(store or ()), *(calibrator or ()))
+    check_outside(output, *(file for file in files if Path(file).is_file()), *(store or ()), *(calibrator or ()))
     if calibrator and not store:
         raise InputError("expected the store whose images the calibrator is to be shown on; got none. Add --store.")
     if any(map(is_samples, files)):
@@ -74,14 +76,16 @@ def report(
         return
     if sampler:
         raise InputError("expected label maps with --sampler; got measurements. Leave it out.")
-    study = Study.load(files)
+    if any("://" in file for file in files):
+        raise InputError(f"expected measurements on this machine; got {', '.join(files)}. Copy them to a folder first.")
+    study = Study.load([*map(Path, files)])
     num_classes = next(iter(study.measurements.values()))[0].classes.labelled.shape[1]
     study = study.changed(own_scores=open_scores(score, num_classes, trust=trust))
     if store:
         study = study.changed(cases=_cases_of(study, store, calibrator or (), kinds, num_cases))
     study.show()
     with sent_to(output) as page:
-        study.write_page(page, title=title or "Calibration report", places=_places(study, files[0], beside or ()))
+        study.write_page(page, title=title or "Calibration report", places=_places(study, Path(files[0]), beside or ()))
     console.print(f"report: {output}", highlight=False, soft_wrap=True)
 
 
@@ -110,7 +114,7 @@ def _places(study: "Study", first: Path, beside: Sequence[Path]) -> dict[str, An
 
 
 def _report_samples(
-    folders: Sequence[Path],
+    folders: Sequence[str],
     output: Path,
     title: str,
     urls: Sequence[str],

@@ -45,14 +45,18 @@ def _verified(place: str) -> str:
     """
     from calibrant._storage.place import Place
     from calibrant.cli._regions import in_region, region_names
-    from calibrant.cli._samples import EXPORT, SAMPLES
+    from calibrant.cli._samples import EXPORT, SAMPLES, verify_samples
     from calibrant.cli._study import IMAGES, SUFFIX
     from calibrant.metrics import load_measurement
     from calibrant.report import load_cases
 
+    kinds: dict[str, Callable[[], str]] = {
+        **{f"{what}.json": partial(_thing, place, what) for what in THINGS},
+        SAMPLES.record: lambda: f"samples of {verify_samples(Place(place))} images",
+        EXPORT.record: lambda: f"{verify_samples(Place(place), EXPORT)} exported files",
+    }
     if "://" in place:
-        things = [what for what in THINGS if Place(place).has(f"{what}.json")]
-        return " and ".join(_thing(place, what) for what in things) or _store(place)
+        return " and ".join(check() for name, check in kinds.items() if Place(place).has(name)) or _store(place)
     path = Path(place)
     if names := region_names(place):
         return f"{len(names)} regions: " + "; ".join(f"{n}, {_verified(str(in_region(path, n)))}" for n in names)
@@ -61,12 +65,7 @@ def _verified(place: str) -> str:
     if path.is_file():
         return f"a measurement of {len(load_measurement(path)[0])} images"
     files = sorted(path.glob(f"*{SUFFIX}"))
-    kinds: dict[str, Callable[[], str]] = {
-        **{f"{what}.json": partial(_thing, place, what) for what in THINGS},
-        SAMPLES.record: lambda: _samples(path),
-        EXPORT.record: lambda: _exported(path),
-        IMAGES: lambda: f"{len(load_cases(path / IMAGES))} images of a report",
-    }
+    kinds[IMAGES] = lambda: f"{len(load_cases(path / IMAGES))} images of a report"
     found = [check() for name, check in kinds.items() if (path / name).exists()]
     found += [f"{len(files)} measurements, {sum(len(load_measurement(file)[0]) for file in files)} rows"] * bool(files)
     return " and ".join(found) if found else _store(place)
@@ -85,15 +84,3 @@ def _thing(place: str, what: str) -> str:
 
     {"calibrator": calibrators.storage.STORAGE, "sampler": samplers.storage.STORAGE}[what].load_known(place)
     return f"a {what}"
-
-
-def _exported(path: Path) -> str:
-    from calibrant.cli._samples import EXPORT, verify_samples
-
-    return f"{verify_samples(path, EXPORT)} exported files"
-
-
-def _samples(path: Path) -> str:
-    from calibrant.cli._samples import verify_samples
-
-    return f"samples of {verify_samples(path)} images"

@@ -10,8 +10,8 @@ from calibrant.report.words import headline
 BASE = {"uncalibrated": 3.0, "good": 1.0, "middling": 2.0}
 
 
-def said(three, ece: dict[str, tuple[float, float, float]], best: str | None):
-    """Return the headline with given differences in image-wise ECE."""
+def said(three, ece: dict[str, tuple[float, float, float]], best: str | None, **best_in: str | None):
+    """Return the headline with given differences in image-wise ECE, and the best in other scores."""
     measurements, comparison = three
     values = {m: dict(row) for m, row in comparison.values.items()}
     differences = {m: dict(row) for m, row in comparison.differences.items()}
@@ -19,8 +19,9 @@ def said(three, ece: dict[str, tuple[float, float, float]], best: str | None):
     for method, interval in ece.items():
         differences[method]["ece"] = Interval(*interval)
         values[method]["ece"] = Interval(base + interval[0], base + interval[1], base + interval[2])
+    best_in = {"nll": None, "brier": None, "ece": best} | best_in
     return headline(
-        replace(comparison, values=values, differences=differences, best={**comparison.best, "ece": best}), measurements
+        replace(comparison, values=values, differences=differences, best={**comparison.best, **best_in}), measurements
     )
 
 
@@ -39,6 +40,21 @@ def test_several_better_and_none_best_is_said_as_such(three):
     assert found.verdict.startswith("Calibrate: good and middling are each better")
     assert "no calibrator is significantly the best" in found.verdict
     assert "best measured is good" in found.verdict
+
+
+def test_among_several_better_the_best_in_a_proper_score_is_recommended(three):
+    found = said(three, {"good": BETTER, "middling": SLIGHT}, None, brier="middling", nll="middling", auroc="good")
+    assert found.verdict.startswith("Calibrate: good and middling are each better")
+    assert "In it none is significantly the best: the best measured is good" in found.verdict
+    assert "Take middling" in found.verdict
+    assert "significantly the best in NLL and Brier" in found.verdict
+    assert found.shown == "middling"
+
+
+def test_the_best_in_a_proper_score_is_not_recommended_if_its_calibration_is_not_shown_to_be_better(three):
+    found = said(three, {"good": BETTER, "middling": UNCLEAR}, None, nll="middling")
+    assert found.shown == "good"
+    assert said(three, {"good": BETTER, "middling": SLIGHT}, None, auroc="middling").shown == "good"
 
 
 def test_only_one_better(three):

@@ -19,6 +19,9 @@ _DECIDING = ("ece", "ece_images")
 NEAR_TIES, MANY_TIES = "near_ties", 0.01
 """The score that counts nearly tied pixels, and the share from which on a report mentions them."""
 
+_PROPER = ("nll", "brier")
+"""Proper scores: whoever is best in them is nearest to the true probabilities, in calibration and in sharpness."""
+
 _OF_LABELS = ("miou", "accuracy", "dice")
 """Names of the scores of the label map alone."""
 
@@ -165,11 +168,17 @@ def _verdict(comparison: Comparison, name: str) -> tuple[str, str]:
             f"Take {first}: it is the only one shown to be better than {plain} ({title} {value[first]} "
             f"against {value[base]}); against the other calibrators its lead is not beyond chance everywhere.{worse}"
         )
-    return first, (
-        f"Calibrate: {_listed(improved)} are each better in {title} than {plain}, by more than chance. "
-        f"On these images no calibrator is significantly the best; the best measured is {first} "
-        f"({value[first]} against {value[base]} {called}).{worse}"
-    )
+    together = f"Calibrate: {_listed(improved)} are each better in {title} than {plain}, by more than chance. "
+    measured = f"the best measured is {first} ({value[first]} against {value[base]} {called})"
+    for method in improved:
+        proper = [name for name in _PROPER if comparison.best.get(name) == method]
+        if proper:
+            titles = _listed([comparison.scores[each].in_sentence for each in proper])
+            return method, (
+                f"{together}In it none is significantly the best: {measured}. Take {method} ({value[method]}): it is "
+                f"significantly the best in {titles}, which also count how well it tells right from wrong.{worse}"
+            )
+    return first, f"{together}On these images no calibrator is significantly the best; {measured}.{worse}"
 
 
 def _keeps_its_word(repetitions: Sequence[Measurement]) -> str:

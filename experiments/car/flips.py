@@ -193,9 +193,7 @@ def score(config: Config, source: str, name: str) -> dict[str, Any]:
         sampler = SAMPLERS[name](config, source)
         # The true flips are those of what the black box itself says.
         head = None if isinstance(sampler, TrueFlips) else config.calibrator(source)
-        how = {"num_samples": config.num_samples, "seed": config.seed}
-        counted = Counted.of(config.scenes.flips, sampler, predictions, head, **how)
-        figures = counted.figures(config.scenes.flips.probabilities)
+        figures = figures_of(config, sampler, predictions, head)
         if isinstance(sampler, TrueFlips):  # which F has no part in
             figures = {title: value for title, value in figures.items() if not title.startswith("KL")}
     figures["CPU seconds of scoring"] = round(time.process_time() - start)
@@ -204,6 +202,14 @@ def score(config: Config, source: str, name: str) -> dict[str, Any]:
         path.with_suffix(".tmp").write_text(json.dumps({"config": of, "figures": figures}))
         os.replace(path.with_suffix(".tmp"), path)
     return figures
+
+
+def figures_of(
+    config: Config, sampler: Sampler, predictions: list[Prediction], head: Calibrator | None
+) -> dict[str, Any]:
+    """Return the figures of a sampler behind predictions and F."""
+    how = {"num_samples": config.num_samples, "seed": config.seed}
+    return Counted.of(config.scenes.flips, sampler, predictions, head, **how).figures(config.scenes.flips.probabilities)
 
 
 def main(config: Config) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def trained(
                 seed=seed,
                 checkpoint_path=folder,
                 devices=SingleDevice(config.device),
-                watch=lambda done, figures: print(name, inputs, seed, done, _listed(figures), flush=True),
+                watch=lambda done, figures: print(name, inputs, seed, done, listed(figures), flush=True),
             )
         save_sampler(found, folder)
     sampler = load_sampler(folder)
@@ -68,7 +68,8 @@ def trained(
     return sampler
 
 
-def _listed(figures: Mapping[str, float]) -> str:
+def listed(figures: Mapping[str, float]) -> str:
+    """Return figures of a training in a line."""
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 

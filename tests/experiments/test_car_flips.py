@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from experiments.car import flips
+from experiments.car import flips, flips_learnt
 from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
 from experiments.car._flips_scores import Counted, calibration
 
@@ -83,3 +83,13 @@ def test_the_published_sizes():
     assert config.recipe.num_samples == 7
     assert config.recipe.batch_size == 16
     assert config.reads == "labels"
+
+
+@pytest.mark.slow
+def test_learnt_samplers_are_trained_and_scored_once(tmp_path):
+    config = flips_learnt.Config.smoke(str(tmp_path))
+    assert flips_learnt.main(config, train=False) == {}
+    found = flips_learnt.main(config)
+    assert set(found) == {"labels", "trained"}
+    assert all(set(rows) == set(config.samplers) for rows in found.values())
+    assert flips_learnt.main(config, train=False) == found

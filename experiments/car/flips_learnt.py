@@ -1,0 +1,141 @@
+"""Samplers with one network on the classes that flip: what ``experiments.car.flips`` shows of CAR.
+
+    python -m experiments.car.flips_learnt [--train NAME SOURCE] [--finished] [--smoke]
+
+Each is trained behind the true labels as the black box, or behind a trained black box, on the same windows of the same
+images with the same draws of labels, and sees the image and what the black box says: there is no F. It is scored with
+the same test images. What is done is kept under ``runs/``; ``--finished`` trains nothing.
+"""
+
+import argparse
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibrant.samplers import EnergyScoreLoss, LearntSampler, Sampler, load_sampler, save_sampler
+from calibrant.samplers.learnt_sampler import SampleLoss
+from calibrant.samplers.storage import LEARNT, STORAGE
+from calibrant.training import Augmentation
+from experiments._data import add_option, use
+from experiments._record import record
+from experiments.car.flips import Config as FlipsConfig
+from experiments.car.flips import figures_of, show
+from experiments.car.rivals_jobs import Timer, listed
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    :param flips: the images, their windows, and how they are scored.
+    :param samplers: which are trained, by name.
+    :param sources: what they stand behind: "labels", "trained".
+    :param steps: of each training.
+    :param batch_size: windows of a step.
+    :param sizes: arguments of their networks, by sampler.
+    :param smoothing: of the energy score, in pixels: so large an area, where there should be none, counts half, so that
+        a few stray pixels do not weigh as much as a road. Chosen before any of these trainings, for windows of 24 x 32.
+    """
+
+    flips: FlipsConfig = field(default_factory=FlipsConfig)
+    runs: str = "runs/flips_learnt"
+    samplers: tuple[str, ...] = ("energy", "ssn", "probabilistic-unet")
+    sources: tuple[str, ...] = ("labels", "trained")
+    steps: int = 2000
+    batch_size: int = 8
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    smoothing: float = 8.0
+
+    @classmethod
+    def smoke(cls, runs: str) -> "Config":
+        """Return what runs in seconds, on synthetic street scenes."""
+        small = {
+            "energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8},
+            "ssn": {"widths": (4, 8), "rank": 2},
+            "probabilistic-unet": {"widths": (4, 8)},
+        }
+        return cls(FlipsConfig.smoke(), runs, steps=2, batch_size=2, sizes=small)
+
+    def loss(self, name: str) -> SampleLoss:
+        """Return what a sampler is trained by: the energy score counts the classes that flip, like the metric."""
+        if name != "energy":
+            return LEARNT[name].loss()
+        return EnergyScoreLoss(classes=tuple(self.flips.scenes.flips.classes), smoothing=self.smoothing)
+
+    def folder(self, name: str, source: str) -> Path:
+        """Return where a training is kept."""
+        return Path(self.runs) / f"{name}-{source}"
+
+
+def trained(config: Config, name: str, source: str, *, train: bool = True) -> Sampler | None:
+    """Return a sampler as trained behind a source; None if it is not, and is not to be."""
+    folder, kind = config.folder(name, source), LEARNT[name]
+    if not STORAGE.holds(folder):
+        if not train:
+            return None
+        augmentation = Augmentation.of_scenes(crop=config.flips.crop)
+        with Timer(folder):
+            found = kind.fit(
+                config.flips.predictions(source, "train", config.flips.scenes.num_draws),
+                loss=config.loss(name),
+                recipe=replace(
+                    kind.recipe, num_steps=config.steps, batch_size=config.batch_size, augmentation=augmentation
+                ),
+                make=partial(kind.network_class.small, **config.sizes.get(name, {})),
+                seed=config.flips.seed,
+                checkpoint_path=folder,
+                watch=lambda done, figures: print(name, source, done, listed(figures), flush=True),
+            )
+        save_sampler(found, folder)
+    sampler = load_sampler(folder)
+    assert isinstance(sampler, LearntSampler)
+    return sampler
+
+
+def main(config: Config, *, train: bool = True) -> dict[str, Any]:
+    """Train what is missing (or not), score, print and record; return the figures."""
+    begun = time.monotonic()
+    results: dict[str, Any] = {}
+    for source in config.sources:
+        for name in config.samplers:
+            sampler = trained(config, name, source, train=train)
+            if sampler is None:
+                continue
+            figures = figures_of(config.flips, sampler, config.flips.predictions(source, "test"), None)
+            kept = {title: value for title, value in figures.items() if not title.startswith("KL")}
+            results.setdefault(source, {})[name] = kept | {"training": Timer.read(config.folder(name, source))}
+        if source in results:
+            show(source, results[source])
+    if config.flips.runs and results:
+        print(record("flips_learnt", config, time.monotonic() - begun, results))
+    return results
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a few steps on synthetic street scenes")
+    parser.add_argument("--finished", action="store_true", help="score what is trained, train nothing")
+    parser.add_argument("--train", nargs=2, action="append", metavar=("NAME", "SOURCE"), help="train this alone")
+    add_option(parser)
+    asked = parser.parse_args()
+    use(asked.data)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    if asked.smoke:
+        with tempfile.TemporaryDirectory() as temporary:
+            main(Config.smoke(temporary))
+    elif asked.train:
+        chosen = Config()
+        for title, place in asked.train:
+            if title not in chosen.samplers or place not in chosen.sources:
+                parser.error(f"expected one of {chosen.samplers} and of {chosen.sources}; got {title} {place}")
+            trained(chosen, title, place)
+    else:
+        main(Config(), train=not asked.finished)

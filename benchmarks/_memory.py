@@ -37,9 +37,11 @@ def own_megabytes(peak: list[float], *, every: float = 0.05) -> Generator[None]:
 
     thread = threading.Thread(target=look)
     thread.start()
-    yield
-    done.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
     peak.append(most[0])
 
 

@@ -83,17 +83,24 @@ class Resamples:
 
         :param tally: one row an image, each among ``keys``.
         """
-        return torch.cat(list(self.weights_in_parts(tally)))
+        return self.weights[:, self._numbers_of(tally)].double()
 
     def weights_in_parts(self, tally: Tally) -> Iterator[Float[Tensor, "r n"]]:
         """Yield the weights of a tally's rows, some resamples at a time, so that memory stays small.
 
+        What was yielded is written over by the next; memory that is asked for anew each time would be scattered.
+
         :param tally: one row an image, each among ``keys``.
         """
+        rows = self._numbers_of(tally)
+        parts = self.weights.split(_at_once(len(self.keys)))
+        found = torch.empty(len(parts[0]), len(rows), dtype=torch.float64)
+        for some in parts:
+            yield found[: len(some)].copy_(some[:, rows])
+
+    def _numbers_of(self, tally: Tally) -> Int[Tensor, " n"]:
         number = {key: i for i, key in enumerate(self.keys)}
-        rows = torch.tensor([number[name] for name in _row_names(tally)])
-        for some in self.weights.split(_at_once(len(self.keys))):
-            yield some[:, rows].double()
+        return torch.tensor([number[name] for name in _row_names(tally)])
 
 
 def _row_names(tally: Tally) -> tuple[str, ...]:
@@ -155,15 +162,15 @@ def _resampled(scores: Sequence[tuple[ScoreFunction, bool]], tally: Tally, resam
     """Return what ``resampled_scores`` does, of pairs of a function and whether it is pooled."""
     any_pooled = any(pooled for _, pooled in scores)
     by_image = [None if pooled else _of_each_image(of, tally) for of, pooled in scores]
-    drawn: list[list[Tensor]] = [[] for _ in scores]
+    drawn, done = torch.empty(len(scores), len(resamples.weights), dtype=torch.float64), 0
     for weights in resamples.weights_in_parts(tally):
-        again = tally.resampled(weights) if any_pooled else None
-        for (of, _), values, column in zip(scores, by_image, drawn, strict=True):
-            column.append(of(again).double() if values is None else _weighted_mean(weights, values))
+        again, part = tally.resampled(weights) if any_pooled else None, slice(done, done := done + len(weights))
+        for (of, _), values, row in zip(scores, by_image, drawn, strict=True):
+            row[part] = of(again) if values is None else _weighted_mean(weights, values)
     whole = tally.pooled() if any_pooled else None
     return [
-        Resampled(float(of(whole)) if values is None else image_mean(values), torch.cat(column))
-        for (of, _), values, column in zip(scores, by_image, drawn, strict=True)
+        Resampled(float(of(whole)) if values is None else image_mean(values), row)
+        for (of, _), values, row in zip(scores, by_image, drawn, strict=True)
     ]
 
 

@@ -156,9 +156,15 @@ def _summed(column: Tensor) -> Tensor:
     """Add the rows in an order that does not depend on the number of threads: groups of rows, groups of groups."""
     while len(column) > GROUP:
         whole = len(column) // GROUP * GROUP
-        # Some groups at a time: torch makes a copy in 64 bits of all integers that it adds.
-        groups = column[:whole].unflatten(0, (-1, GROUP)).split(GROUP)
-        column = torch.cat([*(some.sum(1) for some in groups), column[whole:]])
+        groups = column[:whole].unflatten(0, (-1, GROUP))
+        kind = column.dtype if column.is_floating_point() else torch.int64  # that of torch's sums
+        found = torch.empty(len(groups) + len(column) - whole, *column.shape[1:], dtype=kind)
+        # Some groups at a time, for torch makes a copy in 64 bits of all integers that it adds. The sums go into one
+        # array: small ones between such copies would scatter these over a heap of many times their size.
+        for some, into in zip(groups.split(GROUP), found[: len(groups)].split(GROUP), strict=True):
+            into.copy_(some.sum(1))
+        found[len(groups) :] = column[whole:]
+        column = found
     return column.sum(0, keepdim=True)
 
 

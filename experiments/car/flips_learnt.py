@@ -48,7 +48,7 @@ class Config:
     runs: str = "runs/flips_learnt"
     samplers: tuple[str, ...] = ("energy", "ssn", "probabilistic-unet")
     sources: tuple[str, ...] = ("labels", "trained")
-    steps: int = 2000
+    steps: int = 8000
     batch_size: int = 8
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     smoothing: float = 8.0

@@ -12,7 +12,16 @@ IN_SENTENCES = {
     "claims": ("in_domain", "shift", "boundary", "entropy", "detection_rate"),
     "black_boxes": ("tables", "factors"),
     "stacked": ("default",),
-    "samplers": ("rivals", "rivals_published", "lidc", "flips", "car_toy_regression", "car_toy_energy", "lidc_times"),
+    "samplers": (
+        "rivals",
+        "rivals_published",
+        "lidc",
+        "flips",
+        "flips_learnt",
+        "car_toy_regression",
+        "car_toy_energy",
+        "lidc_times",
+    ),
 }
 NOT_OF_A_RECORD = {
     "claims": {".366", ".896"},  # aims

@@ -17,7 +17,8 @@ from calibrant.predictions import IGNORE, Example, from_arrays, predictions_of
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = 2 * torch.randn(6, 3, 8, 8, generator=GENERATOR)
-LABELS = torch.distributions.Categorical(logits=LOGITS.movedim(1, -1) / 2).sample()
+PROBABILITIES = (LOGITS.movedim(1, -1) / 2).softmax(-1)
+LABELS = torch.multinomial(PROBABILITIES.flatten(0, -2), 1, generator=GENERATOR).view(PROBABILITIES.shape[:-1])
 LABELS[:, 0] = 255
 
 

@@ -77,7 +77,7 @@ def test_a_pool_is_the_sum_of_what_its_calibrators_make():
 def test_weights_find_the_member_that_is_true_and_leave_out_the_one_that_is_not():
     generator = torch.Generator().manual_seed(0)
     true = [2 * torch.randn(3, 3000, generator=generator) for _ in range(6)]
-    labels = [torch.distributions.Categorical(logits=z.T).sample() for z in true]
+    labels = [torch.multinomial(z.T.softmax(1), 1, generator=generator)[:, 0] for z in true]
     noise = [torch.randn(3, 3000, generator=generator) for _ in true]
     wrong = [3 * z + 2 * e for z, e in zip(true, noise, strict=True)]
     found = weigh([wrong, noise, true], labels, ["anchor", "noise", "truth"])

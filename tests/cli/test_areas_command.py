@@ -22,7 +22,9 @@ def volumes(tmp_path_factory):
     made = []
     for number, key in enumerate("abc"):
         logits = torch.from_numpy(2 * rng.normal(size=(2, 3, 4, 5))).float()
-        labels = torch.distributions.Categorical(logits=logits.movedim(0, -1)).sample()[None]
+        chances = logits.movedim(0, -1).softmax(-1)
+        drawn = torch.multinomial(chances.flatten(0, -2), 1, generator=torch.Generator().manual_seed(number))
+        labels = drawn.view(1, *chances.shape[:-1])
         if number == 1:
             labels[:] = -100
         if number == 2:

@@ -127,7 +127,7 @@ def weigh(
             tried[member] = (Gain.of(losses, further[1]), further)
         best = max(tried, key=lambda member: tried[member][0].mean)
         gain, found = tried[best]
-        if not gain.is_real:
+        if not gain.is_real or found[0][-1] == 0:  # without a weight it differs by where the descent ended
             rest = ", ".join(names[member] for member in tried)
             notes += (f"{rest}: no gain on images left out; not used",)
             break

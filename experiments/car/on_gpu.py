@@ -25,9 +25,6 @@ TESTS = (PYTHON, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/te
 SAMPLING = (PYTHON, "-m", "benchmarks.sampling", "--learnt", "--rounds", "3")
 RIVALS = (PYTHON, "-m", "experiments.car.rivals")
 
-KEPT = ("experiments/results/rivals.json", "experiments/results/rivals_published.json")
-"""What is recorded, besides pictures and the scores of rows."""
-
 
 def run_at_once(commands: Sequence[Sequence[str]], folder: Path, until: float) -> None:
     """Run commands side by side up to a time; what they print goes into files and, its end, to the screen."""
@@ -67,7 +64,7 @@ def main(folder: Path, *, seconds: float, share: float, device: str, jobs: int, 
     if device != "cpu" and time.monotonic() >= until:  # cut short: show and record the rows that are there
         run_at_once([[*small, "--scored"], [*published, "--scored"]], folder, time.monotonic() + 60)
     with tarfile.open(folder / "kept.tar.gz", "w:gz") as kept:
-        for path in (*map(Path, KEPT), *Path("experiments/results").glob("rivals*.png"), *Path("runs").rglob("*")):
+        for path in (*Path("experiments/results").glob("rivals*"), *Path("runs").rglob("*")):
             if path.is_file() and (path.parent.name == "scores" or path.suffix in {".json", ".png"}):
                 kept.add(path)
 

@@ -22,7 +22,7 @@ from calibrant.calibrators.stacked import stacked
 from calibrant.calibrators.stacked.confidence import as_sure, of_pool
 from calibrant.calibrators.stacked.context import NAMES, context_of
 from calibrant.calibrators.stacked.fit import dealt_images
-from calibrant.calibrators.stacked.gate import descriptions, fit_gate
+from calibrant.calibrators.stacked.gate import Gate, descriptions, fit_gate
 from calibrant.calibrators.stacked.pool import pooled, weigh
 from calibrant.calibrators.stacked.sample import sample_images
 from calibrant.calibrators.stacked.training import LEVELS, Recipe, Seen, loss_of, train
@@ -170,8 +170,19 @@ def test_the_gate_opens_for_images_like_those_of_the_fit_and_closes_for_others()
 def test_an_image_far_outside_is_left_to_the_anchor(fitted):
     assert fitted.gate is not None
     strange = 0.01 * torch.randn(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
-    assert float(fitted.shares(strange)) < 0.04
-    torch.testing.assert_close(fitted(strange).softmax(1), fitted.anchor(strange).softmax(1), atol=2e-2, rtol=0)
+    expected = fitted.anchor(strange)
+    assert float(fitted.shares(strange)) == 0
+    assert torch.equal(fitted(strange), expected - expected.amax(1, keepdim=True))
+
+
+def test_the_share_falls_to_nothing_at_the_end_and_without_one_as_it_did():
+    parts, distance = (torch.zeros(8), torch.ones(8), torch.eye(8)), torch.linspace(0, 9, 181)
+    share = Gate(*parts, limit=2.0, end=2.5).share(distance)
+    assert bool((share[distance <= 2] == 1).all() & (share[distance >= 5] == 0).all())
+    assert bool((share.diff()[(distance[1:] > 2) & (distance[:-1] < 5)] < 0).all())
+    assert float(share[distance == 2.5]) == pytest.approx((2 / 2.5 - 1 / 2.5) / (1 - 1 / 2.5))
+    older = Gate(*parts, limit=2.0).share(distance)
+    assert torch.equal(older, (2.0 / distance.clamp_min(1e-6)).clamp_max(1.0) ** 2)
 
 
 def test_few_images_say_little_about_their_range():

@@ -232,6 +232,19 @@ def test_a_stacked_scaling_with_other_constants_is_refused(part, tmp_path, monke
         load(tmp_path)
 
 
+def test_a_gate_from_before_shares_had_an_end_has_none(tmp_path):
+    parts = (torch.zeros(12), torch.ones(12), torch.eye(12))
+    save(StackedScaling(TemperatureScaling(2.0), [], torch.ones(1), gate=Gate(*parts, 1.0, 2.0)), tmp_path)
+    assert load(tmp_path).gate.end == 2
+    file = tmp_path / "calibrator.json"
+    stored = json.loads(file.read_text())
+    del stored["calibrator"]["arguments"]["gate"]["arguments"]["end"]
+    file.write_text(json.dumps(stored | {"digest": _digest(stored)}))
+    older = load(tmp_path).gate
+    assert older.end is None
+    assert older.share(torch.tensor([2.0, 4.0])).tolist() == [0.25, 0.0625]
+
+
 @pytest.mark.parametrize("name", DEFINED)
 def test_a_file_with_other_constants_is_refused(name, tmp_path):
     save(load(OLD / name), tmp_path)

@@ -115,7 +115,7 @@ def correctness(alternatives, opinion=None, recalibration=None):
     return CorrectnessScaling(TemperatureScaling(1.7), softening, habits, opinion, recalibration)
 
 
-def stacked(limit):
+def stacked(limit, end=2.0):
     """Stacked scaling with random parts; images keep little of it where the limit is low."""
     rng = torch.Generator().manual_seed(1)
 
@@ -126,14 +126,15 @@ def stacked(limit):
     tensors = (drawn(f), drawn(f).abs() + 0.1, drawn(hidden, f), drawn(c, hidden), drawn(hidden), drawn(2, hidden))
     members = [VectorScaling(drawn(c), drawn(c)), DirichletScaling(drawn(c, c), drawn(c))]
     described = 6 + 2 * c
-    gate = Gate(torch.zeros(described), torch.ones(described), torch.eye(described), limit)
+    gate = Gate(torch.zeros(described), torch.ones(described), torch.eye(described), limit, end)
     weights = torch.tensor([0.2, 0.5, 0.7])
     return StackedScaling(TemperatureScaling(1.7), members, weights, ConfidenceNetwork(*tensors, drawn(2)), gate)
 
 
 KEEPING = {
     "stacked": stacked(1e9),
-    "stacked, drawn back": stacked(1e-3),
+    "stacked, drawn back": stacked(1e-3, end=None),
+    "stacked, left to the anchor": stacked(1e-3),
     **{f"T={t:g}": TemperatureScaling(t) for t in (1e10, 1e3, 7.3, 1.7, 1.0, 0.3, 1e-3)},
     "uniform and cold": SelectiveScaling(Every(), TemperatureScaling(1e10), TemperatureScaling(1e-3)),
     "uniform and vector": SelectiveScaling(

@@ -8,7 +8,7 @@ Given logits z of an image, w their largest at a pixel:
                     classes keep their proportions in the pool, and one that exceeds w shares with it. ``context.py``,
                     ``confidence.py``
 (3) gate            z' = share * (2) + (1 - share) * anchor, in logits, with one share an image: 1 within the range of
-                    the images of the fit, less the farther outside. ``gate.py``
+                    the images of the fit, less the farther outside, and 0 from twice as far on. ``gate.py``
 (4) labels          w stays the winner of every pixel.
 
 A member is kept only if it lowers the negative log-likelihood of images left out by more than the standard error of
@@ -285,7 +285,8 @@ def _note_of_gate(gate: Gate | None, images: Sequence[SampledImage], wanted: boo
     if gate is None:
         return (warn_and_note(f"no gate: {len(images)} images are too few to know what is unlike them."),)
     away = gate.distance(torch.stack([image.description for image in images]))
+    end = "" if gate.end is None else f", and left to it from {gate.limit * gate.end:.2f} on"
     return (
         f"gate: distances of the images of the fit up to {float(away.max()):.2f}; beyond {gate.limit:.2f} an image is "
-        "drawn back to the anchor",
+        f"drawn back to the anchor{end}",
     )

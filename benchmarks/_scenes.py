@@ -18,6 +18,8 @@ class MadeScenes:
 
     Smooth fields and noise make the true logits; 6 % of the pixels are unlabelled. Each image is made when asked for,
     from the seed and its number alone.
+
+    :param depth: slices of a volume; None for images.
     """
 
     num_images: int
@@ -26,6 +28,7 @@ class MadeScenes:
     width: int
     seed: int = 0
     first: int = 0
+    depth: int | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -37,10 +40,14 @@ class MadeScenes:
     def __iter__(self) -> Iterator[Prediction]:
         return map(self.__getitem__, range(self.num_images))
 
+    @property
+    def _space(self) -> tuple[int, ...]:
+        return (*([] if self.depth is None else [self.depth]), self.height, self.width)
+
     @cached_property
     def _distortion(self) -> tuple[torch.Tensor, torch.Tensor]:
         rng = torch.Generator().manual_seed(self.seed)
-        shape = (self.num_classes, 1, 1)
+        shape = (self.num_classes, *[1] * len(self._space))
         return 1 + 0.05 * torch.randn(shape, generator=rng), 0.5 * torch.randn(shape, generator=rng)
 
     def truth(self, i: int) -> torch.Tensor:
@@ -49,7 +56,7 @@ class MadeScenes:
 
     def __getitem__(self, i: int, /) -> Prediction:
         true, rng = self._made(i)
-        space = (self.height, self.width)
+        space = self._space
         labels, best = torch.zeros(space, dtype=torch.long), torch.full(space, -math.inf)
         weight, bias = self._distortion
         for k in range(self.num_classes):  # by class, so that nothing but the logits themselves is large
@@ -62,8 +69,9 @@ class MadeScenes:
 
     def _made(self, i: int) -> tuple[torch.Tensor, torch.Generator]:
         rng = torch.Generator().manual_seed(1_000_003 * (self.seed + 1) + self.first + i)
-        coarse = 3.0 * torch.randn(1, self.num_classes, self.height // 16, self.width // 16, generator=rng)
-        true = F.interpolate(coarse, (self.height, self.width), mode="bilinear")[0]
+        cells = [max(1, side // 16) for side in self._space]
+        coarse = 3.0 * torch.randn(1, self.num_classes, *cells, generator=rng)
+        true = F.interpolate(coarse, self._space, mode="bilinear" if self.depth is None else "trilinear")[0]
         for k in range(self.num_classes):
-            true[k].add_(torch.randn(self.height, self.width, generator=rng), alpha=1.3)
+            true[k].add_(torch.randn(self._space, generator=rng), alpha=1.3)
         return true.mul_(4.0 if self.num_classes < 50 else 12.0), rng

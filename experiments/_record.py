@@ -13,15 +13,15 @@ RESULTS = Path(__file__).parent / "results"
 
 def record(name: str, config: Any, seconds: float, figures: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Write ``<name>.json`` into ``results/``, or another folder: figures, configuration, commit and time."""
-    about = {"commit": _commit(), "seconds": round(seconds), "config": asdict(config)}
+    about = {"commit": commit(), "seconds": round(seconds), "config": asdict(config)}
     path = folder / f"{name}.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(about | figures, indent=1, default=str) + "\n")
     return path
 
 
-def _commit() -> str:
-    """The commit, "-dirty" if a file has changed since; results themselves do not count, or a second record would."""
+def commit() -> str:
+    """Return the commit, "-dirty" if a file has changed since; results do not count, or a second record would."""
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)experiments/results")
     return (_git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 

@@ -5,17 +5,18 @@ the pages to what the records say.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calibrant.samplers.storage import LEARNT
+from experiments._page_cells import SCORES, Records, first, markdown, short
 from experiments._record import RESULTS
+from experiments._stacked_tables import corrupted_rows, every_row, stacked_table
 from experiments.selective_scaling._tables import as_markdown, figure
 
 DOCS = Path(__file__).parents[1] / "docs"
-Records = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -44,96 +45,11 @@ class PageTable:
         return f"{before}<!-- {self.name} -->\n{self.make(records)}\n<!-- end of {self.name} -->{after}"
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table.
-
-    :param head: its headings.
-    :param rows: its cells.
-
-    >>> print(markdown(["", "NLL"], [["Meta-Cal*", ".4"]]))
-    | | NLL |
-    |---|---|
-    | Meta-Cal\\* | .4 |
-    """
-    lines = [head, *rows]
-    shown = ["|" + "|".join(f" {cell} " if cell else " " for cell in line).replace("*", "\\*") + "|" for line in lines]
-    shown = [line.replace("\\*\\*", "**") for line in shown]
-    return "\n".join([shown[0], "|---" * len(head) + "|", *shown[1:]])
-
-
-def first(text: str) -> float:
-    """Return the value of a figure with its interval, as records hold it.
-
-    :param text: ``value [low, high]``.
-
-    >>> first("0.0626 [0.0545, 0.0710]")
-    0.0626
-    """
-    return float(text.split()[0])
-
-
-def short(value: float) -> str:
-    """Return a figure in three digits.
-
-    :param value: not negative.
-
-    >>> short(0.3418), short(2.5012), short(0.0)
-    ('.342', '2.50', '0')
-    """
-    return "0" if value == 0 else f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:#.3g}"
-
-
 def _black_boxes(name: str) -> Callable[[Records], str]:
     titles = {"ece_images": "image-wise ECE", "nll": "NLL"}
     return lambda records: "\n\n".join(
         as_markdown(title, records["tables"][name][score]) for score, title in titles.items()
     )
-
-
-STACKED = {
-    "uncalibrated": "uncalibrated",
-    "temperature": "temperature scaling",
-    "vector, labels kept": "vector scaling, labels kept",
-    "Dirichlet, labels kept": "Dirichlet scaling, labels kept",
-    "isotonic": "isotonic scaling",
-    "stacked": "stacked scaling",
-}
-WHERE = {"ESPNet, 40 images, in-domain": "in-domain", "ESPNet by day, 40 images, in-domain": "by day"}
-WHERE |= {"ESPNet by day, 40 images, dusk": "by day, at dusk"}
-WHERE |= {"ESPNet at dusk, 10 images, in-domain": "dusk, 10 images", "ESPNet at dusk, 10 images, day": "…, by day"}
-WHERE |= {"aerial, 10 images, in-domain": "aerial, 10 images", "aerial, 10 images, elsewhere": "…, elsewhere"}
-WHERE |= {"DAVIS, 10 images, in-domain": "DAVIS, 10 images", "DAVIS, 10 images, second halves": "…, second halves"}
-
-
-def as_mapping(value: Any) -> Mapping[str, Any]:
-    """Return a part of a record that holds more, or nothing of one that does not."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def _stacked(score: str) -> Callable[[Records], str]:
-    def make(records: Records) -> str:
-        found = {WHERE.get(w, w): each for w, each in records["default"].items() if "values" in as_mapping(each)}
-        rows = [
-            [title, *(figure(first(each["values"][method][score])) for each in found.values())]
-            for method, title in STACKED.items()
-        ]
-        if score == "nll":
-            rows.append(["drawn back to temperature scaling", *(each["drawn back"] for each in found.values())])
-        return markdown([SCORES[score], *found], rows)
-
-    return make
-
-
-SCORES = {
-    "ece_images": "image-wise ECE",
-    "ece": "pooled ECE",
-    "ece_classwise": "class-wise ECE",
-    "nll": "NLL",
-    "brier": "Brier",
-    "auroc": "AUROC",
-    "augrc": "AUGRC",
-    "miou": "mean IoU",
-}
 
 
 def _in_domain(records: Records) -> str:
@@ -258,11 +174,13 @@ def _offsets(records: Records) -> str:
 TABLES = (
     PageTable("results/black_boxes.md", "Table 1", ("tables",), _black_boxes("Table 1")),
     PageTable("results/black_boxes.md", "Table 2", ("tables",), _black_boxes("Table 2")),
-    PageTable("results/stacked.md", "Likelihood", ("default",), _stacked("nll")),
-    PageTable("results/stacked.md", "Brier score", ("default",), _stacked("brier")),
-    PageTable("results/stacked.md", "Pooled ECE", ("default",), _stacked("ece")),
-    PageTable("results/stacked.md", "Image-wise ECE", ("default",), _stacked("ece_images")),
-    PageTable("results/stacked.md", "AUROC", ("default",), _stacked("auroc")),
+    PageTable("results/stacked.md", "Likelihood", ("default",), stacked_table("nll")),
+    PageTable("results/stacked.md", "Brier score", ("default",), stacked_table("brier")),
+    PageTable("results/stacked.md", "Pooled ECE", ("default",), stacked_table("ece")),
+    PageTable("results/stacked.md", "Image-wise ECE", ("default",), stacked_table("ece_images")),
+    PageTable("results/stacked.md", "AUROC", ("default",), stacked_table("auroc")),
+    PageTable("results/stacked.md", "Every row", ("default",), every_row),
+    PageTable("results/stacked.md", "Corrupted images", ("default",), corrupted_rows),
     PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
     PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc"), _nodules),

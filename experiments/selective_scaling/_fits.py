@@ -133,7 +133,7 @@ def opened(stores: str, stride: int, every: int = 1) -> list[Prediction]:
     :param every: the step between images that are taken.
     """
     sources = [StoredPredictions(url) for url in stores.split(",")]
-    return [_thinned(source[i], stride) for source in sources for i in range(0, len(source), every)]
+    return [thinned(source[i], stride) for source in sources for i in range(0, len(source), every)]
 
 
 def halves(predictions: Sequence[Prediction], seed: int, share: float = 0.5) -> tuple[Predictions, Predictions]:
@@ -174,7 +174,8 @@ def fit_all(study: Study, images: Predictions, seed: int, names: Iterable[str] =
     return {name: fit(study, name, images, seed) for name in (OURS, *(n for n in chosen if n != OURS))}
 
 
-def _thinned(prediction: Prediction, stride: int) -> Prediction:
+def thinned(prediction: Prediction, stride: int) -> Prediction:
+    """Return one of so many rows and columns of a prediction."""
     at = (..., *[slice(None, None, stride)] * (prediction.logits.ndim - 1))
     image = None if prediction.image is None else prediction.image[at].clone()
     return replace(prediction, logits=prediction.logits[at].clone(), labels=prediction.labels[at].clone(), image=image)

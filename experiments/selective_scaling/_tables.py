@@ -23,15 +23,18 @@ def verdict(score: str, rival_less_ours: Interval) -> str:
 def show(found: Comparison, scores: Sequence[str], title: str, labels_kept: Mapping[str, bool]) -> None:
     """Print figures; beside a rival's, what :func:`verdict` says of it against the first method."""
     first = next(iter(found.values))
-    print(f"\n{title}\n(+ = -: {first} is better than, not told from, worse than this row by the paired interval;")
-    print(" * before a row: it may change labels)")
-    print(f"{'':40s}" + "".join(f"{score:>15s}" for score in scores))
+    lines = [
+        f"\n{title}\n(+ = -: {first} is better than, not told from, worse than this row by the paired interval;",
+        " * before a row: it may change labels)",
+        f"{'':40s}" + "".join(f"{score:>15s}" for score in scores),
+    ]
     for method, figures in found.values.items():
         cells = []
         for score in scores:
             sign = " " if method == first else verdict(score, found.differences[method][score])
             cells.append(f"{figures[score].value:13.4f} {sign}")
-        print(f"{' ' if labels_kept.get(method, True) else '*'} {method:38s}" + "".join(cells))
+        lines.append(f"{' ' if labels_kept.get(method, True) else '*'} {method:38s}" + "".join(cells))
+    print("\n".join(lines), flush=True)
 
 
 def figure(value: float) -> str:

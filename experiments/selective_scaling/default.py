@@ -1,10 +1,11 @@
 """The calibrator that needs no choosing, beside its members, in-domain and after shifts, on few images and many.
 
-``python -m experiments.selective_scaling.default [--data FOLDER | --smoke] [--only ROW …] [--seeds N]``: one row for
-each data set and number of images to fit, with the stores of ``predict_black_boxes`` where they are. Rows are recorded
-one by one, and fits that are there already are read again. At the end, row by row: is the default surely worse than the
-best single member in likelihood or Brier score, surely worse than temperature scaling in anything, surely better than
-every member? (A difference below :data:`LEAST` is none.)
+``python -m experiments.selective_scaling.default [--data FOLDER | --smoke] [--only ROW …] [--jobs N]``: one row for
+each source of ``_default_rows`` and number of images to fit. Each row is kept under ``runs/`` as soon as it is
+measured, with its commit and its seconds; the record holds all rows that are kept, those of earlier runs too. Fits that
+are there already are read again. At the end, over the record, row by row and shift by shift: is the default surely
+worse than the best single member in likelihood or Brier score, surely worse than temperature scaling in anything,
+surely better than every member? (A difference below :data:`LEAST` is none.)
 
 What chose the constants of the default, and so proves nothing: three draws of ESPNet's logits (which features, the form
 of the pool and of the confidence), and the model day-quarter of ``train_black_boxes``, which has no row (the gate).
@@ -12,29 +13,32 @@ of the pool and of the confidence), and the model day-quarter of ``train_black_b
 """
 
 import argparse
+import json
 import logging
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from calibrant._storage.files import replacing
 from calibrant.calibrators import StackedScaling
-from calibrant.data.sets.camvid import DUSK, drive
 from calibrant.evaluation import Comparison, compare, tally_all
 from calibrant.metrics import SCORES, Measurement
-from calibrant.predictions import Prediction, Predictions, Subset, with_logits
 from experiments._data import add_option, use
-from experiments._record import record
-from experiments.selective_scaling._fits import Study, fit, halves, opened, predictions_of
+from experiments._record import commit, record
+from experiments.selective_scaling._default_rows import Judged, Source, sources
+from experiments.selective_scaling._fits import fit
 from experiments.selective_scaling._methods import OURS
 from experiments.selective_scaling._shifted import IN_PLACE
 from experiments.selective_scaling._tables import HIGHER, show, verdict
-from experiments.selective_scaling.predict_black_boxes import STORES, store_of
-from experiments.selective_scaling.tables import OWN
 
 MEMBERS = ("temperature", "vector, labels kept", "Dirichlet, labels kept", "isotonic")
 SHOWN = ("nll", "brier", "ece", "ece_images", "ece_classwise", "auroc", "augrc")
@@ -43,132 +47,140 @@ LEAST = 5e-5
 """Differences that four decimals do not show are rounding: a calibrator that fell back is temperature scaling."""
 
 
+BEHIND_BEST = "surely worse than the best member"
+BEHIND_TEMPERATURE = "surely worse than temperature scaling"
+AHEAD = "surely better than every member"
+
+Tests = dict[str, dict[str, Any]]
+"""By shift, what a row found."""
+
+
 @dataclass(frozen=True)
-class Config(Study):
+class Config(Judged):
     """What is run; the defaults are what ``experiments/results`` holds.
 
-    :param seeds: of every row but that of ``many``.
-    :param many: seeds of the row of ESPNet in-domain with half of its images.
+    :param seeds: draws of the images to fit to, of every row but that of ``many``.
+    :param many: draws of the row of ESPNet with half of its images.
     :param counts: of images to fit, as far as there are so many.
-    :param models: of ``tables.OWN``, by which black boxes are judged, where their stores are there.
-    :param most: images of a store to test on, evenly spaced.
     :param only: rows whose name begins with one of these; all if none.
     """
 
     methods: tuple[str, ...] = ("uncalibrated", *MEMBERS)
     many: tuple[int, ...] = tuple(range(20))
     counts: tuple[int, ...] = (40, 20, 10, 5)
-    models: tuple[str, ...] = tuple(OWN)
-    most: int = 36
     only: tuple[str, ...] = ()
     cache: str = "runs/default"
 
     @classmethod
     def smoke(cls, **changes: Any) -> "Config":
         """Return what runs in seconds, on synthetic data."""
-        quick = {OURS: {"num_epochs": 1}}
-        few = {"many": (0,), "counts": (4,), "models": (), "options": quick}
+        few = {"many": (0,), "counts": (4,), "options": {OURS: {"num_epochs": 1}}}
         return super().smoke(**(few | changes))
 
+    @property
+    def rows(self) -> Path | None:
+        """The folder of the rows that were measured, each in a file; None for those of made data."""
+        if self.results is None:
+            return None
+        return Path(self.output or self.cache) / "rows"
 
-@dataclass(frozen=True)
-class Row:
-    """What is fitted to and tested on.
+    def wanted(self, name: str, count: int) -> bool:
+        """Tell whether a row is asked for."""
+        return not self.only or row_of(name, count).startswith(self.only)
 
-    :param name: of the row.
-    :param draws: by seed, the images to fit on.
-    :param tests: by shift, by seed, the images to test on.
+    def drawn(self, name: str, count: int, source: Source) -> tuple[int, ...]:
+        """Return the seeds of a row."""
+        if name == "ESPNet" and count == self.counts[0]:
+            return self.many
+        return self.seeds[: source.most_seeds]
+
+
+def row_of(name: str, count: int) -> str:
+    """Return the name of a row.
+
+    >>> row_of("ESPNet", 40)
+    'ESPNet, 40 images'
     """
-
-    name: str
-    draws: Mapping[int, Predictions]
-    tests: Mapping[str, Mapping[int, Predictions]] = field(default_factory=dict)
+    return f"{name}, {count} images"
 
 
-def rows(config: Config) -> Iterator[Row]:
-    """Yield the rows, those of one source after another."""
-    images = predictions_of(config)
-    yield from _of_halves(config, images)
-    if not config.folder:
-        return
-    day = [p for p in images if drive(p.key) not in DUSK]
-    dusk = [p for p in images if drive(p.key) in DUSK]
-    yield from _drawn(config, "ESPNet by day", day, {"dusk": dusk})
-    yield from _drawn(config, "ESPNet at dusk", dusk, {"day": day})
-    for name in config.models:
-        model, part, tests = OWN[name]
-        stores = [store_of(model, each) for each in (*part.split(","), *tests.values())]
-        if not all(Path(store).is_dir() for store in stores):
-            print(f"{name}: no stores in {STORES}", flush=True)
+def measure_source(config: Config, name: str) -> dict[str, Tests]:
+    """Measure the rows of a source that are asked for, print and keep each; return what they found, by row."""
+    torch.set_num_threads(1)
+    logging.getLogger("calibrant").setLevel(logging.ERROR)
+    found: dict[str, Tests] = {}
+    begun, code = time.monotonic(), commit()
+    source = sources(config)[name]()
+    for count in () if source is None else source.counts or config.counts:
+        if count > source.available or not config.wanted(name, count):
             continue
-        fitted = opened(",".join(store_of(model, each) for each in part.split(",")), config.stride)
-        where = {
-            shift: _some(opened(store_of(model, each), config.stride), config.most) for shift, each in tests.items()
-        }
-        yield from _drawn(config, name, fitted, where)
+        row, seeds = row_of(name, count), config.drawn(name, count, source)
+        tests = measure(config, source, count, seeds, row)
+        seconds, begun = round(time.monotonic() - begun), time.monotonic()
+        found[row] = {where: each | {"seeds": len(seeds)} for where, each in tests.items()}
+        print(f"{row}: {len(seeds)} draws, {seconds} s, what was read or made for it too", flush=True)
+        if config.rows:
+            keep(config.rows, row, {"commit": code, "seconds": seconds, "tests": found[row]})
+    return found
 
 
-def _of_halves(config: Config, images: Sequence[Prediction]) -> Iterator[Row]:
-    """Half of the images to test on, and so many of the others to fit."""
-    for count in config.counts:
-        if count > len(images) // 2:
-            continue
-        seeds = config.many if count == config.counts[0] else config.seeds
-        split = {seed: halves(images, seed, count / len(images)) for seed in seeds}
-        name = "ESPNet" if config.folder else "made"
-        draws = {seed: each[0] for seed, each in split.items()}
-        tests: dict[str, Mapping[int, Predictions]] = {IN_PLACE: {seed: each[1] for seed, each in split.items()}}
-        if not config.folder:
-            hotter = {seed: [with_logits(p, 2 * p.logits) for p in each[1]] for seed, each in split.items()}
-            tests["hotter"] = hotter
-        yield Row(f"{name}, {count} images", draws, tests)
-
-
-def _drawn(
-    config: Config, name: str, fitted: Sequence[Prediction], where: Mapping[str, Sequence[Prediction]]
-) -> Iterator[Row]:
-    """So many of the images to fit, all of the other sets to test on; what is not drawn is in-domain, if none is."""
-    for count in config.counts:
-        most = len(fitted) if IN_PLACE in where else 3 * len(fitted) // 4
-        if count > most:
-            continue
-        orders = {
-            seed: torch.randperm(len(fitted), generator=torch.Generator().manual_seed(seed)).tolist()
-            for seed in config.seeds
-        }
-        draws = {seed: Subset(fitted, sorted(order[:count])) for seed, order in orders.items()}
-        tests: dict[str, Mapping[int, Predictions]] = {}
-        if IN_PLACE not in where:  # the same images, whatever the count
-            tests[IN_PLACE] = {seed: Subset(fitted, sorted(order[most:])) for seed, order in orders.items()}
-        tests |= {shift: dict.fromkeys(config.seeds, images) for shift, images in where.items()}
-        yield Row(f"{name}, {count} images", draws, tests)
-
-
-def _some(images: Sequence[Prediction], most: int) -> Sequence[Prediction]:
-    return images[:: max(1, -(-len(images) // most))]
-
-
-def measure(config: Config, row: Row) -> tuple[dict[str, Comparison], dict[str, str]]:
-    """Fit for every seed and test everywhere; return a comparison for each test, and how far images are drawn back."""
+def measure(config: Config, source: Source, count: int, seeds: tuple[int, ...], row: str) -> Tests:
+    """Fit for every seed and test everywhere; print and return, by shift, figures and what they say of the goals."""
     tallies: dict[str, dict[str, list[Measurement]]] = {}
     back: dict[str, list[float]] = {}
-    for seed, images in row.draws.items():
+    for seed in seeds:
+        images, tests = source.drawn(count, seed)
         found = {name: fit(config, name, images, seed).calibrator for name in (OURS, *config.methods)}
-        for where, tests in row.tests.items():
-            for name, counted in tally_all(partial(Measurement.of, num_bins=15), tests[seed], found).items():
+        stacked = found[OURS]
+        assert isinstance(stacked, StackedScaling)
+        for where, shown in tests.items():
+            for name, counted in tally_all(partial(Measurement.of, num_bins=15), shown, found).items():
                 tallies.setdefault(where, {}).setdefault(name, []).append(counted)
-            stacked = found[OURS]
-            assert isinstance(stacked, StackedScaling)
             with torch.no_grad():
-                shares = [float(stacked.shares(p.logits[None])) for p in tests[seed]]
+                shares = [float(stacked.shares(p.logits[None])) for p in shown]
             back.setdefault(where, []).append(1 - sum(shares) / len(shares))
-    generator = partial(torch.Generator().manual_seed, 0)
-    scores = {name: SCORES[name] for name in SHOWN}
-    compared = {
-        where: compare(each, generator=generator(), scores=scores, num_resamples=config.num_resamples)
-        for where, each in tallies.items()
+    return {where: _told(config, row, where, each, back[where]) for where, each in tallies.items()}
+
+
+def _told(
+    config: Config, row: str, where: str, tallies: Mapping[str, list[Measurement]], back: list[float]
+) -> dict[str, Any]:
+    """Compare what was counted, print the table, and return it as the record holds it."""
+    found = compare(
+        tallies,
+        generator=torch.Generator().manual_seed(0),
+        scores={name: SCORES[name] for name in SHOWN},
+        num_resamples=config.num_resamples,
+    )
+    said = verdicts(found) | {"drawn back": f"{sum(back) / len(back):.0%}"}
+    show(found, SHOWN, f"{row}, {where}; means over {len(back)} seeds; drawn back: {said['drawn back']}", {})
+    print("  " + "; ".join(f"{what}: {each or 'none'}" for what, each in said.items()), flush=True)
+    values = {
+        name: {s: f"{v.value:.6f} [{v.low:.6f}, {v.high:.6f}]" for s, v in each.items()}
+        for name, each in found.values.items()
     }
-    return compared, {where: f"{sum(each) / len(each):.0%}" for where, each in back.items()}
+    return {"values": values, **said}
+
+
+def keep(folder: Path, row: str, about: Mapping[str, Any]) -> None:
+    """Keep a row in a file of its own, in place of what an earlier run found."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / f"{re.sub(r'[^0-9A-Za-z]+', '-', row)}.json") as temporary:
+        temporary.write_text(json.dumps({"row": row} | about))
+
+
+def kept(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the rows that are kept, by row and shift, with commit and seconds; in the order of the sources."""
+    assert config.rows is not None
+    files = (json.loads(file.read_text()) for file in sorted(config.rows.glob("*.json")))
+    there = {each["row"]: each for each in files}
+    found: dict[str, dict[str, Any]] = {}
+    for name in sources(config):
+        rows = [row for row in there if re.fullmatch(rf"{re.escape(name)}, \d+ images", row)]
+        for row in sorted(rows, key=lambda row: -int(row.split()[-2])):
+            about = {each: there[row][each] for each in ("commit", "seconds")}
+            found |= {f"{row}, {where}": about | each for where, each in there[row]["tests"].items()}
+    return found
 
 
 def verdicts(found: Comparison) -> dict[str, Any]:
@@ -179,9 +191,9 @@ def verdicts(found: Comparison) -> dict[str, Any]:
     behind_temperature = [s for s in SHOWN if _verdict(found, "temperature", s) == "-"]
     ahead = all(_verdict(found, name, s) == "+" for s in PROPER for name in members)
     return {
-        "surely worse than the best member": behind_best,
-        "surely worse than temperature scaling": behind_temperature,
-        "surely better than every member": ahead,
+        BEHIND_BEST: behind_best,
+        BEHIND_TEMPERATURE: behind_temperature,
+        AHEAD: ahead,
     }
 
 
@@ -195,63 +207,65 @@ def _signed(found: Comparison, name: str, score: str) -> float:
     return -value if score in HIGHER else value
 
 
-def main(config: Config) -> dict[str, dict[str, Any]]:
-    """Run the experiment, print and record it row by row; return the verdicts by row."""
+def main(config: Config, jobs: int = 1) -> dict[str, dict[str, Any]]:
+    """Measure the rows, so many sources at once; record and return all that are kept, by row and shift."""
     begun = time.monotonic()
-    logging.getLogger("calibrant").setLevel(logging.ERROR)
     said: dict[str, dict[str, Any]] = {}
-    results: dict[str, Any] = {}
-    for row in rows(config):
-        if config.only and not row.name.startswith(config.only):
-            continue
-        compared, back = measure(config, row)
-        for where, found in compared.items():
-            title = f"{row.name}, {where}"
-            show(found, SHOWN, f"{title}; means over {len(row.draws)} seeds; drawn back: {back[where]}", {})
-            said[title] = verdicts(found) | {"drawn back": back[where]}
-            print("  " + "; ".join(f"{what}: {each or 'none'}" for what, each in said[title].items()), flush=True)
-            values = {
-                n: {s: f"{v.value:.6f} [{v.low:.6f}, {v.high:.6f}]" for s, v in each.items()}
-                for n, each in found.values.items()
-            }
-            results[title] = {"values": values, **said[title]}
-        if config.results:
-            record("default", config, time.monotonic() - begun, results, config.results)
-    inside = [each for title, each in said.items() if title.endswith(IN_PLACE)]
-    print(
-        f"\n{len(said)} rows: surely worse than the best member in {_count(said, 'surely worse than the best member')},"
-    )
-    print(f"surely worse than temperature scaling in {_count(said, 'surely worse than temperature scaling')};")
-    best = sum(each["surely better than every member"] for each in inside)
-    print(f"surely better than every member in {best} of {len(inside)} rows in-domain")
+    wanted = [name for name in sources(config) if any(config.wanted(name, count) for count in config.counts)]
+    with _started(config, wanted, jobs) as measured:
+        for rows in measured:
+            said |= {f"{row}, {where}": each for row, tests in rows.items() for where, each in tests.items()}
+            if config.results:
+                record("default", config, time.monotonic() - begun, kept(config), config.results)
+    said = kept(config) if config.results else said
+    print_goals(said)
     return said
 
 
-def _count(said: Mapping[str, Mapping[str, Any]], what: str) -> int:
-    return sum(bool(each[what]) for each in said.values())
+@contextmanager
+def _started(config: Config, names: list[str], jobs: int) -> Iterator[Iterator[dict[str, Tests]]]:
+    """Measure sources one after another here, or several at once, each in a process."""
+    if jobs == 1:
+        yield (measure_source(config, name) for name in names)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        begun: list[Future[dict[str, Tests]]] = [pool.submit(measure_source, config, name) for name in names]
+        yield (each.result() for each in begun)
 
 
-def asked() -> Config:
-    """Return what the command line asks for."""
+def print_goals(said: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print how many rows meet each goal, and those that do not."""
+    commits = {each["commit"] for each in said.values() if "commit" in each}
+    print(f"\n{len(said)} rows" + (f", measured at {', '.join(sorted(commits))}" if commits else ""))
+    for what in (BEHIND_BEST, BEHIND_TEMPERATURE):
+        behind = {title: each[what] for title, each in said.items() if each[what]}
+        print(f"{what} in {len(behind)}{':' if behind else ''}")
+        print("".join(f"  {title}: {', '.join(scores)}\n" for title, scores in behind.items()), end="")
+    inside = [title for title in said if title.endswith(IN_PLACE)]
+    others = [title for title in inside if not said[title][AHEAD]]
+    print(f"{AHEAD} in {len(inside) - len(others)} of {len(inside)} rows in-domain" + ("; not in:" if others else ""))
+    print("".join(f"  {title}\n" for title in others), end="", flush=True)
+
+
+def asked() -> tuple[Config, int]:
+    """Return what the command line asks for, and how many processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="synthetic data, in seconds")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows whose name begins so")
-    parser.add_argument("--seeds", type=int, default=5, help="draws of the images to fit to")
-    parser.add_argument("--many", type=int, default=20, help="draws of the row of ESPNet with half of its images")
+    parser.add_argument("--seeds", type=int, help="draws of the images to fit to, which is not recorded")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, each with a source and one thread")
     parser.add_argument("--output", "-o", default="", help="where figures go, if not among the recorded ones")
     add_option(parser)
     given = parser.parse_args()
     use(given.data)
     if given.smoke:
-        return Config.smoke()
-    return replace(
-        Config(),
-        only=tuple(given.only),
-        seeds=tuple(range(given.seeds)),
-        many=tuple(range(given.many)),
-        output=given.output,
-    )
+        return Config.smoke(), given.jobs
+    config = Config(only=tuple(given.only), output=given.output)
+    if given.seeds is None:
+        return config, given.jobs
+    few = tuple(range(given.seeds))
+    return replace(config, seeds=few, many=few, output=given.output or "runs/studies"), given.jobs
 
 
 if __name__ == "__main__":
-    main(asked())
+    main(*asked())

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from experiments import pages
+from experiments import _stacked_tables, pages
 from experiments._record import RESULTS
 
 IN_SENTENCES = {
@@ -48,6 +48,21 @@ def test_another_record_makes_another_table(records):
     table = next(each for each in pages.TABLES if each.name == "Table 2")
     text = (pages.DOCS / table.page).read_text("utf-8")
     assert table.within(text, records | {"tables": changed}) != text
+
+
+def test_corrupted_images_have_a_table_of_their_own():
+    values = {"stacked": {"nll": "0.30 [0, 1]", "brier": "0.1 [0, 1]"}, "temperature": {"nll": "0.25 [0, 1]"}}
+    values |= {"isotonic": {"nll": "0.24 [0, 1]", "brier": "0.2 [0, 1]"}}
+    values["temperature"]["brier"] = "0.3 [0, 1]"
+    said = {"surely worse than the best member": ["nll"], "surely worse than temperature scaling": []}
+    row = {"values": values, "drawn back": "1%", "surely better than every member": False, **said}
+    records = {"default": {"SegFormer, corrupted, 40 images, shot_noise 3": row, "DAVIS, 5 images, in-domain": row}}
+    corrupted = _stacked_tables.corrupted_rows(records)
+    assert corrupted.splitlines()[-1] == "| shot noise | .3000 / .2400 / .2500\\* |"
+    assert corrupted.splitlines()[0].endswith("| fitted to 40, strength 3 |")
+    whole = _stacked_tables.every_row(records).splitlines()
+    cells = ".3000 / .2400 / .2500 | .1000 / .2000 / .3000 | NLL | – | – | 1%"
+    assert whole[2:] == [f"| DAVIS, 5, in-domain | {cells} |"]
 
 
 def numbers(part) -> set[float]:

@@ -15,7 +15,7 @@ def git(*arguments):
 
 def test_code_that_changed_is_dirty_and_results_are_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert _record._commit() == "unknown"
+    assert _record.commit() == "unknown"
     git("init", "-q")
     files = [tmp_path / "code.py", tmp_path / "experiments" / "results" / "a.json"]
     files[1].parent.mkdir(parents=True)
@@ -23,10 +23,10 @@ def test_code_that_changed_is_dirty_and_results_are_not(tmp_path, monkeypatch):
         file.write_text("1")
     git("add", "-A")
     git("commit", "-qm", "one")
-    clean = _record._commit()
+    clean = _record.commit()
     files[1].write_text("2")
     (tmp_path / "new.py").write_text("untracked")
-    assert _record._commit() == clean
+    assert _record.commit() == clean
     assert clean.isalnum()
     files[0].write_text("2")
-    assert _record._commit() == f"{clean}-dirty"
+    assert _record.commit() == f"{clean}-dirty"

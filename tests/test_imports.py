@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = {"torch", "numpy", "scipy", "matplotlib", "jinja2", "safetensors"}
 DRAWING = {"matplotlib", "jinja2", "torchvision", "typer"}
 BELOW_THE_REPORT = ("predictions", "metrics", "data", "models", "calibrators", "samplers", "evaluation", "testing")
@@ -37,6 +39,7 @@ except SystemExit:
     assert "numpy" in control
 
 
+@pytest.mark.slow
 def test_nothing_below_the_report_draws():
     *below, report = loaded_after(*(f"import calibrant.{name}" for name in BELOW_THE_REPORT), "import calibrant.report")
     loads = {name: after & DRAWING for name, after in zip(BELOW_THE_REPORT, below, strict=True)}

@@ -48,6 +48,7 @@ def fit_all(folder):
     return seen
 
 
+@pytest.mark.slow
 def test_it_goes_on_in_another_process(tmp_path):
     here = Path(__file__)
     code = (

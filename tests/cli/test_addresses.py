@@ -60,6 +60,7 @@ def test_what_is_missing_or_damaged_at_an_address_is_a_sentence(bucket):
         load("nowhere://x")
 
 
+@pytest.mark.slow
 def test_pages_and_samplers_may_go_to_an_address(calibrant, bucket, store, tmp_path):
     assert calibrant("measure", store, "-o", tmp_path / "measured")[0] == 0
     code, out, err = calibrant("report", tmp_path / "measured", "-o", "memory://bucket/pages/report.html")

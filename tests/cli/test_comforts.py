@@ -51,6 +51,7 @@ def _method(fit):
     return Method("stand-in", fit)
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_with_the_calibrators_that_are_there(calibrant, store, tmp_path, monkeypatch):
     from calibrant.calibrators import VectorScaling
 

@@ -55,6 +55,7 @@ def stores(store, tmp_path_factory):
     return [path / name for name in ("fit", "day", "night")]
 
 
+@pytest.mark.slow
 def test_compare_fits_once_and_reads_each_store_to_test_on_once(calibrant, stores, tmp_path, monkeypatch):
     from calibrant.calibrators import TemperatureScaling
     from calibrant.data import StoredPredictions
@@ -197,6 +198,7 @@ def _probabilities(folder, tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_the_model_as_it_is_is_what_methods_are_compared_with(calibrant, store, tmp_path):
     """Whichever methods are named, and in whichever order, the model itself has the first row."""
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
@@ -214,6 +216,7 @@ def test_the_model_as_it_is_is_what_methods_are_compared_with(calibrant, store, 
         assert "As it is (temperature" not in text
 
 
+@pytest.mark.slow
 def test_a_report_without_the_model_itself_does_not_call_a_method_the_model(calibrant, store, tmp_path):
     given = ["--methods", "temperature,vector", "--num-seeds", 1, "--num-cases", 0, "-o", tmp_path / "all.html"]
     assert calibrant("compare", store, *given, "--tallies", tmp_path / "tallies")[0] == 0
@@ -231,6 +234,7 @@ def page_of(path) -> str:
     return re.sub(r"<dt>command</dt>.*?<dt>versions</dt>", "", path.read_text(), flags=re.S)
 
 
+@pytest.mark.slow
 def test_a_report_is_drawn_again_whole_with_its_images(calibrant, store, tmp_path):
     """From what compare left, without models and stores; what was made from what stands on it."""
     given = ["--methods", "temperature", "--num-seeds", 1, "--num-cases", 2, "--tallies", tmp_path / "t"]
@@ -315,6 +319,7 @@ def test_labels_survive_float16_and_the_share_of_near_ties_is_printed(calibrant,
     assert "With held the two largest probabilities are nearly tied in" in out
 
 
+@pytest.mark.slow
 def test_a_condition_that_holds_is_exit_code_one(calibrant, store, temperature, tmp_path):
     through = ["--calibrator", temperature]
     assert calibrant("measure", store, "--fail-if", "ece>0.9")[0] == 0

@@ -40,6 +40,7 @@ def check(run, *arguments):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_every_command_prints_nasty_names_as_words(calibrant, folder, named, nasty):
     store, shown = named / "store", visible(nasty)
     code, out, _ = check(calibrant, "import", folder, "-o", named / "again", "--model", nasty, "--data", nasty)

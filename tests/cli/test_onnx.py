@@ -60,6 +60,7 @@ def test_a_calibrator_alone(calibrant, temperature, tmp_path):
     assert np.array_equal(probs.astype(np.float16).argmax(1), labels)
 
 
+@pytest.mark.slow
 def test_the_number_of_classes_is_that_of_the_calibrator_and_nobody_may_say_another(calibrant, temperature, tmp_path):
     import torch
 
@@ -117,6 +118,7 @@ def test_what_the_model_answers_is_looked_at_first(calibrant, temperature, tmp_p
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_with_a_mapping_at_a_stride(calibrant, temperature, tmp_path):
     (tmp_path / "net.py").write_text(DICT)
     file = tmp_path / "both.onnx"

@@ -39,6 +39,7 @@ def stores(calibrant, results, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_regions_are_measured_and_calibrated_together(calibrant, stores, tmp_path):
     given = ["--calibrator", stores / "ts", "--json", tmp_path / "m.json", "--fail-if", "ece>0.9"]
     code, out, err = calibrant("measure", stores / "s", *given)

@@ -64,7 +64,7 @@ def test_a_store_is_thinned_in_pixels_and_images(made, stores):
     assert torch.equal(both[8].logits, 2 * both[0].logits)
 
 
-@pytest.mark.parametrize("study", [boundary, entropy])
+@pytest.mark.parametrize("study", [boundary, pytest.param(entropy, marks=pytest.mark.slow)])
 def test_a_study_of_ones_own_store_is_kept_apart(study, stores, tmp_path, monkeypatch, capsys):
     name = study.__name__.rsplit(".", 1)[1]
     typed(monkeypatch, f"--store {stores / 'cool'} --stride 1 -o {tmp_path / 'mine'}")
@@ -106,6 +106,7 @@ def test_tables_of_ones_own_stores(stores, tmp_path, monkeypatch, capsys):
     assert f"| {_tables.figure(none)} |" in capsys.readouterr().out.replace("**", "")
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_a_row_where_there_is_one(stores, tmp_path, monkeypatch, capsys):
     cool, hot = stores / "cool", stores / "hot"
     asked = f"--fit a={cool} --test a={cool} --test a:hotter={hot} --member a={hot} --stride 1 -o {tmp_path}"

@@ -9,7 +9,7 @@ from things import hidden, things
 from trials import Trials, spread
 from writing import COMMANDS
 
-QUICK = ("import over", "measure", "sample")
+QUICK = ("import over", "sample")
 FEW = {"compare", "report", "refine", "demo"}
 
 

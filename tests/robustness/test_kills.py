@@ -14,7 +14,7 @@ from trials import Trials, spread
 from writing import COMMANDS
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-QUICK = ("import over", "measure over")
+QUICK = ("import over",)
 COSTLY = {"compare", "report", "refine", "demo"}
 """Commands of which a run computes half a second or more; all their changes are left to the random form."""
 

@@ -100,8 +100,8 @@ QUESTIONS = {
 }
 
 
-MARKS = {"compare": pytest.mark.slow}
-"""Twelve comparisons with their pages take as long as all others."""
+QUICK = ("fit", "apply")
+"""Commands that are run quickly; a dozen comparisons with their pages take as long as all others."""
 
 
 def place(command, where):
@@ -110,7 +110,9 @@ def place(command, where):
     return ("-o", where / "out")
 
 
-@pytest.mark.parametrize("command", [pytest.param(each, marks=MARKS.get(each, ())) for each in QUESTIONS])
+@pytest.mark.parametrize(
+    "command", [pytest.param(each, marks=() if each in QUICK else pytest.mark.slow) for each in QUESTIONS]
+)
 def test_another_question_is_refused_and_the_same_one_finds_its_answer(
     calibrant, world, tmp_path, command, record_property
 ):

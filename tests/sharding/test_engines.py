@@ -60,6 +60,7 @@ def played(monkeypatch):
     return engines
 
 
+@pytest.mark.slow
 def test_every_command_gives_the_same_bytes(calibrant, played, tmp_path):
     arrays(tmp_path / "arrays")
     (tmp_path / "own.py").write_text(MODEL.replace("from net import SCALE", "SCALE = 2"))

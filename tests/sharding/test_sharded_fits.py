@@ -57,7 +57,9 @@ def test_the_share_of_an_image_is_that_of_the_whole():
     assert all(torch.equal(getattr(whole, name), getattr(spread, name)) for name in ("logits", "labels", "image"))
 
 
-@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize(
+    "name", ["temperature", *(pytest.param(n, marks=pytest.mark.slow) for n in STREAMED if n != "temperature")]
+)
 def test_streamed_fits_are_the_same_on_any_number_of_threads(name):
     large = toy_predictions(num_images=2, num_classes=2, size=(200, 200), spread=4.0)
     threads = torch.get_num_threads()

@@ -26,7 +26,9 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("shard_size", [1, 7, 64])
+@pytest.mark.parametrize(
+    "shard_size", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(64, marks=pytest.mark.slow)]
+)
 def test_tallies(shard_size):
     images = uneven_predictions()
     through = {"raw": None, "softened": TemperatureScaling(1.7)}
@@ -66,7 +68,9 @@ def test_hypotheses():
     assert next(drawn)[1].shape[0] == 4
 
 
-@pytest.mark.parametrize("shard_size", [1, 7, 64])
+@pytest.mark.parametrize(
+    "shard_size", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(64, marks=pytest.mark.slow)]
+)
 def test_stores_are_the_same_to_the_byte(tmp_path, shard_size):
     images = uneven_predictions()
     write_store(images, tmp_path / "one")

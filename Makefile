@@ -5,6 +5,9 @@ BIN = $(VENV)/bin
 # The versions that are installed; constraints-hashed.txt has uv compare what it downloads with checksums, torch excepted.
 CONSTRAINTS ?= constraints.txt
 
+# Empty, as by default: where it is 1, each process compiles torch and all else anew, for two seconds.
+export PYTHONDONTWRITEBYTECODE =
+
 # Real data for tests and experiments that use some (experiments/_data.py says which), where they are.
 export CALIBRANT_DATA ?= $(wildcard ../shared/data)
 

@@ -16,6 +16,7 @@ def bucket():
     files.store.clear()
 
 
+@pytest.mark.slow
 def test_a_calibrator_may_lie_at_an_address(calibrant, bucket, tmp_path):
     def ran(*words):
         code, out, err = calibrant(*words)

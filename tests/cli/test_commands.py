@@ -251,6 +251,7 @@ def test_a_report_is_drawn_again_whole_with_its_images(calibrant, store, tmp_pat
     assert (code, "2 images of a report" in out) == (0, True)
 
 
+@pytest.mark.slow
 def test_images_of_measured_stores_are_shown_and_others_refused(calibrant, store, temperature, stores, tmp_path):
     assert calibrant("measure", store, "--calibrator", temperature, "-o", tmp_path / "m")[0] == 0
     page, given = tmp_path / "r.html", ("report", tmp_path / "m", "-o", tmp_path / "r.html")

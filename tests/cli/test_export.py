@@ -17,6 +17,7 @@ def test_formats_on_the_command_line_are_those_of_the_library():
     assert set(WHAT) == {*MAPS, "hypotheses"}
 
 
+@pytest.mark.slow
 def test_zarr_holds_the_numbers_of_npy(calibrant, store, temperature, tmp_path):
     zarr = pytest.importorskip("zarr")
     for kind in ("npy", "zarr"):

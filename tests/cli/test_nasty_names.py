@@ -91,6 +91,7 @@ def test_a_table_shows_methods_in_brackets(capsys):
     assert capsys.readouterr().out == "stacked scaling (members: [vector:strength=0.1]) :smile: [/x]\n[kept]\n"
 
 
+@pytest.mark.slow
 def test_json_goes_to_the_standard_output_alone(calibrant, store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = calibrant("measure", store, "--json", "-")

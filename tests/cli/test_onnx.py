@@ -131,6 +131,7 @@ def test_a_model_that_answers_with_a_mapping_at_a_stride(calibrant, temperature,
     assert "less [0.485" in {each.key: each.value for each in onnx.load(file).metadata_props}["calibrant.model"]
 
 
+@pytest.mark.slow
 def test_a_model_of_one_size_is_refused_in_a_sentence_and_taken_with_its_size(calibrant, temperature, tmp_path):
     (tmp_path / "net.py").write_text(DICT)
     file = tmp_path / "one.onnx"

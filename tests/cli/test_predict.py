@@ -165,7 +165,8 @@ def test_a_hugging_face_folder_on_camvid(predict, tmp_path):
 # -- interrupted
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_and_resumed_it_is_the_same_to_the_byte(predict, folder, model, tmp_path, stop):
     options = ["--trust", *NAMES, "--batch", "3"]
     slow = model.replace("build", "slow")

@@ -90,6 +90,7 @@ def test_what_the_command_line_asks_for(monkeypatch):
     assert boundary.Config().results is not None
 
 
+@pytest.mark.slow
 def test_tables_of_ones_own_stores(stores, tmp_path, monkeypatch, capsys):
     cool, hot = stores / "cool", stores / "hot"
     typed(monkeypatch, f"--fit a={cool} --test a={cool} --test a:hotter={hot} --stride 1 -o {tmp_path}")

@@ -59,6 +59,7 @@ def lines(name):
     return set(Path(place(name.partition("/")[0]), name.partition("/")[2]).read_text().split())
 
 
+@pytest.mark.slow
 @needs_copies
 def test_camvid_and_its_shift_from_day_to_dusk():
     everything = camvid(place("camvid"), "all")
@@ -84,6 +85,7 @@ def test_davis_lists_are_halves_in_time():
     assert set(mine[1].keys) == set(second.keys)
 
 
+@pytest.mark.slow
 @needs_copies
 def test_kitti_labels_made_here_from_cityscapes_classes_are_those_stored():
     fine, merged = kitti(place("kitti_semantic"), "cityscapes19"), kitti(place("kitti_semantic"))

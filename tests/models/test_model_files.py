@@ -130,6 +130,7 @@ def test_onnx_names_its_classes(tmp_path):
     assert (opened.class_names, opened.num_classes) == (("road", "sky", "tree", "car"), 4)
 
 
+@pytest.mark.slow
 def test_onnx_with_two_maps_is_ambiguous_unless_one_is_called_logits(tmp_path):
     class Two(Network):
         def forward(self, images):

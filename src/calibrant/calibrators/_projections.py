@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.calibrators.calibrator import MIN_EXPONENT, by_pixel_blocks
+from calibrant.calibrators.calibrator import MIN_EXPONENT, by_pixel_blocks, exponentiated, is_unasked
 
 LARGEST = 1e38
 """Scaled logits stay within this, so that one can always lie a step below another."""
@@ -97,20 +97,20 @@ def _have_other_winners(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c 
 
 
 def _nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+    return keep_labels(raw, cut_at_level(raw, mapped), lift=True)
+
+
+def cut_at_level(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+    """Return :func:`nearest_with_winner` but for the winners, which are still to be raised to the largest of a pixel.
+
+    :param raw: logits whose winners win.
+    :param mapped: logits of any other map.
+    """
     raw, peak = raw.float(), mapped.amax(1, keepdim=True)
-    probs = (mapped - peak).clamp_min_(MIN_EXPONENT).exp_()  # over that of the largest
+    probs = exponentiated(mapped - peak)  # over that of the largest
     beaten = (raw - raw.amax(1, keepdim=True)).sign_()
     level = _level(probs, beaten + 1, TRACED_STEPS if is_unasked(raw) else raw.shape[1])
-    shared = torch.minimum(mapped, level.log_() + peak)
-    return keep_labels(raw, shared, lift=True)
-
-
-def is_unasked(values: Tensor) -> bool:
-    """Return whether code must not ask for values: in an export, and on an accelerator, which would have to wait.
-
-    :param values: any tensor.
-    """
-    return torch.compiler.is_compiling() or values.device.type != "cpu"
+    return torch.minimum(mapped, level.log_() + peak)
 
 
 def replaced_where(
@@ -144,7 +144,9 @@ def replaced_where(
 def _level(probs: Tensor, winner: Tensor, steps: int) -> Tensor:
     """The level at which winners and all that exceed it meet, found from below; classes along axis 1."""
     own, count = (probs * winner).sum(1, keepdim=True), winner.sum(1, keepdim=True)
-    level, others = own / count, probs * (1 - winner)
+    others = probs * (1 - winner)
+    # What the winners share with none of the others, and with the largest: neither is above the level.
+    level = torch.maximum(own / count, (own + others.amax(1, keepdim=True)) / (count + 1))
     for _ in range(steps):
         above = (others - level).sign_().clamp_min_(0)
         higher = (own + (others * above).sum(1, keepdim=True)) / (count + above.sum(1, keepdim=True))
@@ -194,7 +196,7 @@ def apart(logits: Float[Tensor, "n c p"], winner: Int[Tensor, "n 1 p"]) -> Apart
     at_winner = logits.gather(1, winner)
     others = logits.scatter_(1, winner, EXCLUDED)
     highest = others.amax(1, keepdim=True)
-    rest = (others - highest).clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True).log_().add_(highest)
+    rest = exponentiated(others - highest).sum(1, keepdim=True).log_().add_(highest)
     return Apart(others, at_winner, highest, rest)
 
 

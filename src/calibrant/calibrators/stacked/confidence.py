@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import silu
 
 from calibrant._shapes import Bool, Float, Int, Tensor
-from calibrant.calibrators._projections import EXCLUDED, NEXT_BELOW, Apart, nearest_with_winner, replaced_where
+from calibrant.calibrators._projections import EXCLUDED, NEXT_BELOW, Apart, cut_at_level
 from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.stacked.context import DEFINITION, MAX_GAP
 
@@ -97,7 +97,8 @@ class ConfidenceNetwork(nn.Module):
         x = x.sub_(self.centre[:, None]).mul_(1 / self.scale[:, None]).clamp_(-MAX_FEATURE, MAX_FEATURE)
         n, _, p = winner.shape
         by_winner = (self.by_winner + self.bias).T.contiguous().index_select(1, winner.flatten())
-        hidden = silu((self.weight @ x).add_(by_winner.view(-1, n, p).transpose(0, 1)))
+        by_winner = by_winner.view(-1, n, p).transpose(0, 1)
+        hidden = silu(by_winner.baddbmm_(self.weight.expand(n, -1, -1), x), inplace=True)
         return log_odds(self.readout @ hidden + self.offset[:, None], context[:, :1], pool[:, :1])
 
 
@@ -118,30 +119,36 @@ def as_sure(
     winner: Int[Tensor, "n 1 p"],
     tied: Bool[Tensor, "n 1 p"],
     raw: Float[Tensor, "n c p"],
-    *,
-    only_mark: bool = False,
 ) -> Float[Tensor, "n c p"]:
     """Return logits, 0 at the winner, that give it these log-odds, and the others their proportions in the pool.
 
     Where another class would exceed the winner they share their probability, as in the nearest distribution in which
     the winner still wins. Where several classes win, the pixel keeps the pool's distribution, and they share likewise.
-    These pixels are few; where they are not wanted yet they are only marked, by 1 at the winner.
 
     :param odds: the log-odds that the winner is right.
     :param parts: the logits of the pool.
     :param winner: the class with the largest logit of the model, the first of those that tie.
     :param tied: where several classes have it.
     :param raw: the logits of the model.
-    :param only_mark: leave out the few pixels where classes share.
+    """
+    found, unlike = unshared(odds, parts, winner, tied)
+    shared = _shared(raw, parts.others, torch.where(tied, parts.at_winner, parts.rest + odds), winner)
+    return torch.where(unlike, shared, found)
+
+
+def unshared(
+    odds: Float[Tensor, "n 1 p"], parts: Apart, winner: Int[Tensor, "n 1 p"], tied: Bool[Tensor, "n 1 p"]
+) -> tuple[Float[Tensor, "n c p"], Bool[Tensor, "n 1 p"]]:
+    """Return the logits of :func:`as_sure` as if no classes shared, and where they do: at few pixels.
+
+    :param odds: the log-odds that the winner is right.
+    :param parts: the logits of the pool.
+    :param winner: the class with the largest logit of the model, the first of those that tie.
+    :param tied: where several classes have it.
     """
     base = parts.rest + odds
-    unlike = (parts.highest > base) | tied
-    found = (parts.others - base).clamp_(EXCLUDED, -NEXT_BELOW)
-    if only_mark:
-        return found.scatter_(1, winner, unlike.to(found.dtype))
-    found.scatter_(1, winner, 0.0)
-    columns = (raw, parts.others, torch.where(tied, parts.at_winner, base), winner)
-    return replaced_where(unlike, found, _shared, *columns)
+    found = (parts.others - base).clamp_(EXCLUDED, -NEXT_BELOW).scatter_(1, winner, 0.0)
+    return found, (parts.highest > base) | tied
 
 
 def _shared(
@@ -151,7 +158,7 @@ def _shared(
     winner: Int[Tensor, "n 1 p"],
 ) -> Float[Tensor, "n c p"]:
     """The nearest logits in which the winners win, 0 there."""
-    nearest = nearest_with_winner(raw, others.scatter(1, winner, at_winner))
+    nearest = cut_at_level(raw, others.scatter(1, winner, at_winner))
     nearest = (nearest - nearest.amax(1, keepdim=True)).clamp_max(-NEXT_BELOW)
     return nearest.masked_fill(raw == raw.amax(1, keepdim=True), 0.0)
 

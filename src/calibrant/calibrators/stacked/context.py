@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
 from calibrant.calibrators._projections import EXCLUDED, first_zero
-from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
+from calibrant.calibrators.calibrator import Calibrator, exponentiated, maps_by_pixel_blocks
 from calibrant.calibrators.temperature import TemperatureScaling
 
 RADII = (1, 2, 4, 8, 16, 32)
@@ -118,9 +118,8 @@ def context_of(
         factor = 1 / anchor.divisor
     elif anchor is not None:
         logits = anchor(logits, image)
-    own = by_pixel_blocks(lambda z: _own(z, factor), logits)
-    margin, gap, peak = own[:, 0], own[:, 1], own[:, 4]
-    winner, runner_up = own[:, 2].long(), own[:, 3].long()
+    own, classes = maps_by_pixel_blocks(lambda z: _own(z, factor), logits)
+    (margin, gap, peak), (winner, runner_up) = own.unbind(1), classes.unbind(1)
     c = logits.shape[1]
     around, edge = surroundings(margin, winner, runner_up, c, SECOND_RADII)
     flat, margins = winner.flatten(1), margin.flatten(1)
@@ -129,21 +128,21 @@ def context_of(
     return Context(values.flatten(2), flat, peak.flatten(1), edge.flatten(1), shares, means)
 
 
-def _own(z: Float[Tensor, "n c p"], factor: Tensor | None) -> Float[Tensor, "n o p"]:
-    """The features of a pixel by itself, its two likeliest classes (the first of those that tie), its largest logit."""
+def _own(z: Float[Tensor, "n c p"], factor: Tensor | None) -> tuple[Float[Tensor, "n 3 p"], Int[Tensor, "n 2 p"]]:
+    """The features of a pixel alone and its largest logit; its two likeliest classes, the first of those that tie."""
     peak = z.amax(1, keepdim=True)
     others = z - peak
     winner = first_zero(others)
-    if factor is not None:
-        others, peak = others.mul_(factor), peak * factor
     others.scatter_(1, winner, EXCLUDED)
     gap = others.amax(1, keepdim=True)
     others -= gap
     runner_up = first_zero(others)
-    log_rest = others.clamp_min_(MIN_EXPONENT).exp_().sum(1, keepdim=True).log_().add_(gap)
+    if factor is not None:
+        peak, gap = peak * factor, gap * factor
+    log_rest = exponentiated(others, 1.0 if factor is None else factor).sum(1, keepdim=True).log_().add_(gap)
     least, most = map(math.log, MARGIN_ODDS)
-    values = [-log_rest.clamp_(least, most), -gap.clamp_min(-MAX_GAP), winner.float(), runner_up.float(), peak]
-    return torch.cat(values, 1)
+    values = [-log_rest.clamp_(least, most), -gap.clamp_min(-MAX_GAP), peak]
+    return torch.cat(values, 1), torch.cat([winner, runner_up], 1)
 
 
 def surroundings(
@@ -162,8 +161,9 @@ def surroundings(
     :param second_radii: distances at which neighbours are compared with the runner-up.
     """
     alike, second, edge = _compared(winner, runner_up, num_classes, second_radii)
-    mean_margins, boundary_shares = _means(margin), _means(edge.to(margin.dtype))
-    distance = torch.stack([(share == 0).to(margin.dtype) for share in boundary_shares]).sum(0) + ~edge
+    at_edge = _number(edge).to(margin.dtype)
+    mean_margins, boundary_shares = _means(margin), _means(at_edge)
+    distance = len(STEPS) + 1 - sum(map(torch.sign, boundary_shares), at_edge)
     return [*alike, *second, *mean_margins, *boundary_shares, distance], edge
 
 
@@ -174,6 +174,11 @@ OUTSIDE = 255
 def _plain() -> bool:
     """Whether small integers, which are fast, may be used; ONNX runtimes know few operations on them."""
     return not torch.compiler.is_compiling()
+
+
+def _number(true: Bool[Tensor, "n *s"]) -> Int[Tensor, "n *s"]:
+    """1 where true and 0 elsewhere; as bytes where they may be used, which convert to floats much faster than bools."""
+    return true.view(torch.uint8) if _plain() else true.to(torch.int32)
 
 
 def _compared(
@@ -190,11 +195,12 @@ def _compared(
         along = _counted(padded, winners, winners, radius, diagonal=False)
         if edge is None:  # only axes count as next to each other, not diagonals
             edge = along < straight
-        share = 1 / (straight + diagonal).clamp_min(1).to(torch.float32)
-        own.append((along + _counted(padded, winners, winners, radius, diagonal=True)) * share)
+        share = 1 / (straight + diagonal).to(torch.float32).clamp_min(1)
+        alike = along + _counted(padded, winners, winners, radius, diagonal=True)
+        own.append(alike.to(torch.float32).mul_(share))
         if radius in second_radii:
-            both = (_counted(padded, winners, seconds, radius, diagonal=each) for each in (False, True))
-            other.append(sum(both, torch.zeros_like(along)) * share)
+            both = [_counted(padded, winners, seconds, radius, diagonal=each) for each in (False, True)]
+            other.append((both[0] + both[1]).to(torch.float32).mul_(share))
     assert edge is not None
     return own, other, edge
 
@@ -208,14 +214,13 @@ def _counted(
     diagonal: bool,
 ) -> Int[Tensor, "n *s"]:
     """How many of the neighbours along the axes, or along the diagonals of all axes, have the label that is wanted."""
-    small = torch.uint8 if _plain() else torch.int32
-    total = torch.zeros_like(wanted, dtype=small)
+    total = torch.zeros_like(wanted, dtype=torch.uint8 if _plain() else torch.int32)
     for direction in _directions(labels.ndim - 1, diagonal):
         moved = padded
         for axis, sign in enumerate(direction, 1):
             moved = moved.narrow(axis, radius * (1 + sign), labels.shape[axis])
-        same = moved == wanted
-        total = total.add_(same.view(small)) if _plain() else total + same.to(small)
+        same = _number(moved == wanted)
+        total = total.add_(same) if _plain() else total + same
     return total
 
 
@@ -232,7 +237,7 @@ def _inside(labels: Int[Tensor, "n *s"], radius: int) -> tuple[Int[Tensor, "..."
     for axis in range(1, labels.ndim):
         size = labels.shape[axis]
         at = torch.arange(size, device=labels.device)
-        there = (at >= radius).to(torch.int32) + (at < size - radius)
+        there = _number(at >= radius) + _number(at < size - radius)
         straight.append(there.view(-1, *[1] * (dims - axis)))
     total, product = straight[0], straight[0]
     for each in straight[1:]:

@@ -75,27 +75,61 @@ def pooled(
     :param weights: one each.
     :param given: by number of a calibrator that is not pixel by pixel, its logits.
     """
-    z = z.clamp(-MAX_SIZE, MAX_SIZE)
-    factor, shift = z.new_zeros(z.shape[1], 1), z.new_zeros(z.shape[1], 1)
-    matrices: list[tuple[Tensor, DirichletScaling]] = []
-    others: list[tuple[Tensor, Tensor]] = []
-    for number, (calibrator, weight) in enumerate(zip(calibrators, weights, strict=True)):
-        changes_labels = not calibrator.keeps_labels
-        if isinstance(calibrator, TemperatureScaling):
-            factor = factor + weight / calibrator.divisor
-        elif isinstance(calibrator, VectorScaling) and changes_labels:
-            factor, shift = factor + weight * calibrator.weight[:, None], shift + weight * calibrator.bias[:, None]
-        elif isinstance(calibrator, DirichletScaling) and changes_labels:
-            shift = shift + weight * calibrator.bias[:, None]
-            matrices.append((weight * calibrator.weight, calibrator))
-        else:
-            others.append((weight, given[number] if number in given else calibrator(z)))
-    total = torch.addcmul(shift, z, factor)
-    for matrix, calibrator in matrices:
-        total = torch.baddbmm(total, matrix.expand(len(z), -1, -1), floored_log_softmax(z, calibrator.floor))
-    for weight, logits in others:
-        total = torch.addcmul(total, logits, weight)
-    return total
+    return Pool.of(calibrators, weights).of_logits(z, given)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What :func:`pooled` adds up.
+
+    :param factor: what a class is multiplied by, all in all, by calibrators that scale and shift each class.
+    :param shift: what is added to it.
+    :param matrices: matrix of each Dirichlet scaling, times its weight, and its floor.
+    :param others: of the other calibrators, number, weight and calibrator.
+    """
+
+    factor: Float[Tensor, "_ 1"]
+    shift: Float[Tensor, "_ 1"]
+    matrices: tuple[tuple[Float[Tensor, "c c"], float], ...]
+    others: tuple[tuple[int, Float[Tensor, ""], Calibrator], ...]
+
+    @classmethod
+    def of(cls, calibrators: Sequence[Calibrator], weights: Float[Tensor, " m"]) -> "Pool":
+        """Return what calibrators with these weights add up to.
+
+        :param calibrators: what is pooled.
+        :param weights: one each.
+        """
+        factor, shift = weights.new_zeros(1, 1), weights.new_zeros(1, 1)
+        matrices, others = [], []
+        for number, (calibrator, weight) in enumerate(zip(calibrators, weights, strict=True)):
+            changes_labels = not calibrator.keeps_labels
+            if isinstance(calibrator, TemperatureScaling):
+                factor = factor + weight / calibrator.divisor
+            elif isinstance(calibrator, VectorScaling) and changes_labels:
+                factor, shift = factor + weight * calibrator.weight[:, None], shift + weight * calibrator.bias[:, None]
+            elif isinstance(calibrator, DirichletScaling) and changes_labels:
+                shift = shift + weight * calibrator.bias[:, None]
+                matrices.append((weight * calibrator.weight, calibrator.floor))
+            else:
+                others.append((number, weight, calibrator))
+        return cls(factor, shift, tuple(matrices), tuple(others))
+
+    def of_logits(
+        self, z: Float[Tensor, "n c p"], given: Mapping[int, Float[Tensor, "n c p"]]
+    ) -> Float[Tensor, "n c p"]:
+        """Return the sum of the logits.
+
+        :param z: raw logits.
+        :param given: by number of a calibrator that is not pixel by pixel, its logits.
+        """
+        z = z.clamp(-MAX_SIZE, MAX_SIZE)
+        total = (z * self.factor).add_(self.shift)  # a quarter of the time of torch.addcmul
+        for matrix, floor in self.matrices:
+            total = total.baddbmm_(matrix.expand(len(z), -1, -1), floored_log_softmax(z, floor))
+        for number, weight, calibrator in self.others:
+            total = torch.addcmul(total, given[number] if number in given else calibrator(z), weight)
+        return total
 
 
 def margins_of(logits: Float[Tensor, "*n c p"]) -> Float[Tensor, "*n c p"]:

@@ -17,31 +17,29 @@ the result is the anchor.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from calibrant._input.checks import check_classes_as_fitted
-from calibrant._shapes import Float, Tensor
+from calibrant._shapes import Bool, Float, Tensor
 from calibrant.calibrators._notes import inner_fits, warn_and_note
 from calibrant.calibrators._projections import (
     EXCLUDED,
     NEXT_BELOW,
     apart,
-    is_unasked,
     nearest_with_winner,
     replaced_where,
 )
 from calibrant.calibrators._tensors import keep_tensors
-from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks
+from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks, is_unasked, maps_by_pixel_blocks
 from calibrant.calibrators.dirichlet import DirichletScaling
-from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool
+from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool, unshared
 from calibrant.calibrators.stacked.context import context_of
 from calibrant.calibrators.stacked.fit import dealt_images, is_pixelwise, learn
 from calibrant.calibrators.stacked.gate import MAX_PARTS, Gate, fit_gate
-from calibrant.calibrators.stacked.pool import pooled
+from calibrant.calibrators.stacked.pool import Pool
 from calibrant.calibrators.stacked.sample import SampledImage, sample_images
 from calibrant.calibrators.stacked.training import Recipe
 from calibrant.calibrators.temperature import TemperatureScaling
@@ -156,40 +154,44 @@ class StackedScaling(Calibrator):
             if not is_pixelwise(each):
                 maps[f"given {number}"] = each(logits, image)
 
-        def stacked(z: Tensor, *parts: Tensor, only_mark: bool = False) -> Tensor:
-            return self._stacked(z, dict(zip(maps, parts, strict=True)), only_mark=only_mark)
+        pool = Pool.of(self.calibrators, self.weights)
+
+        def stacked(z: Tensor, *parts: Tensor) -> Tensor:
+            return self._stacked(z, pool, dict(zip(maps, parts, strict=True)))[0]
+
+        def with_unlike(z: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+            return self._stacked(z, pool, dict(zip(maps, parts, strict=True)), share=False)
 
         if self.confidence is None or logits.requires_grad or is_unasked(logits):
             return by_pixel_blocks(stacked, logits, *maps.values())
-        found = by_pixel_blocks(partial(stacked, only_mark=True), logits, *maps.values()).flatten(2)
-        marked = found.gather(1, maps["winner"]) > 0
+        found, unlike = maps_by_pixel_blocks(with_unlike, logits, *maps.values())
         columns = (each.flatten(2) for each in (logits, *maps.values()))
-        return replaced_where(marked, found, stacked, *columns).view(logits.shape)
+        return replaced_where(unlike.flatten(2), found.flatten(2), stacked, *columns).view(logits.shape)
 
     def _stacked(
-        self, z: Float[Tensor, "n c p"], maps: Mapping[str, Tensor], *, only_mark: bool
-    ) -> Float[Tensor, "n c p"]:
-        """Equations (1) to (4) for pixels whose maps are known."""
+        self, z: Float[Tensor, "n c p"], pool: Pool, maps: Mapping[str, Tensor], *, share: bool = True
+    ) -> tuple[Float[Tensor, "n c p"], Bool[Tensor, "n 1 p"]]:
+        """Equations (1) to (4) for pixels whose maps are known, and where classes share, or would if it were asked."""
         z = z.float()
-        calibrators = self.calibrators
-        given = {k: maps[f"given {k}"] for k in range(len(calibrators)) if f"given {k}" in maps}
-        pool = pooled(z, calibrators, self.weights, given)
+        given = {k: maps[f"given {k}"] for k in range(len(self.weights)) if f"given {k}" in maps}
+        mixed = pool.of_logits(z, given)
         if self.confidence is None:
-            found = nearest_with_winner(z, pool)
+            found = nearest_with_winner(z, mixed)
             found = found - found.amax(1, keepdim=True)
+            unlike = torch.zeros_like(found[:, :1], dtype=torch.bool)
         else:
-            winner, parts = maps["winner"], apart(pool, maps["winner"])
-            odds, tied = (
-                self.confidence(maps["context"], of_pool(parts), winner),
-                maps["context"][:, 1:2] == 0,
-            )  # no gap
-            found = as_sure(odds, parts, winner, tied, z, only_mark=only_mark)
+            winner, parts = maps["winner"], apart(mixed, maps["winner"])
+            odds = self.confidence(maps["context"], of_pool(parts), winner)
+            tied = maps["context"][:, 1:2] == 0  # no gap
+            found, unlike = unshared(odds, parts, winner, tied)
+            if share:
+                found = as_sure(odds, parts, winner, tied, z)
         if "share" in maps:
-            share, anchored = maps["share"], given[0] if 0 in given else self.anchor(z)
-            mixed = share * found + (1 - share) * (anchored - anchored.amax(1, keepdim=True))
-            at_winners = found.amax(1, keepdim=True) if only_mark else torch.zeros_like(share)
-            found = torch.where(z == z.amax(1, keepdim=True), at_winners, mixed.clamp_(EXCLUDED, -NEXT_BELOW))
-        return found
+            part, anchored = maps["share"], given[0] if 0 in given else self.anchor(z)
+            mixed = part * found + (1 - part) * (anchored - anchored.amax(1, keepdim=True))
+            lead = z - z.amax(1, keepdim=True)
+            found = torch.where(lead == 0, 0.0, mixed.clamp_(EXCLUDED, -NEXT_BELOW))
+        return found, unlike
 
     def arguments(self) -> dict[str, Any]:
         """Return anchor, members, weights, confidence and gate."""

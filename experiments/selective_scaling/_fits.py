@@ -7,7 +7,6 @@ may run: a change to any of them is another fit.
 import argparse
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 import calibrant
+from calibrant._storage.files import replacing
 from calibrant.calibrators import Calibrator, SelectiveScaling, load, save
 from calibrant.data import StoredPredictions, open_folder
 from calibrant.predictions import Prediction, Predictions, Subset, split
@@ -163,8 +163,8 @@ def fit(study: Study, name: str, images: Predictions, seed: int) -> Fitted:
     kept.parent.mkdir(parents=True, exist_ok=True)
     save(calibrator, kept)
     about = {"method": name, "seed": seed, "seconds": found.seconds, "notes": found.notes}
-    kept.with_suffix(".tmp").write_text(json.dumps(about))
-    os.replace(kept.with_suffix(".tmp"), kept.with_suffix(".json"))
+    with replacing(kept.with_suffix(".json"), sweep=False) as temporary:
+        temporary.write_text(json.dumps(about))
     return found
 
 

@@ -46,7 +46,6 @@ PROPER = ("nll", "brier")
 LEAST = 5e-5
 """Differences that four decimals do not show are rounding: a calibrator that fell back is temperature scaling."""
 
-
 BEHIND_BEST = "surely worse than the best member"
 BEHIND_TEMPERATURE = "surely worse than temperature scaling"
 AHEAD = "surely better than every member"
@@ -164,7 +163,6 @@ def _told(
 
 def keep(folder: Path, row: str, about: Mapping[str, Any]) -> None:
     """Keep a row in a file of its own, in place of what an earlier run found."""
-    folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / f"{re.sub(r'[^0-9A-Za-z]+', '-', row)}.json") as temporary:
         temporary.write_text(json.dumps({"row": row} | about))
 
@@ -176,8 +174,9 @@ def kept(config: Config) -> dict[str, dict[str, Any]]:
     there = {each["row"]: each for each in files}
     found: dict[str, dict[str, Any]] = {}
     for name in sources(config):
-        rows = [row for row in there if re.fullmatch(rf"{re.escape(name)}, \d+ images", row)]
-        for row in sorted(rows, key=lambda row: -int(row.split()[-2])):
+        for row in (row_of(name, count) for count in config.counts):
+            if row not in there:
+                continue
             about = {each: there[row][each] for each in ("commit", "seconds")}
             found |= {f"{row}, {where}": about | each for where, each in there[row]["tests"].items()}
     return found

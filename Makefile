@@ -92,6 +92,7 @@ bench: setup  ## ratios to a plain pass, and to other libraries, in one run
 	$(BIN)/python -m benchmarks.city
 	$(BIN)/python -m benchmarks.hypotheses
 	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.peers
 
 lock: setup  ## refresh constraints.txt, also with hashes; they hold no address, and torch stays without a local tag
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

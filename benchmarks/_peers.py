@@ -5,13 +5,16 @@
   ``pip install netcal`` brings pyro, gpytorch and tensorboard, so it is in no extra.
 * torch-uncertainty wants rows of logits. Its package imports lightning and torchvision, of which nothing is needed
   here, so its calibrator modules are loaded without the packages around them.
+* probmetrics wants rows of logits, and numba, which it does not install. It comes with the extra ``bench``, as numba.
+* torchcal wants rows of logits. It is in no package index: it is installed from github.com/rishabh-ranjan/torchcal.
 """
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +25,25 @@ from calibrant import IGNORE
 
 Scale = Callable[[torch.Tensor], torch.Tensor]
 """From logits (1, c, p) to calibrated logits."""
+
+COMPARED: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "fiducio": {
+        name + ("" if not options else ", L-BFGS"): (name, options)
+        for name in ("CMSap", "CMSop", "CDC")
+        for options in ({}, {"optimizer": "lbfgs"})
+    },
+    "probmetrics": {
+        "structured matrix scaling": ("logistic", {}),
+        "structured vector scaling": ("svs", {}),
+        "temperature": ("temp-scaling", {}),
+    },
+    "torchcal": {
+        "temperature": ("temp_scaler", {}),
+        "vector": ("vector_scaler", {}),
+        "matrix": ("matrix_scaler", {}),
+    },
+}
+"""By library and name, what ``benchmarks.peers`` fits: what the library calls it, and options other than its own."""
 
 NAMES = {
     "fiducio": {"temperature": "TemperatureScaling", "vector": "VectorScaling", "dirichlet": "DirichletCalibration"},
@@ -48,8 +70,28 @@ def best_argmax_keeping(z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[
     return {"fiducio CMSop": partial(_fiducio, "CMSop", z, y, optimizer="adam")}
 
 
+def installed(library: str) -> str:
+    """Return the version of a library, or nothing if it is not installed."""
+    return version(library) if importlib.util.find_spec(library) else ""
+
+
+def compared_peers(z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[], Scale]]:
+    """Return the fits of ``COMPARED`` whose library is installed, to logits (1, c, p) and labels (1, p)."""
+    makers = {"fiducio": _fiducio_as_is, "probmetrics": _probmetrics, "torchcal": _torchcal}
+    return {
+        f"{library} {title}": partial(makers[library], name, z, y, **options)
+        for library, methods in COMPARED.items()
+        if installed(library)
+        for title, (name, options) in methods.items()
+    }
+
+
 def _fiducio(name: str, z: torch.Tensor, y: torch.Tensor, optimizer: str = "lbfgs") -> Scale:
-    method: Any = getattr(importlib.import_module("fiducio"), name)(optimizer=optimizer, ignore_index=IGNORE)
+    return _fiducio_as_is(name, z, y, optimizer=optimizer)
+
+
+def _fiducio_as_is(name: str, z: torch.Tensor, y: torch.Tensor, **options: Any) -> Scale:
+    method: Any = getattr(importlib.import_module("fiducio"), name)(ignore_index=IGNORE, **options)
     method.fit(z, y)
     return lambda x: torch.as_tensor(method.decision_function(x.float()))
 
@@ -76,6 +118,25 @@ def _torch_uncertainty(name: str, z: torch.Tensor, y: torch.Tensor) -> Scale:
     method = _alone(name)(**({} if name == "TemperatureScaler" else {"num_classes": z.shape[1]}))
     method.fit([_rows(z, y)], progress=False)
     return lambda x: method(x[0].T.float()).T[None].detach()
+
+
+def _probmetrics(name: str, z: torch.Tensor, y: torch.Tensor) -> Scale:
+    as_logits = importlib.import_module("probmetrics.distributions").CategoricalLogits
+    method = importlib.import_module("probmetrics.calibrators").get_calibrator(name)
+    logits, labels = _rows(z, y)
+    method.fit_torch(as_logits(logits), labels)
+
+    def scale(x: torch.Tensor) -> torch.Tensor:
+        found = method.predict_proba_torch(as_logits(x.flatten(2)[0].T)).get_probs()
+        return found.double().clamp_min(1e-300).log().T.view_as(x)
+
+    return scale
+
+
+def _torchcal(name: str, z: torch.Tensor, y: torch.Tensor) -> Scale:
+    method = importlib.import_module("torchcal").calibrator(name, z.shape[1])
+    method.fit(*_rows(z, y))
+    return lambda x: method(x.float().flatten(2)[0].T).detach().T.view_as(x)
 
 
 def _alone(name: str) -> Any:

@@ -4,8 +4,6 @@ Each figure is a string to be put into an HTML page: no outside reference, text 
 the figure's name, colours as custom properties of the page, and the same bytes for the same numbers.
 """
 
-import io
-import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -19,7 +17,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from calibrant._shapes import Float
 from calibrant.report.curves import Reliability, RiskCoverageLine
-from calibrant.report.palette import LIGHT, Style, as_property, style_of
+from calibrant.report.palette import LIGHT, Style, style_of
+from calibrant.report.svg import svg_of
 
 _SETTINGS: dict[str, Any] = {
     "axes.edgecolor": LIGHT["soft"],
@@ -77,7 +76,7 @@ def reliability_figure(
         mass.set_xlabel(f"{said} (%)")
         if several:
             _legend(figure, main)
-        return _svg(figure, name, label)
+        return svg_of(figure, name, label)
 
 
 def reliability_histogram_figure(shares: Float[torch.Tensor, "b k"], *, name: str, label: str) -> str:
@@ -97,7 +96,7 @@ def reliability_histogram_figure(shares: Float[torch.Tensor, "b k"], *, name: st
             axes.add_patch(Rectangle(place, *size, facecolor=style_of(1).color, alpha=alpha, linewidth=0))
         _frame_diagram(axes)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (%)")
-        return _svg(figure, name, label)
+        return svg_of(figure, name, label)
 
 
 def risk_coverage_figure(
@@ -128,7 +127,7 @@ def risk_coverage_figure(
         axes.xaxis.set_major_formatter(_PERCENT)
         axes.yaxis.set_major_formatter(_PERCENT)
         _legend(figure, axes)
-        return _svg(figure, name, label)
+        return svg_of(figure, name, label)
 
 
 @contextmanager
@@ -274,29 +273,3 @@ def _draw_mass(axes: Axes, line: Reliability, style: Style, number: int, count: 
         hatch=None if number == 0 else "/////",
         linewidth=0.6,
     )
-
-
-def _svg(figure: Figure, name: str, label: str) -> str:
-    """Return the figure as an SVG element that can stand in a page beside others."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
-    text = re.sub(r'\b(id)="', rf'\1="{name}-', text)
-    text = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text)
-    # The page says which font; matplotlib's list of families would name one that readers may not have.
-    text = re.sub(r"font: (?:\d+ )?([\d.]+)px [^;\"]+", r"font-size: \1px", text)
-    text = re.sub(r"font-family: [^;\"]+; ?", "", text)
-    text = re.sub(r"#[0-9a-f]{6}\b", lambda found: as_property(found[0]) or found[0], text)
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
-    text = re.sub(r"\n\s*", "\n", text)
-    box = re.search(r'viewBox="([^"]+)"', text)
-    head = f'<svg class="figure" role="img" aria-label="{_escaped(label)}" viewBox="{box[1] if box else ""}">'
-    return head + text[text.index(">", text.index("<svg")) + 1 :].strip()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -12,8 +12,7 @@ digest of the manifest that is to be replaced: if another is there, the write wa
 import contextlib
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from calibrant._storage.place import Place
@@ -21,7 +20,7 @@ from calibrant.data.store._begun import ELSEWHERE, Begun
 from calibrant.data.store._entry import Entry
 from calibrant.data.store._image_file import SUFFIX, encode, recognise
 from calibrant.data.store._in_runs import write_in_parts
-from calibrant.data.store._in_shards import check_key, file_for, put_in_shards, reader_of
+from calibrant.data.store._in_shards import check_key, file_for
 from calibrant.data.store._manifest import (
     FORMAT,
     MANIFEST,
@@ -34,66 +33,11 @@ from calibrant.data.store._manifest import (
     digest_of,
     read_json_of_ours,
 )
-from calibrant.errors import CalibrantError, StoreError
-from calibrant.predictions import PredictionInParts, Sharded, StridedPrediction, known_keys, read_ahead, spread
+from calibrant.errors import StoreError
+from calibrant.predictions import PredictionInParts, StridedPrediction
 
 
-def write(predictions: Iterable[Any], place: Place, settings: Settings, *, overwrite: bool) -> None:
-    """Write all images that are not there yet, one at a time, and the manifest."""
-    keys = known_keys(predictions)
-    if keys is not None:
-        twice = [key for key, count in Counter(keys).items() if count > 1]
-        if twice:
-            raise StoreError(_twice(place, twice[0]))
-    total = len(keys) if keys is not None else getattr(predictions, "__len__", lambda: None)()
-    writer = _Writer(place, settings, total, overwrite)
-    try:
-        _write_all(writer, predictions, keys)
-    except CalibrantError:
-        writer.forget()
-        raise
-    writer.finish()
-
-
-def _write_all(writer: "_Writer", predictions: Iterable[Any], keys: Sequence[str] | None) -> None:
-    """Write all images that are not there yet."""
-    if keys is None:
-        for item in predictions:
-            writer.put(item)
-            del item  # or it would be held while the source makes the next one
-    elif sharded := spread(predictions):
-        _write_in_shards(writer, sharded, keys)
-    else:
-        missing = _read(predictions, [i for i, key in enumerate(keys) if key not in writer.whole])
-        for key in keys:
-            if not writer.skip(key):
-                writer.put(next(missing), expected=key)
-
-
-def _read(source: Any, numbers: Sequence[int]) -> Iterator[Any]:
-    """Read images; those that a source can read in parts are so, unless it has them at a stride."""
-    in_parts = getattr(source, "in_parts", None)
-    if in_parts is None or hasattr(source, "strided"):
-        return map(reader_of(source), numbers)
-    return read_ahead(in_parts, numbers)
-
-
-def _write_in_shards(writer: "_Writer", sharded: Sharded, keys: Sequence[str]) -> None:
-    """Write the images that are missing by way of an executor."""
-    missing = [i for i, key in enumerate(keys) if not writer.skip(key)]
-    names = [keys[i] for i in missing]
-    files = [writer.place_for(key) for key in names]
-    if sharded.advance is not None and len(missing) < len(keys):
-        sharded.advance(len(keys) - len(missing))
-    try:
-        for entry in put_in_shards(sharded, missing, names, files, writer.place, writer.settings):
-            writer.add(entry)
-    except OSError as error:
-        raise writer.could_not("an image", error) from error
-    writer.entries = {key: writer.entries[key] for key in keys}
-
-
-class _Writer:
+class Writer:
     """The state of one write: what was whole before, and what has been written or found whole since."""
 
     def __init__(self, place: Place, settings: Settings, total: int | None, overwrite: bool) -> None:
@@ -222,7 +166,7 @@ class _Writer:
     def put(self, item: Any, expected: str | None = None) -> None:
         """Write one image; of a source that had to be asked for it, compare what is whole already."""
         if item.key in self.entries:
-            raise StoreError(_twice(self.place, item.key))
+            raise StoreError(said_twice(self.place, item.key))
         if expected is not None:
             check_key(self.place, expected, item.key)
         if not isinstance(item, PredictionInParts):
@@ -330,5 +274,6 @@ def _digest(place: Place) -> str:
     return hashlib.sha256(place.read(MANIFEST)).hexdigest()
 
 
-def _twice(place: Place, key: str) -> str:
+def said_twice(place: Place, key: str) -> str:
+    """Return the sentence for a key that two images have."""
     return f"{place.url}: expected all images to have different keys; got {key!r} twice. Rename one of them."

@@ -16,10 +16,10 @@ from calibrant._input.checks import check_choice
 from calibrant._storage.origin import Origin
 from calibrant._storage.place import Place
 from calibrant.data.geometry import Geometry
+from calibrant.data.store._all_images import write
 from calibrant.data.store._image_file import DTYPES
 from calibrant.data.store._parts import merge_parts, write_part
 from calibrant.data.store._settings import Provenance, Settings
-from calibrant.data.store._writer import write
 from calibrant.data.store.stored import StoredPredictions
 from calibrant.errors import StoreError
 from calibrant.predictions import Executor, Prediction, Sharded, StridedPrediction

@@ -26,11 +26,12 @@ from calibrant.samplers.sampler import gaussian
 from calibrant.samplers.storage import STORAGE
 from experiments._data import add_option, use
 from experiments._record import record
+from experiments.car._timed import Timer
 from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients
 from experiments.car.rivals import Rows, show, table
 from experiments.car.rivals_config import Config
-from experiments.car.rivals_jobs import Timer, training_images
+from experiments.car.rivals_jobs import training_images
 from experiments.car.rivals_scores import columns, keep_columns, kept_columns
 
 

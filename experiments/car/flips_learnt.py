@@ -25,9 +25,10 @@ from calibrant.samplers.storage import LEARNT, STORAGE
 from calibrant.training import Augmentation
 from experiments._data import add_option, use
 from experiments._record import record
+from experiments.car._timed import Timer
 from experiments.car.flips import Config as FlipsConfig
 from experiments.car.flips import figures_of, show
-from experiments.car.rivals_jobs import Timer, listed
+from experiments.car.rivals_jobs import listed
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from calibrant.metrics import Interval
 from calibrant.samplers import CopulaSampler, IndependentSampler, Sampler
 from experiments._data import add_option, use
 from experiments._record import RESULTS, record
+from experiments.car._timed import Timer, folder_name
 from experiments.car.lidc_config import LONGER, Config, arms
 from experiments.car.lidc_jobs import (
     Images,
-    Timer,
     behind_calibration_network,
     fitted_copula,
     recalibrated,
@@ -89,7 +89,7 @@ def score_all(
     kept: dict[int, dict[str, Sampler]] = {}
 
     def add(name: str, seed: int, draw: Any, about: object = "") -> None:
-        path = Path(config.runs) / "scores" / f"{name.replace(' ', '_').replace(',', '')}-{seed}.pt"
+        path = Path(config.runs) / "scores" / f"{folder_name(name)}-{seed}.pt"
         if not (score or path.exists()):
             return
         of = f"{config.num_samples} samples, {about}"
@@ -187,7 +187,7 @@ def main(config: Config, *, train: bool = True, score: bool = True) -> dict[str,
     about = {
         "images": {"train": len(images.train), "held out": len(images.held_out), "test": len(images.test)},
         "seconds of trainings": {
-            f"{name}, seed {seed}": Timer.read(config, name, seed)
+            f"{name}, seed {seed}": Timer.read(Path(config.runs) / f"{folder_name(name)}-{seed}")
             for name in ["F", *arms(config)]
             for seed in rows.get("F's argmax" if name == "F" else name, ())
         },

@@ -1,14 +1,11 @@
 """The trainings of the LIDC experiment: each in a folder; if cut short it goes on, if done it is read back."""
 
-import json
 import logging
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +24,7 @@ from calibrant.predictions import Example, Prediction, with_logits
 from calibrant.samplers import CopulaSampler, RefinementRecipe, RefinementSampler, load_sampler, save_sampler
 from calibrant.training import Augmentation, reproducible
 from experiments._data import lidc_crops, place
+from experiments.car._timed import Timer, folder_name
 from experiments.car.lidc_config import Config, arms
 
 log = logging.getLogger("calibrant")
@@ -76,26 +74,25 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
     folder = Path(config.runs) / f"F-{seed}"
     kept = folder / "logits.pt"
     if not kept.exists():
-        timer = Timer()
-        found = CalibrationNetwork.fit(
-            images.train,
-            make=partial(_calibration_network, width=config.width),
-            model_output="nothing",
-            recipe=CalibrationRecipe(
-                num_steps=config.calibration_steps,
-                batch_size=config.calibration_batch,
-                weight_decay=1e-4,
-                augmentation=Augmentation.of_scans(crop=(config.window,) * 2, shift=0),
-                average=0.995,
-            ),
-            seed=seed,
-            checkpoint_path=folder,
-            devices=config.devices,
-        )
-        found = found.to(config.device)
-        logits = [calibrated(on_device(each, config.device), found).cpu() for each in images.all()]
-        _keep(torch.stack(logits), kept)
-        timer.note(folder)
+        with Timer(folder, config.device):
+            found = CalibrationNetwork.fit(
+                images.train,
+                make=partial(_calibration_network, width=config.width),
+                model_output="nothing",
+                recipe=CalibrationRecipe(
+                    num_steps=config.calibration_steps,
+                    batch_size=config.calibration_batch,
+                    weight_decay=1e-4,
+                    augmentation=Augmentation.of_scans(crop=(config.window,) * 2, shift=0),
+                    average=0.995,
+                ),
+                seed=seed,
+                checkpoint_path=folder,
+                devices=config.devices,
+            )
+            found = found.to(config.device)
+            logits = [calibrated(on_device(each, config.device), found).cpu() for each in images.all()]
+            _keep(torch.stack(logits), kept)
     return images.behind(list(torch.load(kept, weights_only=True)))
 
 
@@ -129,14 +126,13 @@ def _keep(logits: torch.Tensor, path: Path) -> None:
 
 def refinement(config: Config, images: Images, name: str, seed: int, *, train: bool) -> RefinementSampler | None:
     """Return G as trained by one arm behind the images' logits; None if it is not and is not to be."""
-    folder = Path(config.runs) / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
+    folder = Path(config.runs) / f"{folder_name(name)}-{seed}"
     kept = folder / "sampler"
     if not kept.exists():
         if not train:
             return None
-        timer = Timer()
-        found = train_refinement(config, images, arms(config)[name].recipe, seed, folder)
-        timer.note(folder)
+        with Timer(folder, config.device):
+            found = train_refinement(config, images, arms(config)[name].recipe, seed, folder)
         save_sampler(found, kept)
     sampler = load_sampler(kept)
     assert isinstance(sampler, RefinementSampler)
@@ -181,21 +177,3 @@ def fitted_copula(config: Config, images: Images, seed: int) -> CopulaSampler:
     sampler = load_sampler(kept)
     assert isinstance(sampler, CopulaSampler)
     return sampler
-
-
-class Timer:
-    """Adds the time from now on to what earlier parts of the same training took."""
-
-    def __init__(self) -> None:
-        self.begun, self.processor = time.monotonic(), time.process_time()
-
-    def note(self, folder: Path) -> None:
-        """Write seconds into a folder."""
-        seconds = {"wall": time.monotonic() - self.begun, "processor": time.process_time() - self.processor}
-        (folder / "seconds.json").write_text(json.dumps(seconds) + "\n")
-
-    @staticmethod
-    def read(config: Config, name: str, seed: int) -> dict[str, Any]:
-        """Return the seconds that a training took since it last went on; nothing if it is not known."""
-        path = Path(config.runs) / f"{name.replace(' ', '_').replace(',', '')}-{seed}" / "seconds.json"
-        return json.loads(path.read_text()) if path.exists() else {}

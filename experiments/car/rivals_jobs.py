@@ -3,7 +3,6 @@
 Each runs in one thread; several run at once, in processes of their own.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -24,6 +23,7 @@ from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.storage import LEARNT, STORAGE
 from calibrant.training import SingleDevice
 from experiments._data import lidc_crops, place
+from experiments.car._timed import Timer
 from experiments.car.lidc_jobs import without_black_box
 from experiments.car.rivals_config import Config, loss_of
 
@@ -113,29 +113,3 @@ def at_once(jobs: int, work: Callable[..., T], tasks: Sequence[tuple[Any, ...]])
         futures = [pool.submit(work, *task) for task in tasks]
         wait(futures)
     return [each.result() for each in futures]
-
-
-class Timer:
-    """Adds the seconds of a block to those that earlier parts of the same training took, and keeps sum and device."""
-
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
-        self.path, self.device = folder / "seconds.json", device
-
-    def __enter__(self) -> None:
-        self.begun = time.monotonic(), time.process_time()
-
-    def __exit__(self, *_: object) -> None:
-        spent = self.read(self.path.parent)
-        for name, now, then in zip(
-            ("wall", "processor"), (time.monotonic(), time.process_time()), self.begun, strict=True
-        ):
-            spent[name] = spent.get(name, 0.0) + now - then
-        spent["device"] = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else self.device
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(spent) + "\n")
-
-    @staticmethod
-    def read(folder: Path) -> dict[str, Any]:
-        """Return the seconds that a training took, and on what; nothing if it is not known."""
-        path = folder / "seconds.json"
-        return json.loads(path.read_text()) if path.exists() else {}

@@ -12,10 +12,11 @@ from calibrant.errors import InputError
 from calibrant.predictions import Prediction
 from calibrant.samplers import CopulaSampler, Coupled, EnergyScoreSampler, MeanOfSamples, Sampler
 from calibrant.samplers.storage import LEARNT
+from experiments.car._timed import Timer, folder_name
 from experiments.car.lidc_jobs import Images, behind_calibration_network, on_device, refinement
 from experiments.car.lidc_scores import Columns
 from experiments.car.rivals_config import Config
-from experiments.car.rivals_jobs import Timer, folder_of, trained, training_images
+from experiments.car.rivals_jobs import folder_of, trained, training_images
 from experiments.car.rivals_scores import columns, keep_columns, kept_columns
 
 Rows = dict[str, dict[int, Columns]]
@@ -120,9 +121,8 @@ def drawn_by(row: str, title: str, sampler: Sampler, calibrated: Calibrator | No
 
 def scores_of(config: Config, row: str, seed: int) -> tuple[Path, str]:
     """Return the file of a row's scores, and what they are of."""
-    name = row.replace(" ", "_").replace(",", "")
     of = f"{config.num_samples} samples, {row}, {config.steps}, {config.widths}, {dict(config.sizes)}, {config.crop}"
-    return Path(config.runs) / "scores" / f"{name}-{seed}.pt", of
+    return Path(config.runs) / "scores" / f"{folder_name(row)}-{seed}.pt", of
 
 
 def train_and_score(config: Config, source: Source, *, train: bool) -> None:
@@ -161,7 +161,7 @@ def read_scores(config: Config) -> tuple[Rows, dict[str, Any]]:
                 rows.setdefault(row, {})[source.seed] = found
         folder = folder_of(config, source.name, source.inputs, source.seed)
         if source.name not in LEARNT:
-            folder = Path(config.lidc_runs) / f"{source.name.replace(' ', '_').replace(',', '')}-{source.seed}"
+            folder = Path(config.lidc_runs) / f"{folder_name(source.name)}-{source.seed}"
         spent = Timer.read(folder)
         seconds |= {f"{source.title}, seed {source.seed}": spent} if spent else {}
     return rows, seconds

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import torch
 
 from calibrant._shapes import Bool, Float, Int, Shaped, Tensor
-from calibrant.calibrators.calibrator import MIN_EXPONENT, by_pixel_blocks, exponentiated, is_unasked
+from calibrant.calibrators.calibrator import (
+    MIN_EXPONENT,
+    by_pixel_blocks,
+    exponentiated,
+    is_unasked,
+    maps_by_pixel_blocks,
+)
 
 LARGEST = 1e38
 """Scaled logits stay within this, so that one can always lie a step below another."""
@@ -90,6 +96,23 @@ def keep_winners(raw: Float[Tensor, "n c *s"], mapped: Float[Tensor, "n c *s"]) 
     return found.view_as(mapped)
 
 
+def map_with_winners(
+    mapping: Callable[[Float[Tensor, "n c p"]], Float[Tensor, "n c p"]], logits: Float[Tensor, "n c *s"]
+) -> Float[Tensor, "n c *s"]:
+    """Return :func:`nearest_with_winner` of a map of the logits of each pixel, in one pass over them.
+
+    :param mapping: of blocks of pixels.
+    :param logits: in any floating-point type.
+    """
+
+    def mapped(z: Float[Tensor, "n c p"]) -> tuple[Float[Tensor, "n c p"], Bool[Tensor, "n 1 p"]]:
+        found = mapping(z)
+        return found, _have_other_winners(z, found)
+
+    found, unlike = (each.flatten(2) for each in maps_by_pixel_blocks(mapped, logits))
+    return replaced_where(unlike, found, _nearest_with_winner, logits.flatten(2), found).view(logits.shape)
+
+
 def _have_other_winners(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Bool[Tensor, "n 1 p"]:
     """True but where the two have one winner, and the same: there one class alone wins in either or in both."""
     ahead = torch.maximum(raw - raw.amax(1, keepdim=True), mapped - mapped.amax(1, keepdim=True))
@@ -97,7 +120,7 @@ def _have_other_winners(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c 
 
 
 def _nearest_with_winner(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
-    return keep_labels(raw, cut_at_level(raw, mapped), lift=True)
+    return keep_labels(raw.float(), cut_at_level(raw, mapped), lift=True)
 
 
 def cut_at_level(raw: Float[Tensor, "n c p"], mapped: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:

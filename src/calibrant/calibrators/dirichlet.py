@@ -11,7 +11,7 @@ from calibrant.calibrators._descend import published
 from calibrant.calibrators._likelihood import FLOOR, floored_log_softmax
 from calibrant.calibrators._notes import stopped_short
 from calibrant.calibrators._passes import Blocks
-from calibrant.calibrators._projections import LARGEST, keep_winners
+from calibrant.calibrators._projections import LARGEST, map_with_winners
 from calibrant.calibrators._strength import best_temperature, choose, fallen_back, num_classes, sample
 from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
@@ -90,8 +90,7 @@ class DirichletScaling(Calibrator):
         def mapped(z: Tensor) -> Tensor:
             return (self.weight @ floored_log_softmax(z, self.floor)).add_(self.bias[:, None]).clamp_(-LARGEST, LARGEST)
 
-        moved = by_pixel_blocks(mapped, logits)
-        return keep_winners(logits, moved) if self.keeps_labels else moved
+        return map_with_winners(mapped, logits) if self.keeps_labels else by_pixel_blocks(mapped, logits)
 
     def arguments(self) -> dict[str, Any]:
         """Return weight, bias, floor, and whether the label map is kept."""

@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import isotonic_regression
 
 from calibrant._input.checks import check_classes_as_fitted
-from calibrant._shapes import Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant._statistics.left_out import folds
 from calibrant.calibrators._passes import Blocks
 from calibrant.calibrators._projections import (
@@ -28,7 +28,7 @@ from calibrant.calibrators._projections import (
 )
 from calibrant.calibrators._strength import best_temperature, num_classes, sample
 from calibrant.calibrators._tensors import keep_tensors
-from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
+from calibrant.calibrators.calibrator import Calibrator, maps_by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
 from calibrant.predictions import Prediction, Predictions, PredictionsLike, Subset, mapped_in_shards, predictions_of
@@ -99,19 +99,24 @@ class IsotonicScaling(Calibrator):
         :raises ShapeError: the logits have another number of classes.
         """
         check_classes_as_fitted(logits, self.num_classes)
-        return by_pixel_blocks(self._recalibrated, logits)
+        found, wanted, unlike = (each.flatten(2) for each in maps_by_pixel_blocks(self._recalibrated, logits))
+        return replaced_where(unlike, found, self._cut_or_tied, logits.flatten(2), wanted).view(logits.shape)
 
-    def _recalibrated(self, z: Float[Tensor, "n c p"]) -> Float[Tensor, "n c p"]:
+    def _recalibrated(
+        self, z: Float[Tensor, "n c p"]
+    ) -> tuple[Float[Tensor, "n c p"], Float[Tensor, "n 1 p"], Bool[Tensor, "n 1 p"]]:
+        """Logits as if no other class exceeded the winner, the log-odds against it, and where one does, or ties."""
         winner, parts = _winner_apart(z, self.temperature)
         accuracy = self._looked_up(-parts.rest, winner)
         accuracy = accuracy.clamp(min(1 / z.shape[1] + LEAST_ABOVE_UNIFORM, MAX_CONFIDENCE), MAX_CONFIDENCE)
         wanted = (1 - accuracy).log() - accuracy.log()
         lift = wanted - parts.rest
         found = (parts.others + lift).clamp_(EXCLUDED, -NEXT_BELOW).scatter_(1, winner, 0.0)
-        return replaced_where((parts.highest + lift > 0) | (parts.highest == 0), found, self._cut_or_tied, z, wanted)
+        return found, wanted, (parts.highest + lift > 0) | (parts.highest == 0)
 
     def _cut_or_tied(self, z: Float[Tensor, "n c p"], wanted: Float[Tensor, "n 1 p"]) -> Float[Tensor, "n c p"]:
         """Where another class would exceed the winner, or several win."""
+        z = z.float()
         margins = z - z.amax(1, keepdim=True)
         winners = margins == 0
         others = (margins / self.temperature).masked_fill(winners, EXCLUDED)

@@ -134,9 +134,10 @@ class TemperatureTree(nn.Module):
         :param image: the images; needed if there is a branch for them.
         """
         learns = self.start is not None
-        maps = self._convolved(
-            logits.log_softmax(1).clamp_min(LOG_FLOOR) / LOG_SCALE if learns else logits, self.weight, self.bias
-        )
+        if learns:  # dividing the weights by the scale is dividing what they see
+            maps = self._convolved(logits.log_softmax(1).clamp_min(LOG_FLOOR), self.weight / LOG_SCALE, self.bias)
+        else:
+            maps = self._convolved(logits, self.weight, self.bias)
         (one, two, three, four), gates = maps[:, :4].split(1, 1), maps[:, 4:].sigmoid()
         first, second, third, to_image = gates.split(1, 1)
         tree = _mixed(_mixed(one, two, first), _mixed(three, four, second), third)

@@ -64,7 +64,7 @@ class LearntSelector(Selector):
         x = floored_log_softmax(z)
         *hidden, (weight, bias) = self.layers()
         for w, b in hidden:
-            x = _affine(w, x, b).relu()
+            x = _affine(w, x, b).relu_()
         return _affine(weight, x, bias)
 
     def arguments(self) -> dict[str, Any]:

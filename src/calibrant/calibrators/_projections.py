@@ -235,18 +235,33 @@ def nearest_with_confidence(
     :param others: log-probabilities of the classes other than the winner.
     """
     over = rest + others.amax(1, keepdim=True) > 0
-    lift = replaced_where(over, rest.clone(), lambda r, z: _lift(r.mT, z.mT).mT, rest, others)
+    lift = replaced_where(over, rest.clone(), _lift, rest, others)
     return (lift + others).clamp(EXCLUDED, 0.0).masked_fill(winners, 0.0)
 
 
-def _lift(rest: Float[Tensor, "*n 1"], others: Float[Tensor, "*n c"]) -> Float[Tensor, "*n 1"]:
+def _lift(rest: Float[Tensor, "n 1 p"], others: Float[Tensor, "n c p"]) -> Float[Tensor, "n 1 p"]:
     """What to add to log-probabilities so that their exponentials, cut at 1, sum to ``exp(rest)``.
 
     Probabilities lifted by s and cut at 1 sum to no more than k + s * (sum of all but k of them), whichever the k are,
     and to just that where these are cut. So of the s at which such a bound is as wanted, the largest is the right one.
+    Newton's steps climb to it, from k = 0 on with those k that the last s cuts, at a fraction of the time of sorting.
     """
-    count = others.shape[-1]
-    largest_first = others.sort(-1, descending=True).values.clamp_min(MIN_EXPONENT).exp()
+    if is_unasked(others):
+        return _lift_by_sorting(rest, others)
+    probs, wanted = exponentiated(others.clone()), rest.exp()
+    lift = wanted / probs.sum(1, keepdim=True)
+    for _ in range(others.shape[1]):
+        cut = (probs * lift).sub_(1).sign_().clamp_min_(0)
+        higher = (wanted - cut.sum(1, keepdim=True)) / (1 - cut).mul_(probs).sum(1, keepdim=True)
+        if not bool((higher > lift * (1 + 1e-6)).any()):
+            break
+        lift = torch.maximum(lift, higher)
+    return lift.log()
+
+
+def _lift_by_sorting(rest: Float[Tensor, "n 1 p"], others: Float[Tensor, "n c p"]) -> Float[Tensor, "n 1 p"]:
+    count = others.shape[1]
+    largest_first = others.mT.sort(-1, descending=True).values.clamp_min(MIN_EXPONENT).exp()
     left = largest_first.flip(-1).cumsum(-1).flip(-1)
-    lifts = (rest.exp() - torch.arange(count, device=rest.device)) / left
-    return lifts.amax(-1, keepdim=True).log()
+    lifts = (rest.mT.exp() - torch.arange(count, device=rest.device)) / left
+    return lifts.amax(-1, keepdim=True).log().mT

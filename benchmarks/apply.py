@@ -2,7 +2,8 @@
 
 The unit of an application is one ``torch.softmax`` of the same float32 logits, timed before and after it in one
 process. A part that a fit left out is put in at random, so that each calibrator costs what it may: the networks of
-stacked scaling, a selector. ``--default`` prints the time of a fit of the default to 80 images of 120 x 160.
+stacked scaling, a selector. ``--default`` prints the time of a fit of the default to 80 images of 120 x 160, and
+``--streamed`` time and peak of fits to 50 and to 500 images of 1 MPx, each in a fresh process.
 Peaks are those of fresh processes, each fitting one method to 20 images of 150 classes, 512 x 512, which are
 made when asked for (160 MB each; training is cut short, which changes no peak).
 """
@@ -11,8 +12,9 @@ import argparse
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 
@@ -24,6 +26,7 @@ from calibrant.calibrators.stacked import ConfidenceNetwork
 from calibrant.calibrators.stacked.context import NAMES
 from calibrant.calibrators.stacked.training import Recipe
 from calibrant.methods import DEFAULT, parse_method
+from calibrant.predictions import Prediction
 
 TEXTS = {
     "temperature": "temperature",
@@ -85,6 +88,47 @@ def fit_of_the_default() -> None:
     print(f"    target {SECONDS:g} s of processor time, one thread: {'met' if processor <= SECONDS else 'MISSED'}")
 
 
+@dataclass(frozen=True)
+class ShiftedScenes:
+    """Any number of images of 11 classes from four made ones, each shifted by its number of rows when it is asked for.
+
+    A fit takes them for images of their own, and they are read in a tenth of the time of making as many.
+    """
+
+    num_images: int
+    side: int = 1024
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the images."""
+        return tuple(f"{i:03d}" for i in range(self.num_images))
+
+    @cached_property
+    def _made(self) -> list[Prediction]:
+        return list(MadeScenes(4, 11, self.side, self.side))
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return map(self.__getitem__, range(self.num_images))
+
+    def __getitem__(self, i: int, /) -> Prediction:
+        made = self._made[i % len(self._made)]
+        return Prediction(self.keys[i], made.logits.roll(i, 1), made.labels.roll(i, 1))
+
+
+def streamed_fits() -> None:
+    print("fit of the default to images of 11 classes, 1024 x 1024: peak in MB, seconds of processor time", flush=True)
+    for number in (50, 500):
+        command = [sys.executable, "-m", "benchmarks.apply", "--streamed-fit", str(number)]
+        peak, seconds = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-2:]
+        print(
+            f"    {number} images, {number * 11 * 4} MB of logits{'':<20}{float(peak):9.0f}{float(seconds):9.0f}",
+            flush=True,
+        )
+
+
 @torch.no_grad()
 def applications(names: Sequence[str], c: int, h: int, w: int, runs: int) -> None:
     scenes, z = (
@@ -112,6 +156,8 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the peaks out")
     parser.add_argument("--peak", metavar="METHOD", help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", default=list(FITS), help="these methods alone")
+    parser.add_argument("--streamed", action="store_true", help="fits of the default to 50 and 500 large images alone")
+    parser.add_argument("--streamed-fit", metavar="IMAGES", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--default", action="store_true", help="the time of a fit of the default alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -119,6 +165,11 @@ def main() -> None:
     if options.peak:
         FITS[options.peak](MadeScenes(20, 150, 512, 512))
         return print(peak_megabytes() / 1024)
+    if options.streamed_fit:
+        _, seconds = timed(lambda: parse_method(DEFAULT).fit(ShiftedScenes(options.streamed_fit)))
+        return print(peak_megabytes(), seconds)
+    if options.streamed:
+        return streamed_fits()
     if options.default:
         return fit_of_the_default()
     applications(options.only, 19, 512, 512, 2 if options.quick else 5)

@@ -83,6 +83,21 @@ def _shift(records: Records) -> str:
     return markdown(["image-wise ECE / NLL", *(shown[method] for method in there)], rows)
 
 
+def _peers(records: Records) -> str:
+    """Return the calibrators of several libraries, the likeliest first."""
+    shown = ("nll", "brier", "ece", "ece_images")
+    table = sorted(records["peers"]["table"].items(), key=lambda each: first(each[1]["nll"]))
+    lines = []
+    for name, row in table:
+        figures = [figure(first(row[score])) for score in shown]
+        better = [SCORES[score] for score, said in row["default is"].items() if said == "+"]
+        worse = [SCORES[score] for score, said in row["default is"].items() if said == "-"]
+        cells = [", ".join(scores) or "–" for scores in (better, worse)]
+        lines.append([name, *figures, f"{100 * float(row['labels changed']):.1f} %", f"{row['seconds']:.1f}", *cells])
+    head = ["", *(SCORES[score] for score in shown), "labels changed", "seconds to fit"]
+    return markdown([*head, "the default is better in", "and worse in"], lines)
+
+
 BEHIND_F = ("copula, one level", "CAR, four times as long")
 """Rows of ``lidc`` beside those of ``rivals``."""
 
@@ -172,6 +187,7 @@ def _offsets(records: Records) -> str:
 
 
 TABLES = (
+    PageTable("peers.md", "On the same logits", ("peers",), _peers),
     PageTable("results/black_boxes.md", "Table 1", ("tables",), _black_boxes("Table 1")),
     PageTable("results/black_boxes.md", "Table 2", ("tables",), _black_boxes("Table 2")),
     PageTable("results/stacked.md", "Likelihood", ("default",), stacked_table("nll")),

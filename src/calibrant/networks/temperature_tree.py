@@ -135,7 +135,9 @@ class TemperatureTree(nn.Module):
         """
         learns = self.start is not None
         if learns:  # dividing the weights by the scale is dividing what they see
-            maps = self._convolved(logits.log_softmax(1).clamp_min(LOG_FLOOR), self.weight / LOG_SCALE, self.bias)
+            seen = logits.log_softmax(1)
+            seen = seen.clamp_min(LOG_FLOOR) if seen.requires_grad else seen.clamp_min_(LOG_FLOOR)
+            maps = self._convolved(seen, self.weight / LOG_SCALE, self.bias)
         else:
             maps = self._convolved(logits, self.weight, self.bias)
         (one, two, three, four), gates = maps[:, :4].split(1, 1), maps[:, 4:].sigmoid()
@@ -155,10 +157,10 @@ class TemperatureTree(nn.Module):
         # Reflection needs more pixels than it reflects.
         mode = "reflect" if min(x.shape[2:]) > REACH else "replicate"
         padded = F.pad(x, (REACH, REACH) * self.dims, mode=mode)
+        plain = padded.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_grad_enabled()
+        if self.dims == 2 and plain:
+            return _two_rows_at_once(padded, weight, bias)
         convolve = F.conv2d if self.dims == 2 else F.conv3d
-        if self.dims == 2 and not torch.compiler.is_compiling() and not torch.is_grad_enabled():
-            # Dilated convolutions of few channels are 1.7 times as fast with the channels last in memory.
-            padded, weight = (each.contiguous(memory_format=torch.channels_last) for each in (padded, weight))
         return convolve(padded, weight, bias, dilation=DILATION)
 
     def arguments(self) -> dict[str, Any]:
@@ -170,6 +172,25 @@ class TemperatureTree(nn.Module):
             "image_bias": self.image_bias,
             "start": self.start,
         }
+
+
+def _two_rows_at_once(
+    x: Float[Tensor, "n k h w"], weight: Float[Tensor, "o k 5 5"], bias: Float[Tensor, " o"] | None
+) -> Float[Tensor, "n o _ _"]:
+    """The convolution of dilation 2, at half of its time.
+
+    With the channels last in memory it is 1.7 times as fast, and eight channels cost as much as sixteen. So rows of
+    even number and of odd are convolved apart, where a row and the next share all but one row of the kernel: shifted by
+    one it makes the second row in further channels.
+    """
+    n, rows = len(x), x.shape[2] - 2 * REACH
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % (2 * DILATION)))
+    x = x.unflatten(2, (-1, DILATION)).movedim(3, 1).flatten(0, 1)
+    both = torch.cat([F.pad(weight, (0, 0, 0, 1)), F.pad(weight, (0, 0, 1, 0))])
+    x, both = (each.contiguous(memory_format=torch.channels_last) for each in (x, both))
+    found = F.conv2d(x, both, None if bias is None else bias.repeat(2), stride=(2, 1), dilation=(1, DILATION))
+    found = found.unflatten(0, (n, DILATION)).unflatten(2, (2, len(weight)))  # n, even or odd, first or second, o, …
+    return found.permute(0, 3, 4, 2, 1, 5).flatten(2, 4)[:, :, :rows]
 
 
 def _mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:

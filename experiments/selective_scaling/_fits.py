@@ -150,7 +150,7 @@ def fit(study: Study, name: str, images: Predictions, seed: int) -> Fitted:
     """Return a fitted method of the table, from the cache if it has been fitted before."""
     method = (METHODS | COMBINED)[name]
     options = study.options.get(name, {})
-    kept = Path(study.cache) / _digest(name, seed, options, images) if study.cache else None
+    kept = Path(study.cache) / digest_of(name, seed, options, images) if study.cache else None
     if kept is not None and kept.with_suffix(".json").exists():
         about = json.loads(kept.with_suffix(".json").read_text())
         return Fitted(load(kept), about["seconds"], tuple(about["notes"]))
@@ -186,7 +186,8 @@ def _blocks(tensor: Tensor, side: int = 8) -> Tensor:
     return tensor.repeat_interleave(side, 1).repeat_interleave(side, 2)
 
 
-def _digest(name: str, seed: int, options: Mapping[str, Any], images: Predictions) -> str:
+def digest_of(name: str, seed: int, options: Mapping[str, Any], images: Iterable[Prediction]) -> str:
+    """Return what stands for all that a result depends on: the code of fits, a name, a seed, options and images."""
     digest = hashlib.sha256(_code() + json.dumps([name, seed, dict(options)]).encode())
     for prediction in images:
         digest.update(prediction.key.encode())

@@ -389,3 +389,13 @@ def test_on_a_gpu_it_answers_alike(fitted):
     found = deepcopy(fitted).cuda()(z.cuda())
     torch.testing.assert_close(found.softmax(1).cpu(), expected.softmax(1), rtol=0, atol=1e-4)
     assert torch.equal(found.argmax(1).cpu(), z.argmax(1))
+
+
+def test_what_a_fit_keeps_of_images_lies_together_in_memory():
+    """Else it would lie between the maps of one image and those of the next, and the process would grow with each."""
+    images = toy_predictions(num_images=3, num_classes=4, size=(16, 24))
+    sampled = sample_images(images, TemperatureScaling(1.5), 50, seed=0)
+    kept = [each for image in sampled for each in vars(image).values() if isinstance(each, torch.Tensor)]
+    assert len(kept) == 3 * 7
+    assert len({each.untyped_storage().data_ptr() for each in kept}) == 1
+    assert torch.allclose(sampled[1].anchor, sampled[1].logits / 1.5)

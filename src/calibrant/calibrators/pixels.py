@@ -1,6 +1,5 @@
 """Pixels drawn from many images, in memory: what small fits are made from."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +8,9 @@ from calibrant._input.checks import about, check_finite, check_labelled, check_l
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant._statistics.generators import generator_for
 from calibrant._statistics.left_out import kept_and_held
+from calibrant.calibrators._tensors import Kept
 from calibrant.errors import FitError, ShapeError
-from calibrant.predictions import Prediction, Predictions, mapped_in_shards
+from calibrant.predictions import Prediction, Predictions, of_each
 
 MAX_SIZE = 1e6
 """Fits take larger logits as this. Nothing in float16 is as large; what is, such as the -1e30 or -3.4e38 of a class
@@ -56,8 +56,13 @@ class Pixels:
         share = max(1, most // len(predictions))
         per_image = share if per_image is None else min(per_image, share)
         num_classes = predictions[0].num_classes
-        parts = list(mapped_in_shards(_drawn, predictions, per_image, num_classes, seed))
-        drawn = parts[0] if len(parts) == 1 else _joined(parts)
+        kept = Kept()
+        parts = [
+            (kept.copy(part.logits), kept.copy(part.labels), kept.copy(part.image))
+            for part in of_each(_drawn, predictions, per_image, num_classes, seed)
+        ]
+        logits, labels, image = zip(*parts, strict=True)
+        drawn = cls(torch.cat(logits, 1), torch.cat(labels), torch.cat(image))
         check_labelled(len(drawn), len(predictions))
         return drawn
 
@@ -81,30 +86,19 @@ class Pixels:
         return self.where(~is_held), self.where(is_held)
 
 
-def _drawn(images: Iterable[Prediction], first: int, per_image: int, num_classes: int, seed: int) -> Pixels:
-    """Draw labelled pixels of some images, of which the first has this number."""
-    logits, labels, image = [], [], []
-    for number, prediction in enumerate(images, first):
-        flat = prediction.labels.flatten()
-        labelled = torch.nonzero(flat != IGNORE).squeeze(1)
-        if len(labelled) > per_image:
-            generator = generator_for(seed, prediction.key)
-            chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
-            labelled = labelled[chosen.to(labelled.device)]
-        columns = fittable(prediction, num_classes).logits.flatten(1)
-        logits.append(bounded(columns[:, labelled % columns.shape[1]].float()))
-        check_finite(logits[-1], f"image {prediction.key!r}")
-        labels.append(flat[labelled].long())
-        image.append(torch.full_like(labels[-1], number))
-    return Pixels(torch.cat(logits, 1), torch.cat(labels), torch.cat(image))
-
-
-def _joined(parts: Sequence[Pixels]) -> Pixels:
-    return Pixels(
-        torch.cat([part.logits for part in parts], 1),
-        torch.cat([part.labels for part in parts]),
-        torch.cat([part.image for part in parts]),
-    )
+def _drawn(prediction: Prediction, number: int, per_image: int, num_classes: int, seed: int) -> Pixels:
+    """Draw labelled pixels of one image, which has this number."""
+    flat = prediction.labels.flatten()
+    labelled = torch.nonzero(flat != IGNORE).squeeze(1)
+    if len(labelled) > per_image:
+        generator = generator_for(seed, prediction.key)
+        chosen = torch.randperm(len(labelled), generator=generator)[:per_image].sort().values
+        labelled = labelled[chosen.to(labelled.device)]
+    columns = fittable(prediction, num_classes).logits.flatten(1)
+    logits = bounded(columns[:, labelled % columns.shape[1]].float())
+    check_finite(logits, f"image {prediction.key!r}")
+    labels = flat[labelled].long()
+    return Pixels(logits, labels, torch.full_like(labels, number))
 
 
 def bounded(logits: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -1,8 +1,8 @@
 """Sources whose images are read elsewhere: in other processes, or on other machines.
 
-Whatever reads a source once, image by image, asks :func:`mapped_in_shards` or :func:`summed`. A source that is
-:class:`Sharded` is then cut into runs of images, each run goes to an executor, and the answers come back in the order
-of the images; any other source is read here, as one run.
+Whatever reads a source once, image by image, asks :func:`mapped_in_shards`, :func:`of_each` or :func:`summed`. A source
+that is :class:`Sharded` is then cut into runs of images, each run goes to an executor, and the answers come back in the
+order of the images; any other source is read here, as one run.
 
 Sums of floating-point numbers depend on the order in which they are added. Here the order is the same however images
 are spread: blocks of an image in order, images of a group of :data:`GROUP` in order, groups in order.
@@ -215,6 +215,30 @@ def mapped_in_shards(function: Callable[..., R], source: Any, *arguments: Any) -
         yield function(in_order(source), 0, *arguments)
     else:
         yield from sharded.mapped(function, arguments)
+
+
+def of_each(of_image: Callable[..., R], source: Any, *arguments: Any) -> Iterator[R]:
+    """Yield ``of_image(image, number, *arguments)`` of each image of a source, in order.
+
+    Of a source that is read here the next image is read when the next answer is asked for.
+
+    :param of_image: gets an image, its number and the arguments.
+    :param source: predictions, or examples.
+    :param arguments: what else the function gets.
+
+    >>> list(of_each(lambda text, number: text * number, ["a", "b", "c"]))
+    ['', 'b', 'cc']
+    """
+    sharded = spread(source)
+    if sharded is None:
+        yield from (of_image(image, number, *arguments) for number, image in enumerate(in_order(source)))
+    else:
+        for made in sharded.mapped(_made_of_each, (of_image, arguments)):
+            yield from made
+
+
+def _made_of_each(images: Iterable[Any], first: int, of_image: Callable[..., R], arguments: Any) -> list[R]:
+    return [of_image(image, number, *arguments) for number, image in enumerate(images, first)]
 
 
 def summed(of_image: Callable[..., R | None], source: Any, *arguments: Any) -> R | None:

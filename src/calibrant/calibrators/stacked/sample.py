@@ -1,7 +1,6 @@
 """The data of the fit: labelled pixels of each image with logits and context, and what the image looks like."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -9,11 +8,12 @@ import torch
 from calibrant._input.checks import check_labelled
 from calibrant._shapes import IGNORE, Bool, Float, Int, Tensor
 from calibrant._statistics.generators import generator_for
+from calibrant.calibrators._tensors import Kept
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import bounded, fittable
 from calibrant.calibrators.stacked.context import NAMES, context_of
 from calibrant.calibrators.stacked.gate import descriptions
-from calibrant.predictions import Prediction, Predictions, mapped_in_shards
+from calibrant.predictions import Prediction, Predictions, of_each
 
 MAX_NUMBERS = 50_000_000
 """Numbers that a fit keeps in memory, at most, whatever the number of images: 200 MB of float32."""
@@ -80,29 +80,21 @@ def sample_images(
     num_classes = predictions[0].num_classes
     room = max(MIN_PIXELS, MAX_NUMBERS // (max(1, len(predictions)) * (3 * num_classes + len(NAMES) + 4)))
     count = room if pixels_per_image is None else min(pixels_per_image, room)
-    sampled = [
-        image
-        for shard in mapped_in_shards(_sampled, predictions, anchor, count, num_classes, seed)
-        for image in shard
-        if image is not None
-    ]
+    kept, sampled = Kept(), []
+    for image in of_each(_of_image, predictions, anchor, count, num_classes, seed):
+        if image is not None:
+            tensors = {name: value for name, value in vars(image).items() if isinstance(value, Tensor)}
+            sampled.append(replace(image, **{name: kept.copy(value) for name, value in tensors.items()}))
     check_labelled(len(sampled), len(predictions))
     return sampled
 
 
-def _sampled(
-    images: Iterable[Prediction], first: int, anchor: Calibrator, count: int, num_classes: int, seed: int
-) -> Sequence[SampledImage | None]:
-    return [
-        _of_image(fittable(prediction, num_classes), number, anchor, count, seed)
-        for number, prediction in enumerate(images, first)
-    ]
-
-
 @torch.no_grad()
-def _of_image(prediction: Prediction, number: int, anchor: Calibrator, count: int, seed: int) -> SampledImage | None:
+def _of_image(
+    prediction: Prediction, number: int, anchor: Calibrator, count: int, num_classes: int, seed: int
+) -> SampledImage | None:
     """At most ``count`` labelled pixels; with several annotators each label of a pixel is one draw."""
-    flat = prediction.labels.flatten()
+    flat = fittable(prediction, num_classes).labels.flatten()
     labelled = torch.nonzero(flat != IGNORE).squeeze(1)
     if len(labelled) == 0:
         return None

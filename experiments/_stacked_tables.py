@@ -1,4 +1,4 @@
-"""The tables of the page on stacked scaling, from the record of ``experiments.selective_scaling.default``."""
+"""The tables of the page on stacked scaling, from the records of ``default`` and ``gate_constants``."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -93,6 +93,35 @@ def corrupted_rows(records: Records) -> str:
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
     head = "NLL: stacked / best / temperature"
     return markdown([head, *columns], [[name, *(row.get(c, "–") for c in columns)] for name, row in cells.items()])
+
+
+BESIDE_THE_GATE = ("2 errors, end 2, power 1", "4 errors, end 2, power 1", "3 errors, end 3, power 1")
+BESIDE_THE_GATE += ("3 errors, no end, power 2",)
+"""Candidates that are shown beside the gate's constants; the last is that of files that were written before."""
+
+
+def gate_rows(records: Records) -> str:
+    """Return a table of candidates for the constants of the gate: the package's, the chosen, the best of all, others.
+
+    :param records: by name.
+    """
+    record = records["gate_constants"]
+    found, ours, chosen = record["candidates"], record["the package's"], record["chosen"]
+    least = min(found, key=lambda name: found[name]["all, mean"])
+    lines = []
+    for name in dict.fromkeys(each for each in (ours, chosen, least, *BESIDE_THE_GATE) if each):
+        marks = f"{'*' if name == chosen else ''}{'!' if name == ours else ''}"
+        lines.append(_candidate(f"{name}{marks}", found[name]))
+    again = record["on other draws"]["candidates"]
+    lines += [_candidate(f"…, on other draws: {name}", each) for name, each in again.items()]
+    head = ("errors, end, power", "in-domain: mean, most", "after a shift: mean, most", "all: mean")
+    return markdown([*head, "over the anchor: most", "significantly worse", "standard errors: most"], lines)
+
+
+def _candidate(title: str, row: Mapping[str, float]) -> list[str]:
+    pairs = [f"{row[f'{part}, mean']:.1f}, {row[f'{part}, most']:.1f}" for part in ("in-domain", "shifted")]
+    rest = [f"{row[each]:.2f}" for each in ("all, mean", "over the anchor, most")]
+    return [title, *pairs, *rest, str(row["significantly worse"]), f"{row['z, most']:.2f}"]
 
 
 def _beside(row: Mapping[str, Any], score: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from calibrant.samplers.storage import LEARNT
 from experiments._page_cells import SCORES, Records, first, markdown, short
 from experiments._record import RESULTS
-from experiments._stacked_tables import corrupted_rows, every_row, stacked_table
+from experiments._stacked_tables import corrupted_rows, every_row, gate_rows, stacked_table
 from experiments.selective_scaling._tables import as_markdown, figure
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -197,6 +197,7 @@ TABLES = (
     PageTable("results/stacked.md", "AUROC", ("default",), stacked_table("auroc")),
     PageTable("results/stacked.md", "Every row", ("default",), every_row),
     PageTable("results/stacked.md", "Corrupted images", ("default",), corrupted_rows),
+    PageTable("results/stacked.md", "Constants of the gate", ("gate_constants",), gate_rows),
     PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
     PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc"), _nodules),

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments._data import find, lidc_crops
 from experiments._record import RESULTS
-from experiments.car import lidc, lidc_times
+from experiments.car import lidc, lidc_shares, lidc_times
 from experiments.car.lidc_config import Config, arms
 from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients, argmax, columns, looking_at_masks
@@ -122,3 +122,17 @@ def test_times_are_taken_of_each_number_of_samples(tmp_path):
     gap = json.loads((RESULTS / "lidc.json").read_text())["differences"][f"CAR, m={m} - CAR"]["GED 16"]["value"]
     difference = lidc_times.quality(m, own)["GED 16"] - lidc_times.quality(own, own)["GED 16"]
     assert difference == pytest.approx(gap, abs=2e-4)
+
+
+@pytest.mark.slow
+def test_shares_of_annotators_are_set_against_probabilities(tmp_path):
+    found = lidc_shares.main(lidc_shares.Config.smoke(str(tmp_path)))
+    raw, scaled = found["F"], found["temperature scaling"]
+    assert scaled["calibration error"]["value"] < raw["calibration error"]["value"]
+    for each in found.values():
+        assert sum(row["labels"] for row in each["bins"]) == sum(row["labels"] for row in raw["bins"])
+        gaps = [row["labels"] * abs(row["share"]["value"] - row["probability"]) for row in each["bins"]]
+        total = sum(row["labels"] for row in each["bins"])
+        assert each["calibration error"]["value"] == pytest.approx(sum(gaps) / total)
+        assert each["bins outside"] == lidc_shares.outside(each["bins"])
+    assert (tmp_path / "lidc_shares.svg").read_text().startswith("<?xml")

@@ -1,18 +1,15 @@
 """Rows of a part of the images on disk, until all parts are there: what ``--part`` writes and ``merge`` reads."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from calibrant._input.checks import check_version
-from calibrant._storage.files import check_regular, parse_json, replacing
-from calibrant._storage.tensors import write_tensors
+from calibrant._storage.tensors import read_described, write_described
 from calibrant.errors import DataError
-from calibrant.metrics.storage import built, digest_of, named
+from calibrant.metrics.storage import built, named
 from calibrant.metrics.tally import Tally
 
 FORMAT, VERSION = "calibrant part", 1
@@ -50,10 +47,8 @@ class TallyPart(Generic[T]):
         about: dict[str, Any] = {"format": FORMAT, "version": VERSION, "part": [self.number, self.count]}
         about |= {"names": list(self.tallies), "keys": [list(each.keys) for each in self.tallies.values()]}
         about |= {"left_out": list(self.left_out), "facts": dict(self.facts), "own": dict(self.own)}
-        about["digest"] = digest_of(about, tensors)
         try:
-            with replacing(path) as temporary:
-                write_tensors(temporary, tensors, {"about": json.dumps(about)})
+            write_described(path, tensors, about)
         except OSError as error:
             raise DataError(
                 f"{path}: expected to write a part; {error}. Make room, or choose another place."
@@ -68,15 +63,7 @@ class TallyPart(Generic[T]):
         :raises DataError: it is missing, no part, damaged, or written by a newer version.
         """
         try:
-            check_regular(path)
-            with safe_open(path, "pt") as file:
-                about = parse_json((file.metadata() or {}).get("about", "{}"))
-                columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
-            if about.get("format") != FORMAT:
-                raise ValueError("it says nothing of a part")
-            check_version(about["version"], VERSION, str(path))
-            if about["digest"] != digest_of(about, columns):
-                raise ValueError("it has changed since it was written")
+            about, columns = read_described(path, FORMAT, VERSION, "a part")
             tallies = {
                 name: built(kind, columns, f"{i}.", keys=tuple(keys))
                 for i, (name, keys) in enumerate(zip(about["names"], about["keys"], strict=True))

@@ -1,20 +1,17 @@
 """Measurements on disk: every figure of a report can be drawn again from a small file."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from calibrant._input.checks import check_version
 from calibrant._shapes import Tensor
-from calibrant._storage.files import check_regular, parse_json, replacing
-from calibrant._storage.origin import canonical
-from calibrant._storage.tensors import write_tensors
+from calibrant._storage.files import parse_json
+from calibrant._storage.tensors import digest_of, read_tensors, write_described
 from calibrant.errors import DataError
 from calibrant.metrics.measurement import Measurement
 from calibrant.metrics.tally import Tally
@@ -34,17 +31,15 @@ def save_measurement(measurement: Measurement, path: str | Path, *, facts: Mappi
     :raises DataError: it cannot be written.
     """
     tensors = dict(named(measurement))
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "keys": measurement.keys,
         "left_out": measurement.left_out,
         "facts": dict(facts),
     }
-    about["digest"] = digest_of(about, tensors)
     try:
-        with replacing(path) as temporary:
-            write_tensors(temporary, tensors, {"about": json.dumps(about)})
+        write_described(path, tensors, about)
     except OSError as error:
         raise DataError(f"{path}: expected to write a measurement; {error}. Make room, or choose another.") from error
 
@@ -56,10 +51,7 @@ def load_measurement(path: str | Path) -> tuple[Measurement, dict[str, Any]]:
     :raises DataError: the file is missing, broken, no measurement, changed since, or written by a newer version.
     """
     try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
+        metadata, columns = read_tensors(path)
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: expected a measurement; there is no such file. Write one: calibrant measure."
@@ -95,16 +87,6 @@ def _since_version_3(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         new[f"bins.{column}"] = columns[name].sum(1, dtype=columns[name].dtype)
         new[f"by_prediction.{column}"] = torch.zeros_like(columns[name])
     return new | {"near_ties": torch.full((len(new["bins.count"]),), torch.nan, dtype=torch.float64)}
-
-
-def digest_of(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of what a file says and of all its tensors: their names, types, shapes and bytes."""
-    total = hashlib.sha256(canonical({key: value for key, value in about.items() if key != "digest"}))
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        total.update(canonical([name, str(tensor.dtype), list(tensor.shape)]))
-        total.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
-    return total.hexdigest()
 
 
 def named(tally: Tally, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -1,20 +1,16 @@
 """The single images of a page on disk, beside the measurements: a page is drawn again without model and store."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 
-from calibrant._input.checks import check_version
 from calibrant._shapes import Tensor
-from calibrant._storage.files import check_regular, parse_json, replacing
+from calibrant._storage.tensors import read_described, write_described
 from calibrant.errors import DataError
-from calibrant.metrics.storage import digest_of
 from calibrant.report.cases import Case, Sureness
 
 FORMAT, VERSION = "calibrant images", 1
@@ -31,11 +27,9 @@ def save_cases(cases: Sequence[Case], path: str | Path) -> None:
     """
     tensors = {name: each for number, case in enumerate(cases) for name, each in _tensors(case, str(number)).items()}
     about: dict[str, Any] = {"format": FORMAT, "version": VERSION, "cases": [_described(case) for case in cases]}
-    about["digest"] = digest_of(about, tensors)
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(tensors, {"about": json.dumps(about)}))
-    except (OSError, SafetensorError) as error:
+        write_described(path, tensors, about)
+    except OSError as error:
         raise DataError(f"{path}: expected to write images; {error}. Make room, or choose another place.") from error
 
 
@@ -47,15 +41,7 @@ def load_cases(path: str | Path) -> list[Case]:
     """
     again = "Remove it to have a page without images, or compare again."
     try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            about = parse_json((file.metadata() or {}).get("about", "{}"))
-            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
-        if about.get("format") != FORMAT:
-            raise ValueError("it says nothing of images")
-        check_version(about["version"], VERSION, str(path))
-        if about["digest"] != digest_of(about, columns):
-            raise ValueError("it has changed since it was written")
+        about, columns = read_described(path, FORMAT, VERSION, "images")
         return [_built(described, columns, str(number)) for number, described in enumerate(about["cases"])]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{path}: expected images of a report; {error}. {again}") from error

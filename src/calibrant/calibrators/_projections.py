@@ -173,9 +173,10 @@ def _level(probs: Tensor, winner: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         above = (others - level).sign_().clamp_min_(0)
         higher = (own + (others * above).sum(1, keepdim=True)) / (count + above.sum(1, keepdim=True))
-        if not is_unasked(probs) and not bool((higher > level * (1 + 1e-6)).any()):
+        climbs = higher > level * (1 + 1e-6)
+        if not is_unasked(probs) and not bool(climbs.any()):
             break
-        level = torch.maximum(level, higher)
+        level = torch.where(climbs, higher, level)  # a pixel's steps do not depend on those of others
     return level
 
 
@@ -253,9 +254,10 @@ def _lift(rest: Float[Tensor, "n 1 p"], others: Float[Tensor, "n c p"]) -> Float
     for _ in range(others.shape[1]):
         cut = (probs * lift).sub_(1).sign_().clamp_min_(0)
         higher = (wanted - cut.sum(1, keepdim=True)) / (1 - cut).mul_(probs).sum(1, keepdim=True)
-        if not bool((higher > lift * (1 + 1e-6)).any()):
+        climbs = higher > lift * (1 + 1e-6)
+        if not bool(climbs.any()):
             break
-        lift = torch.maximum(lift, higher)
+        lift = torch.where(climbs, higher, lift)
     return lift.log()
 
 

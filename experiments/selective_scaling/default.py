@@ -9,7 +9,8 @@ surely better than every member? (A difference below :data:`LEAST` is none.)
 
 What chose the constants of the default, and so proves nothing: three draws of ESPNet's logits (which features, the form
 of the pool and of the confidence), and the model day-quarter of ``train_black_boxes``, which has no row (the gate).
-"Drawn back" is the mean share of the anchor: 0 % where all that was learnt is applied, 100 % where nothing is.
+"Drawn back" is the mean share of the anchor: 0 % where all that was learnt is applied, 100 % where nothing is. The row
+of temperature scaling is that anchor.
 """
 
 import argparse
@@ -132,6 +133,8 @@ def measure(config: Config, source: Source, count: int, seeds: tuple[int, ...], 
         found = {name: fit(config, name, images, seed).calibrator for name in (OURS, *config.methods)}
         stacked = found[OURS]
         assert isinstance(stacked, StackedScaling)
+        if "temperature" in found:  # fitted apart it would be to other pixels, and differ by that alone
+            found["temperature"] = stacked.anchor
         for where, shown in tests.items():
             for name, counted in tally_all(partial(Measurement.of, num_bins=15), shown, found).items():
                 tallies.setdefault(where, {}).setdefault(name, []).append(counted)

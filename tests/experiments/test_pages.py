@@ -26,7 +26,6 @@ IN_SENTENCES = {
 NOT_OF_A_RECORD = {
     "claims": {".366", ".896"},  # aims
     "samplers": {".639"},  # of the paper
-    "stacked": {".0075"},  # an aim
 }
 NUMBER = re.compile(r"-?\d*\.\d+(?:e-?\d+)?|-?\d+")
 

@@ -1,7 +1,7 @@
 """What the default is judged on: by name, images to fit to and images to test on.
 
 Real logits are those of ESPNet and of the models of ``train_black_boxes``, where their stores are; 19 and 150 classes
-and volumes are the made scenes of ``benchmarks``, whose labels are drawn from known probabilities.
+and volumes are the synthetic scenes of ``benchmarks``, whose labels are drawn from known probabilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -82,19 +82,19 @@ Load = Callable[[], Source | None]
 def sources(study: Judged) -> dict[str, Load]:
     """Return what makes each source, by name; the dear ones first, but what others' fits serve after those."""
     if not study.folder:
-        return {"made": partial(_hotter, study), "made volumes": partial(_volumes, 12, (4, 16, 16))}
+        return {"made": partial(_hotter, study), "synthetic volumes": partial(_volumes, 12, (4, 16, 16))}
     loads: dict[str, Load] = {
         "ESPNet": partial(_espnet, study),
-        "made scenes of 150 classes": partial(_scenes, 40, 150, (32, 64), held=0.5, counts=(20, 5), most_seeds=2),
+        "synthetic scenes of 150 classes": partial(_scenes, 40, 150, (32, 64), held=0.5, counts=(20, 5), most_seeds=2),
         "ESPNet by day": partial(_espnet_by_light, study, dusk=False),
         "ESPNet at dusk": partial(_espnet_by_light, study, dusk=True),
         "ESPNet, first halves of drives": partial(_espnet_by_time, study),
     }
     loads |= {name: partial(_black_box, study, name) for name in study.models}
     loads["SegFormer on KITTI"] = partial(_on_kitti, study)
-    loads["made scenes of 19 classes"] = partial(_scenes, 60, 19, (64, 128), held=1 / 3)
+    loads["synthetic scenes of 19 classes"] = partial(_scenes, 60, 19, (64, 128), held=1 / 3)
     loads["city"] = partial(_scenes, 20, 19, (256, 512), held=0.5)
-    loads["made volumes"] = partial(_volumes, 60, (32, 64, 64))
+    loads["synthetic volumes"] = partial(_volumes, 60, (32, 64, 64))
     loads["SegFormer, corrupted"] = partial(_corrupted, study)
     return loads
 

@@ -75,7 +75,7 @@ class Study:
 
     @property
     def results(self) -> Path | None:
-        """Where figures go; None for those of made data, which are of no interest."""
+        """Where figures go; None for those of synthetic data, which are of no interest."""
         if not (self.folder or self.store):
             return None
         return Path(self.output) if self.output else RESULTS

@@ -94,7 +94,7 @@ class Config(Study):
 
     @property
     def results(self) -> Path | None:
-        """Where figures go; None for those of made data."""
+        """Where figures go; None for those of synthetic data."""
         return replace(self, folder="stores", stores={}).results if self.stores else super().results
 
 

@@ -92,7 +92,7 @@ class Config(Shifted):
 
     @property
     def results(self) -> Path | None:
-        """Where figures go; None for those of made data."""
+        """Where figures go; None for those of synthetic data."""
         return replace(self, folder="stores", fitted={}).results if self.fitted else super().results
 
 

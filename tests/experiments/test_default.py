@@ -27,7 +27,7 @@ def test_smoke(capsys):
     assert list(said) == [
         "made, 4 images, in-domain",
         "made, 4 images, hotter",
-        "made volumes, 4 images, in-domain",
+        "synthetic volumes, 4 images, in-domain",
     ]
     assert all(set(each["values"]) == {OURS, "uncalibrated", *default.MEMBERS} for each in said.values())
     assert "rows in-domain" in capsys.readouterr().out
@@ -47,15 +47,17 @@ def found(**behind):
 def test_a_run_of_some_rows_leaves_those_of_earlier_runs_in_the_record(config, monkeypatch, tmp_path):
     def recorded():
         text = (tmp_path / "found" / "default.json").read_text()
-        return {title: each["commit"] for title, each in json.loads(text).items() if title.startswith("made")}
+        return {
+            title: each["commit"] for title, each in json.loads(text).items() if title.startswith(("made", "synthetic"))
+        }
 
     monkeypatch.setattr(default, "measure", lambda *_: {IN_PLACE: found()})
     monkeypatch.setattr(default, "commit", lambda: "first")
     default.main(replace(config, only=("made,",)))
     assert recorded() == {"made, 4 images, in-domain": "first"}
     monkeypatch.setattr(default, "commit", lambda: "second")
-    said = default.main(replace(config, only=("made volumes",)))
-    both = {"made, 4 images, in-domain": "first", "made volumes, 4 images, in-domain": "second"}
+    said = default.main(replace(config, only=("synthetic volumes",)))
+    both = {"made, 4 images, in-domain": "first", "synthetic volumes, 4 images, in-domain": "second"}
     assert recorded() == both
     assert list(said) == list(both)
     default.main(replace(config, only=("made,",)))

@@ -67,6 +67,7 @@ def test_draws_follow_the_probabilities_each_class_alone():
     assert float(offsets.max()) < 0.015
 
 
+@pytest.mark.slow
 def test_published_floor_of_a_perfect_sampler():
     """With all five classes in sight the distance of two draws is .5798, so 16 samples score .0362 at best."""
     labels = torch.tensor([[1, 11, 13, 8, 0]])

@@ -64,7 +64,8 @@ def test_a_store_is_thinned_in_pixels_and_images(made, stores):
     assert torch.equal(both[8].logits, 2 * both[0].logits)
 
 
-@pytest.mark.parametrize("study", [boundary, pytest.param(entropy, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("study", [boundary, entropy])
 def test_a_study_of_ones_own_store_is_kept_apart(study, stores, tmp_path, monkeypatch, capsys):
     name = study.__name__.rsplit(".", 1)[1]
     typed(monkeypatch, f"--store {stores / 'cool'} --stride 1 -o {tmp_path / 'mine'}")

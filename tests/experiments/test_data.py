@@ -184,6 +184,7 @@ def of(hypotheses, labels, **options):
     return HypothesisDistances.of(hypotheses, labels, num_classes=2, classes=[1], **options)
 
 
+@pytest.mark.slow
 @needs_crops
 def test_marks_of_fixed_masks_on_real_crops(val_labels):
     assert val_labels.shape == (412, 4, 71, 71)
@@ -195,6 +196,7 @@ def test_marks_of_fixed_masks_on_real_crops(val_labels):
         assert float(hungarian_matched_iou(found).mean()) == pytest.approx(float(1 - found.to_labels.mean()))
 
 
+@pytest.mark.slow
 @needs_crops
 def test_marks_of_redrawn_masks_on_real_crops(val_labels):
     """The four masks as all modes of the law: 16 draws of them score .024 in expectation, and so does one set drawn."""

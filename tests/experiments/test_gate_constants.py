@@ -52,6 +52,7 @@ def test_what_is_scored_are_mixtures_of_logits(config):
         torch.testing.assert_close(row.scores[:, SHARES.index(share)], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_figures_are_recorded_and_scores_kept(config, tmp_path, monkeypatch, capsys):
     kept = replace(config, cache=str(tmp_path / "kept"))
     first = gate_constants.main(kept)

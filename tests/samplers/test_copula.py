@@ -121,6 +121,7 @@ def discs(law, *, num_images=24, seed=0):
     return found
 
 
+@pytest.mark.slow
 def test_the_fit_finds_the_law_of_the_annotators():
     fitted = {law: CopulaSampler.fit(discs(law, num_images=30), classes=[1], cells=(8,)) for law in ("radius", "pixel")}
     assert fitted["radius"].arguments()["image"] > 0.9

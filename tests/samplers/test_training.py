@@ -121,6 +121,7 @@ def test_controls():
     assert not torch.equal(ends[1], ends[2])
 
 
+@pytest.mark.slow
 def test_the_calibration_loss_alone_calibrates_the_mean():
     """Without an adversary G is drawn to what F says, from where it starts."""
     recipe = replace(

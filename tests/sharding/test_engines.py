@@ -123,6 +123,7 @@ def test_words_that_open_nothing(name):
         open_engine(name)
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_a_sentence(calibrant, tmp_path, monkeypatch):
     import sys
 

@@ -96,6 +96,7 @@ def test_label_maps_at_an_address_are_those_of_a_folder(calibrant, bucket, store
     assert (code, "expected a folder that all parts reach" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_label_maps_at_an_address_are_read_back(calibrant, bucket, store, tmp_path):
     there = "memory://bucket/maps"
     for place in (tmp_path / "maps", there):

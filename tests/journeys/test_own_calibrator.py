@@ -96,7 +96,8 @@ def test_it_is_compared_in_python(own):
     assert list(parse_methods(f"vector,{NAME}.fit:smoothing=2", trust_code=True))[1] == f"{NAME}.fit (smoothing: 2)"
 
 
-@pytest.mark.parametrize("named", [NAME, pytest.param("prior_shift.py:PriorShift", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [NAME, "prior_shift.py:PriorShift"])
 def test_it_is_fitted_applied_measured_and_compared_on_the_command_line(own, calibrant, stored, tmp_path, named):
     fit = ("fit", "store", "--method", f"{named}.fit:smoothing=0.5", "-o", "mine")
     code, _, err = calibrant(*fit)

@@ -111,6 +111,7 @@ def failed(world, name, record_property, count):
     trials.outcomes.told(record_property)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["import over", "apply"])
 def test_a_request_that_fails_is_a_sentence(world, name, record_property):
     failed(world, name, record_property, 4)

@@ -60,6 +60,7 @@ def filled(world, name, record_property, refused, cut):
     trials.outcomes.told(record_property)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_full_disk_is_a_sentence_that_names_the_file(world, name, record_property):
     filled(world, name, record_property, 2, 2)

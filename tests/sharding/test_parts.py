@@ -76,6 +76,7 @@ def test_a_file_that_a_part_lost_is_named(tmp_path):
         merge_store_parts(tmp_path)
 
 
+@pytest.mark.slow
 def test_commands_in_parts(calibrant, tmp_path):
     def ran(*command):
         code, out, err = calibrant(*command)

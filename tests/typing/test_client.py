@@ -1,6 +1,7 @@
 """The user's program that ``make types`` checks also runs."""
 
 import client
+import pytest
 
 
 @pytest.mark.slow

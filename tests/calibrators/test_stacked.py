@@ -23,7 +23,7 @@ from calibrant.calibrators.stacked.confidence import as_sure, of_pool
 from calibrant.calibrators.stacked.context import NAMES, context_of
 from calibrant.calibrators.stacked.fit import dealt_images
 from calibrant.calibrators.stacked.gate import Gate, descriptions, fit_gate
-from calibrant.calibrators.stacked.pool import pooled, weigh
+from calibrant.calibrators.stacked.pool import Pool, weigh
 from calibrant.calibrators.stacked.sample import sample_images
 from calibrant.calibrators.stacked.training import LEVELS, Recipe, Seen, loss_of, train
 from calibrant.errors import FitError, InputError
@@ -67,10 +67,10 @@ def test_a_pool_is_the_sum_of_what_its_calibrators_make():
     kept = [VectorScaling(shift, shift, keep_labels=True), DirichletScaling(matrix, shift, keep_labels=True)]
     calibrators, weights = [*affine, *kept], torch.tensor([0.5, 0.3, 0.2, 0.4, 0.1])
     slow = sum(weight * each(z) for weight, each in zip(weights, calibrators, strict=True))
-    torch.testing.assert_close(pooled(z, calibrators, weights, {}), slow, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(Pool.of(calibrators, weights).of_logits(z, {}), slow, rtol=1e-5, atol=1e-5)
     given = {4: torch.zeros_like(z)}
     torch.testing.assert_close(
-        pooled(z, calibrators, weights, given), slow - 0.1 * calibrators[4](z), rtol=1e-5, atol=1e-5
+        Pool.of(calibrators, weights).of_logits(z, given), slow - 0.1 * calibrators[4](z), rtol=1e-5, atol=1e-5
     )
 
 

@@ -132,8 +132,7 @@ def as_sure(
     :param raw: the logits of the model.
     """
     found, unlike = unshared(odds, parts, winner, tied)
-    shared = _shared(raw, parts.others, torch.where(tied, parts.at_winner, parts.rest + odds), winner)
-    return torch.where(unlike, shared, found)
+    return torch.where(unlike, shared(odds, parts, winner, tied, raw), found)
 
 
 def unshared(
@@ -151,14 +150,23 @@ def unshared(
     return found, (parts.highest > base) | tied
 
 
-def _shared(
-    raw: Float[Tensor, "n c p"],
-    others: Float[Tensor, "n c p"],
-    at_winner: Float[Tensor, "n 1 p"],
+def shared(
+    odds: Float[Tensor, "n 1 p"],
+    parts: Apart,
     winner: Int[Tensor, "n 1 p"],
+    tied: Bool[Tensor, "n 1 p"],
+    raw: Float[Tensor, "n c p"],
 ) -> Float[Tensor, "n c p"]:
-    """The nearest logits in which the winners win, 0 there."""
-    nearest = cut_at_level(raw, others.scatter(1, winner, at_winner))
+    """Return the nearest logits in which the winners win, 0 there: those of :func:`as_sure` where classes share.
+
+    :param odds: the log-odds that the winner is right.
+    :param parts: the logits of the pool.
+    :param winner: the class with the largest logit of the model, the first of those that tie.
+    :param tied: where several classes have it.
+    :param raw: the logits of the model.
+    """
+    at_winner = torch.where(tied, parts.at_winner, parts.rest + odds)
+    nearest = cut_at_level(raw, parts.others.scatter(1, winner, at_winner))
     nearest = (nearest - nearest.amax(1, keepdim=True)).clamp_max(-NEXT_BELOW)
     return nearest.masked_fill(raw == raw.amax(1, keepdim=True), 0.0)
 

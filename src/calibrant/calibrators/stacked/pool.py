@@ -60,27 +60,11 @@ class Weighed:
         ]
 
 
-def pooled(
-    z: Float[Tensor, "n c p"],
-    calibrators: Sequence[Calibrator],
-    weights: Float[Tensor, " m"],
-    given: Mapping[int, Float[Tensor, "n c p"]],
-) -> Float[Tensor, "n c p"]:
-    """Return the sum of the logits of calibrators, each with a weight.
-
-    Those that scale and shift each class are added up first, as one; a matrix is added to the sum as it is multiplied.
-
-    :param z: raw logits.
-    :param calibrators: what is pooled.
-    :param weights: one each.
-    :param given: by number of a calibrator that is not pixel by pixel, its logits.
-    """
-    return Pool.of(calibrators, weights).of_logits(z, given)
-
-
 @dataclass(frozen=True)
 class Pool:
-    """What :func:`pooled` adds up.
+    """The sum of the logits of calibrators, each with a weight.
+
+    Those that scale and shift each class are added up first, as one; a matrix is added to the sum as it is multiplied.
 
     :param factor: what a class is multiplied by, all in all, by calibrators that scale and shift each class.
     :param shift: what is added to it.

@@ -35,7 +35,7 @@ from calibrant.calibrators._projections import (
 from calibrant.calibrators._tensors import keep_tensors
 from calibrant.calibrators.calibrator import Calibrator, Fit, by_pixel_blocks, is_unasked, maps_by_pixel_blocks
 from calibrant.calibrators.dirichlet import DirichletScaling
-from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, as_sure, of_pool, unshared
+from calibrant.calibrators.stacked.confidence import ConfidenceNetwork, of_pool, shared, unshared
 from calibrant.calibrators.stacked.context import context_of
 from calibrant.calibrators.stacked.fit import dealt_images, is_pixelwise, learn
 from calibrant.calibrators.stacked.gate import MAX_PARTS, Gate, fit_gate
@@ -185,7 +185,7 @@ class StackedScaling(Calibrator):
             tied = maps["context"][:, 1:2] == 0  # no gap
             found, unlike = unshared(odds, parts, winner, tied)
             if share:
-                found = as_sure(odds, parts, winner, tied, z)
+                found = torch.where(unlike, shared(odds, parts, winner, tied, z), found)
         if "share" in maps:
             part, anchored = maps["share"], given[0] if 0 in given else self.anchor(z)
             mixed = part * found + (1 - part) * (anchored - anchored.amax(1, keepdim=True))

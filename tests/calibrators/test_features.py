@@ -8,7 +8,8 @@ import torch
 
 from calibrant.calibrators.correctness.features import NAMES, features_of
 from calibrant.calibrators.stacked.context import NAMES as CONTEXT
-from calibrant.calibrators.stacked.context import RADII, STEPS, context_of
+from calibrant.calibrators.stacked.context import context_of
+from calibrant.calibrators.stacked.surroundings import RADII, STEPS
 
 SPACES = [(6, 7), (3, 4, 5), (8,)]
 

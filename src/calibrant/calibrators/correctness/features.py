@@ -15,16 +15,8 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.calibrators._likelihood import entropy
 from calibrant.calibrators._projections import EXCLUDED, first_zero
 from calibrant.calibrators.calibrator import by_pixel_blocks
-from calibrant.calibrators.stacked.context import (
-    MARGIN_ODDS,
-    MAX_GAP,
-    RADII,
-    STEPS,
-    class_shares_and_means,
-    of_class,
-    positions,
-    surroundings,
-)
+from calibrant.calibrators.stacked.context import MARGIN_ODDS, MAX_GAP, class_shares_and_means, of_class, positions
+from calibrant.calibrators.stacked.surroundings import RADII, STEPS, surroundings
 
 MIN_ENTROPY = 1e-6
 """Entropies below this count as this, so that their logarithm is finite where a pixel is certain."""

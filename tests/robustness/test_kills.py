@@ -14,7 +14,6 @@ from trials import Trials, spread
 from writing import COMMANDS
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-QUICK = ("import over",)
 COSTLY = {"compare", "report", "refine", "demo"}
 """Commands of which a run computes half a second or more; all their changes are left to the random form."""
 
@@ -48,14 +47,6 @@ class Kills(Trials):
 
     def _told(self, kill):
         return f"{kill['signal'].name} {self.changes[kill['at'] - 1] if kill.get('at') else kill['after']}"
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_a_killed_command_loses_nothing(world, name, record_property):
-    trials = Kills(world, name)
-    for number, at in enumerate(spread(trials.decisive(), 2, first=1)):
-        trials.kill({"at": at, "signal": SIGNALS[number % 3]})
-    trials.outcomes.told(record_property)
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,12 @@ class Config:
         """Return F behind a source; behind the truth there is none."""
         if source == "truth":
             return None
+        return self.calibrator_of(self.predictions(source, "train", self.scenes.num_draws), "F", source)
+
+    def calibrator_of(self, predictions: list[Prediction], *names: str) -> CalibrationNetwork:
+        """Return F as it learns from predictions; its checkpoint goes where names say."""
         return CalibrationNetwork.fit(
-            self.predictions(source, "train", self.scenes.num_draws),
+            predictions,
             make=partial(CalibrationHead, **self.head),
             model_output=self.reads,
             recipe=CalibrationRecipe(
@@ -126,7 +130,7 @@ class Config:
                 augmentation=Augmentation.of_scenes(crop=self.crop),
             ),
             seed=self.seed,
-            checkpoint_path=self.folder("F", source),
+            checkpoint_path=self.folder(*names),
         )
 
     def refiner(self, source: str, arm: str) -> RefinementSampler:

@@ -66,9 +66,9 @@ def _scored(sampler: Sampler, images: Sequence[Prediction], num_samples: int, se
     sizes = [m for m in SIZES if m <= num_samples]
     for image in images:
         spent = time.process_time()
-        maps = _drawn(sampler, image, num_samples, seed)
+        maps = drawn(sampler, image, num_samples, seed)
         spent = time.process_time() - spent
-        sets = {m: maps if independent or m == num_samples else _drawn(sampler, image, m, seed) for m in sizes}
+        sets = {m: maps if independent or m == num_samples else drawn(sampler, image, m, seed) for m in sizes}
         distances = {m: _distances(each, image, independent) for m, each in sets.items()}
         whole = distances[max(sizes)]
         areas = AreaSamples.of(maps[:, None], image.labels[None], num_classes=2, of_class=1)
@@ -91,7 +91,8 @@ def _scored(sampler: Sampler, images: Sequence[Prediction], num_samples: int, se
         yield {name: value[0] for name, value in (scores | counts).items()}
 
 
-def _drawn(sampler: Sampler, image: Prediction, num_samples: int, seed: int) -> Tensor:
+def drawn(sampler: Sampler, image: Prediction, num_samples: int, seed: int) -> Tensor:
+    """Return maps drawn for an image."""
     generator = torch.Generator().manual_seed(1000 * seed + num_samples)
     ((_, maps),) = draw_hypotheses(sampler, [image], num_samples=num_samples, generator=generator)
     return maps.cpu()

@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from experiments.car import flips, flips_learnt
+from experiments.car import flips, flips_learnt, flips_unseen
 from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
 from experiments.car._flips_scores import Counted, calibration
 
@@ -76,6 +76,14 @@ def test_smoke(capsys):
     assert "cGAN + cross-entropy" in results["trained"]
     assert results["truth"]["CAR"]["GED"] > 0
     assert "paper" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_f_learns_from_images_that_the_black_box_has_seen_or_not(config, capsys):
+    found = flips_unseen.main(config)
+    assert [row["images"] for row in found.values()] == [8, 8, 8, 8]
+    assert found["val images"]["the black box on them"] != found["train images"]["the black box on them"]
+    assert "F learns from" in capsys.readouterr().out
 
 
 def test_the_published_sizes():

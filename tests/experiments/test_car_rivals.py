@@ -8,12 +8,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from experiments.car import energy_ablation, rivals
+from experiments.car import energy_ablation, rivals, rivals_areas
 from experiments.car.lidc_scores import Patients
 from experiments.car.rivals_config import Config, loss_of
 from experiments.car.rivals_jobs import Timer, folder_of, seconds_a_step
 from experiments.car.rivals_scores import SHOWN, pooled_ece
 
+from calibrant.metrics import AreaSamples
 from calibrant.samplers.storage import LEARNT
 
 
@@ -35,6 +36,17 @@ def test_smoke_and_going_on(tmp_path, capsys):
     }
     assert Timer.read(folder_of(config, "energy", "image", 0))["processor"] > 0
     assert "split by patient" in capsys.readouterr().out
+    areas = rivals_areas.main(config)
+    assert {free, "CAR", "copula, one level, behind F"} <= set(areas)
+    assert sum(areas[free]["ranks"]) == pytest.approx(rivals_areas.BINS, abs=0.01)
+    assert rivals_areas.main(config) == areas
+
+
+def test_ranks_in_bins_are_flat_where_samples_and_outcomes_are_of_one_law():
+    rng = torch.Generator().manual_seed(0)
+    sampled, labelled = (torch.randint(5, (20_000, n), generator=rng).double() for n in (7, 2))
+    found = rivals_areas.binned_ranks(AreaSamples(sampled, labelled, torch.full_like(labelled, 0.5)))
+    assert found == pytest.approx([1.0] * rivals_areas.BINS, abs=0.03)
 
 
 def test_every_sampler_of_the_library_has_steps_and_a_loss():

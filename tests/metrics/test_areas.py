@@ -83,6 +83,19 @@ def test_intervals_cover_as_promised_whatever_the_law():
     assert float(few.mean()) == pytest.approx(8 / 10, abs=0.01)
 
 
+@pytest.mark.parametrize("m", [3, 20])
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_with_ties_spread_intervals_cover_as_promised_where_many_areas_are_zero(m, level):
+    rng = np.random.default_rng(0)
+    share = rng.uniform(size=(20_000, 1))
+    lumpy = areas(
+        *(np.where(rng.uniform(size=(20_000, k)) < share, 0, rng.integers(1, 5, (20_000, k))) for k in (m, 2))
+    )
+    assert float(interval_coverage(lumpy, level=level, ties="spread").mean()) == pytest.approx(level, abs=0.005)
+    if m == 20:  # of three samples there is no interval of 90 %
+        assert float(interval_coverage(lumpy, level=level).mean()) > level + 0.03
+
+
 def test_interval_by_hand():
     found = areas([list(range(19, 0, -1))], [[1.0, 10, 20, 0.5]], [[0.25, 0.25, 0.5, 0]])
     low, high = area_interval(found)

@@ -11,7 +11,7 @@ Conventions
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -187,18 +187,36 @@ def _checked_level(level: float) -> float:
     return level
 
 
-def interval_coverage(areas: AreaSamples, *, level: float = 0.9) -> Float[Tensor, " n"]:
-    """Return the share of annotators whose area lies within each image's interval, bounds included.
+def interval_coverage(
+    areas: AreaSamples, *, level: float = 0.9, ties: Literal["inside", "spread"] = "inside"
+) -> Float[Tensor, " n"]:
+    """Return the share of annotators whose area lies within each image's interval.
 
-    Ties make it exceed ``level`` even for a perfect sampler: where half of the samples are empty, so is a bound.
+    Where areas tie, as those of empty maps do, the interval holds more than its level even for a perfect sampler: where
+    a tenth of the samples are empty, 0 is the lower bound, and no annotator lies below it. With ``ties="spread"`` an
+    annotator counts by the share of his ranks, spread evenly over the samples that tie with him, that lie within the
+    level; for a perfect sampler these shares are ``level`` on average, whatever the law and the number of samples
+    (it is the expectation of the randomised probability integral transform: Czado, Gneiting and Held, Biometrics 65,
+    2009).
 
     :param areas: one row an image.
     :param level: the share of outcomes that the interval is made to hold, between 0 and 1.
+    :param ties: "inside", the bounds are part of the interval; "spread", as above.
     :raises InputError: the level is not between 0 and 1.
+
+    >>> half_empty = AreaSamples(*(torch.tensor([x]).double() for x in ([0, 0, 0, 5, 6, 7], [0, 6], [0.5, 0.5])))
+    >>> interval_coverage(half_empty, level=0.5), interval_coverage(half_empty, level=0.5, ties="spread")
+    (tensor([1.], dtype=torch.float64), tensor([0.5937], dtype=torch.float64))
     """
-    low, high = area_interval(areas, level=level)
-    inside = (low[:, None] <= areas.labelled) & (areas.labelled <= high[:, None])
-    return areas.over_annotators(inside.double())
+    if ties == "inside":
+        low, high = area_interval(areas, level=level)
+        inside = ((low[:, None] <= areas.labelled) & (areas.labelled <= high[:, None])).double()
+    else:
+        tail, ranks = (1 - _checked_level(level)) / 2, areas.sampled.shape[1] + 1
+        below, tied = _below_and_tied(areas)
+        first, last = below / ranks, (below + tied + 1) / ranks
+        inside = (last.clamp_max(1 - tail) - first.clamp_min(tail)).clamp_min(0) / (last - first)
+    return areas.over_annotators(inside)
 
 
 def interval_width(areas: AreaSamples, *, level: float = 0.9) -> Float[Tensor, " n"]:

@@ -215,7 +215,7 @@ def areas_in_words(areas: Mapping[int, AreaSamples], row: int, class_names: Sequ
 
 
 def area_rows(areas: Mapping[int, AreaSamples], class_names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return of each class how areas of hypotheses hold those of annotators: coverage, width, CRPS, means.
+    """Return of each class how areas of hypotheses hold those of annotators: coverages, width, CRPS, means.
 
     :param areas: by class, one row an image.
     :param class_names: one a class.
@@ -223,11 +223,12 @@ def area_rows(areas: Mapping[int, AreaSamples], class_names: Sequence[str]) -> l
     rows = []
     for number, each in areas.items():
         known = each.weights.sum(1) > 0
-        coverage = float(interval_coverage(each, level=LEVEL).nanmean())
+        held = (interval_coverage(each, level=LEVEL), interval_coverage(each, level=LEVEL, ties="spread"))
         values = (interval_width(each, level=LEVEL), area_crps(each), each.sampled.mean(1))
         labelled = each.over_annotators(each.labelled)
-        means = [float(value[known].nanmean()) for value in (*values, labelled)]
-        rows.append((class_names[number], [f"{100 * coverage:.1f}", *(f"{mean:,.1f}" for mean in means)]))
+        cells = [f"{100 * float(share.nanmean()):.1f}" for share in held]
+        cells += [f"{float(value[known].nanmean()):,.1f}" for value in (*values, labelled)]
+        rows.append((class_names[number], cells))
     return rows
 
 

@@ -4,7 +4,7 @@
         [--published] [--device cuda] [--jobs N]
 
 Trains every sampler with one network that the library has (``calibrant.samplers.storage.LEARNT``), from the image
-alone and from the image with the probabilities of F, and scores it on the val patients: free, with spread draws, and
+alone and from the image with the probabilities of F, and scores it on the val patients: free, drawn in other ways, and
 coupled to F as calibrated on held-out patients and to the sampler's own mean. Beside them stand CAR and the copula
 behind F, trained as in ``experiments.car.lidc`` and as long as there; the seconds of all trainings are recorded. What
 is done is kept under ``runs/``: ``--finished`` trains nothing, ``--scored`` draws nothing either; ``--times`` prints

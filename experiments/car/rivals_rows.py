@@ -24,6 +24,9 @@ Rows = dict[str, dict[int, Columns]]
 
 COPULA = "copula, one level, behind F"
 
+OTHER_DRAWS = {"spread": {"draws": "spread"}, "all orientations": {"orientations": "all"}}
+"""Ways to draw from one training of the energy-score sampler, beside its usual one, by the name of the row."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,14 +56,14 @@ def sources(config: Config) -> list[Source]:
 
 
 def rows_of(config: Config, source: Source) -> list[str]:
-    """Return the names of the rows of a source: free, with spread draws, and coupled."""
+    """Return the names of the rows of a source: free, drawn in other ways, and coupled."""
     if source.name == COPULA:
         return [source.title]
     coupled = [f"{source.title}, coupled to F"] if has_f(config) else []
     if source.name not in LEARNT:
         return [source.title, *coupled]
-    spread = [f"{source.title}, spread"] if source.name == "energy" else []
-    return [source.title, *spread, *coupled, f"{source.title}, coupled to its mean"]
+    others = [f"{source.title}, {how}" for how in OTHER_DRAWS] if source.name == "energy" else []
+    return [source.title, *others, *coupled, f"{source.title}, coupled to its mean"]
 
 
 def has_f(config: Config) -> bool:
@@ -112,8 +115,9 @@ def sampler_of(config: Config, source: Source, behind: Images | None, *, train: 
 
 def drawn_by(row: str, title: str, sampler: Sampler, calibrated: Calibrator | None) -> Sampler:
     """Return what a row is drawn by."""
-    if row == f"{title}, spread":
-        return EnergyScoreSampler(**(sampler.arguments() | {"draws": "spread"}))
+    for how, changes in OTHER_DRAWS.items():
+        if row == f"{title}, {how}":
+            return EnergyScoreSampler(**(sampler.arguments() | changes))
     if row == f"{title}, coupled to F":
         return Coupled(sampler, calibrated)
     return Coupled(sampler, MeanOfSamples(sampler)) if row == f"{title}, coupled to its mean" else sampler

@@ -151,6 +151,20 @@ def test_a_sampler_is_made_and_drawn_from(calibrant, store, temperature, tmp_pat
         assert np.array_equal(arrays["hypotheses"], drawn["b"][name]["hypotheses"])
 
 
+def test_a_sampler_that_looks_at_several_orientations(calibrant, store, tmp_path):
+    from calibrant.samplers import load_sampler
+
+    train = ["refine", store, "--steps", 1, "--crop", 16, "--num-samples", 2, "-o", tmp_path / "made", "--orientations"]
+    assert calibrant(*train, "all", "--any-orientation")[0] == 0
+    assert load_sampler(tmp_path / "made").orientations == "all"
+    code, _, err = calibrant(*train, "all")
+    assert code == 2
+    assert "expected --any-orientation with --orientations all" in err
+    code, _, err = calibrant(*train, "left-right", "--method", "copula")
+    assert code == 2
+    assert "expected --orientations with --method energy; got it with copula" in err
+
+
 @pytest.mark.slow
 def test_samples_keep_the_probabilities_of_a_calibrator(calibrant, store, temperature, tmp_path):
     refine = ["refine", store, "--calibrator", temperature, "--num-samples", 2, "--draws", "spread", "--steps", 1]

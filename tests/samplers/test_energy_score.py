@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from calibrant.data import BlobAnnotators
-from calibrant.errors import FitError, InputError, ShapeError
+from calibrant.errors import FitError, InputError, MethodError, ShapeError
 from calibrant.evaluation import draw_hypotheses
 from calibrant.metrics import HypothesisDistances, generalised_energy_distance, sample_diversity
 from calibrant.networks import BasisUNet
 from calibrant.predictions import Prediction, from_probabilities
 from calibrant.samplers import EnergyScoreLoss, EnergyScoreSampler, SamplerRecipe, load_sampler, save_sampler
 from calibrant.samplers.energy_losses import energy_score, mean_score, scale_score
+from calibrant.samplers.energy_score import ORIENTATIONS
 from calibrant.samplers.export import export_basis
 from calibrant.samplers.losses import label_planes
 from calibrant.samplers.sampler import latents_of
@@ -265,12 +266,15 @@ def test_odd_labels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dims", "classes"), [(2, 2), (2, 3), (3, 3)])
-def test_onnx_gives_the_same_logits(tmp_path, dims, classes):
+@pytest.mark.parametrize(
+    ("dims", "classes", "orientations"),
+    [(2, 2, "one"), (2, 3, "one"), (2, 2, "all"), (2, 3, "left-right"), (3, 3, "one")],
+)
+def test_onnx_gives_the_same_logits(tmp_path, dims, classes, orientations):
     runtime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     network = tiny(1 + classes, classes, dims=dims)
-    sampler = EnergyScoreSampler(network, Standardise(torch.ones(1), torch.ones(1)))
+    sampler = EnergyScoreSampler(network, Standardise(torch.ones(1), torch.ones(1)), orientations=orientations)
     export_basis(sampler, tmp_path / "basis.onnx")
     session = runtime.InferenceSession(tmp_path / "basis.onnx")
     space = (13, 22) if dims == 2 else (9, 11, 13)
@@ -286,5 +290,35 @@ def test_onnx_gives_the_same_logits(tmp_path, dims, classes):
     logits = mean + varying + coefficients[..., -1].reshape(*coefficients.shape[:3], *[1] * dims)
     with torch.no_grad():
         seen = torch.cat([sampler.standardise(given["image"]), given["logits"].softmax(1)], 1)
-        wanted = sampler.network(seen, given["latents"])
+        turns = ORIENTATIONS[orientations].orientations(dims)
+        wanted = sum(each.undone(network(each.of(seen), given["latents"])) for each in turns) / len(turns)
     torch.testing.assert_close(logits, wanted[:, :, -logits.shape[2] :], atol=1e-5, rtol=1e-5)
+
+
+class TestOrientations:
+    @pytest.mark.parametrize(("name", "count"), [("left-right", 2), ("all", 8)])
+    def test_a_turned_image_has_the_turned_maps(self, name, count):
+        """What is a mean over orientations does not depend on which of them an image comes in."""
+        sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities", orientations=name)
+        prediction = toy_predictions()[0]
+        turns = ORIENTATIONS[name].orientations(2)
+        assert len({(each.flips, each.turned) for each in turns}) == count
+        usual = drawn(sampler, prediction)
+        assert not torch.equal(usual, drawn(EnergyScoreSampler(tiny(3, 3), inputs="probabilities"), prediction))
+        for each in turns:
+            turned = drawn(sampler, replace(prediction, logits=each.of(prediction.logits), image=None))
+            assert (each.undone(turned) == usual).float().mean() > 0.99  # sums in another order may tie otherwise
+
+    def test_windows_three_dimensions_and_disk(self, tmp_path):
+        windows = EnergyScoreSampler(tiny(3, 3), inputs="probabilities", window=(6, 6), orientations="all")
+        assert drawn(windows, toy_predictions()[0]).shape[2:] == toy_predictions()[0].logits.shape[1:]
+        volume = EnergyScoreSampler(tiny(2, 2, dims=3), inputs="probabilities", orientations="all")
+        assert volume.sample(
+            torch.zeros(1, 2, 4, 6, 8), num_samples=2, generator=torch.Generator()
+        ).shape == torch.Size([2, 1, 4, 6, 8])
+        save_sampler(volume, tmp_path)
+        assert load_sampler(tmp_path).orientations == "all"
+
+    def test_orientations_that_are_not_known(self):
+        with pytest.raises(MethodError, match="set of orientations"):
+            EnergyScoreSampler(tiny(3, 3), inputs="probabilities", orientations="upside-down")

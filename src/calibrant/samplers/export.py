@@ -17,7 +17,8 @@ class _Basis(nn.Module):
 
     def __init__(self, sampler: EnergyScoreSampler) -> None:
         super().__init__()
-        self.network, self.standardise, self.inputs = sampler.network, sampler.standardise, sampler.inputs
+        self.sampler, self.network = sampler, sampler.network
+        self.standardise, self.inputs = sampler.standardise, sampler.inputs
 
     def forward(
         self, first: Tensor, second: Tensor, third: Tensor | None = None
@@ -30,10 +31,13 @@ class _Basis(nn.Module):
             # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
             weight = (given[-2] - given[-2].amax(1, keepdim=True)).exp()
             maps = [weight / weight.sum(1, keepdim=True)]
-        basis = self.network.encode(network_input(image, self.standardise, *maps))
-        gain = self.network.definition["gain"]
-        coefficients = gain * self.network.coefficients(basis.pooled, given[-1])
-        return gain * basis.mean, basis.maps * self.network.num_maps**-0.5, coefficients
+        bases = self.sampler.bases(network_input(image, self.standardise, *maps))
+        gain, share = self.network.definition["gain"], 1 / len(bases)
+        coefficients = [gain * share * self.network.coefficients(basis.pooled, given[-1]) for basis in bases]
+        constant = sum(each[..., -1:] for each in coefficients)
+        mean_map = sum(gain * share * basis.mean for basis in bases)
+        basis_maps = torch.cat([basis.maps for basis in bases], 1) * self.network.num_maps**-0.5
+        return mean_map, basis_maps, torch.cat([*(each[..., :-1] for each in coefficients), constant], -1)
 
 
 def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, example: Tensor | None = None) -> None:
@@ -41,7 +45,8 @@ def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, e
 
     It takes ``image`` (n, k, *s), ``logits`` (n, c, *s), or both, as the sampler does, and ``latents`` (m, n, d), and
     gives ``mean_map`` (n, p, *s), ``basis`` (n, K, *s) and ``coefficients`` (m, n, p, K + 1), with p = c, or 1 for two
-    classes. Logits of a sample are ``mean_map + coefficients[..., :K] @ basis + coefficients[..., K]``; of two classes
+    classes, and K the number of maps of the network times that of the orientations in which the sampler looks at an
+    image. Logits of a sample are ``mean_map + coefficients[..., :K] @ basis + coefficients[..., K]``; of two classes
     they are those of the second class, and those of the first are 0. Images larger than those of the training are for
     the caller to cut into windows.
 

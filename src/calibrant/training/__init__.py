@@ -2,7 +2,7 @@
 
 from calibrant._statistics.generators import reproducible, seeded
 from calibrant.training.annotators import annotator_cross_entropy, chosen_annotator
-from calibrant.training.augment import Augmentation
+from calibrant.training.augment import Augmentation, Orientation
 from calibrant.training.average import move_average
 from calibrant.training.batches import Batch, Batches
 from calibrant.training.black_box import train_segmenter
@@ -19,6 +19,7 @@ __all__ = [
     "Batches",
     "Devices",
     "NetworkTraining",
+    "Orientation",
     "SingleDevice",
     "Standardise",
     "Trainee",

@@ -3,6 +3,7 @@
 All of them move whole pixels: nothing is interpolated, labels stay labels and probabilities stay calibrated.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
@@ -53,6 +54,19 @@ class Augmentation:
         """
         return cls(crop=crop, flips=(1,))
 
+    def orientations(self, dims: int) -> tuple["Orientation", ...]:
+        """Return all orientations that an image may be drawn in, each once; first as it is.
+
+        :param dims: the number of axes of space.
+
+        >>> len(Augmentation.of_scenes().orientations(2)), len(Augmentation.of_scans().orientations(2))
+        (2, 8)
+        """
+        flips = sorted(axis for axis in self.flips if axis <= dims)
+        flipped = [axes for count in range(len(flips) + 1) for axes in itertools.combinations(flips, count)]
+        turned = (False, True) if self.turns and dims > 1 else (False,)
+        return tuple(Orientation(flips=axes, turned=each) for each in turned for axes in flipped)
+
     def draw(self, space: Sequence[int], generator: torch.Generator) -> "Placement":
         """Return one way to place a window in images of a size.
 
@@ -98,3 +112,37 @@ class Placement:
         for number, places in enumerate(self.axes):
             maps = maps.index_select(number + 1, places.to(maps.device))
         return maps.transpose(-1, -2) if self.turned else maps
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """An image flipped along some axes, and then, it may be, with its last two axes exchanged.
+
+    :param flips: axes that are flipped, counted from the last (1) on.
+    :param turned: whether the last two axes are exchanged.
+    """
+
+    _: KW_ONLY
+    flips: tuple[int, ...] = ()
+    turned: bool = False
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Return maps in this orientation.
+
+        :param maps: maps whose last axes are those of space.
+        """
+        maps = maps.flip([-axis for axis in self.flips]) if self.flips else maps
+        return maps.transpose(-1, -2) if self.turned else maps
+
+    def undone(self, maps: Tensor) -> Tensor:
+        """Return maps in this orientation as they were.
+
+        :param maps: what :meth:`of` returned, or maps of the same size.
+
+        >>> maps = torch.arange(6).view(2, 3)
+        >>> orientation = Orientation(flips=(1, 2), turned=True)
+        >>> torch.equal(orientation.undone(orientation.of(maps)), maps)
+        True
+        """
+        maps = maps.transpose(-1, -2) if self.turned else maps
+        return maps.flip([-axis for axis in self.flips]) if self.flips else maps

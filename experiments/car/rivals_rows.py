@@ -24,9 +24,6 @@ Rows = dict[str, dict[int, Columns]]
 
 COPULA = "copula, one level, behind F"
 
-OTHER_DRAWS = {"spread": {"draws": "spread"}, "all orientations": {"orientations": "all"}}
-"""Ways to draw from one training of the energy-score sampler, beside its usual one, by the name of the row."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -62,7 +59,7 @@ def rows_of(config: Config, source: Source) -> list[str]:
     coupled = [f"{source.title}, coupled to F"] if has_f(config) else []
     if source.name not in LEARNT:
         return [source.title, *coupled]
-    others = [f"{source.title}, {how}" for how in OTHER_DRAWS] if source.name == "energy" else []
+    others = [f"{source.title}, {how}" for how in ("spread", "all orientations")] if source.name == "energy" else []
     return [source.title, *others, *coupled, f"{source.title}, coupled to its mean"]
 
 
@@ -115,9 +112,11 @@ def sampler_of(config: Config, source: Source, behind: Images | None, *, train: 
 
 def drawn_by(row: str, title: str, sampler: Sampler, calibrated: Calibrator | None) -> Sampler:
     """Return what a row is drawn by."""
-    for how, changes in OTHER_DRAWS.items():
-        if row == f"{title}, {how}":
-            return EnergyScoreSampler(**(sampler.arguments() | changes))
+    if row == f"{title}, spread":
+        return EnergyScoreSampler(**(sampler.arguments() | {"draws": "spread"}))
+    if row == f"{title}, all orientations":
+        assert isinstance(sampler, EnergyScoreSampler)
+        return sampler.in_orientations("all")
     if row == f"{title}, coupled to F":
         return Coupled(sampler, calibrated)
     return Coupled(sampler, MeanOfSamples(sampler)) if row == f"{title}, coupled to its mean" else sampler

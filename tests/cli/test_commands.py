@@ -156,7 +156,7 @@ def test_a_sampler_that_looks_at_several_orientations(calibrant, store, tmp_path
 
     train = ["refine", store, "--steps", 1, "--crop", 16, "--num-samples", 2, "-o", tmp_path / "made", "--orientations"]
     assert calibrant(*train, "all", "--any-orientation")[0] == 0
-    assert load_sampler(tmp_path / "made").orientations == "all"
+    assert load_sampler(tmp_path / "made").network.orientations == "all"
     code, _, err = calibrant(*train, "all")
     assert code == 2
     assert "expected --any-orientation with --orientations all" in err

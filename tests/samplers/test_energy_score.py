@@ -14,9 +14,9 @@ from calibrant.networks import BasisUNet
 from calibrant.predictions import Prediction, from_probabilities
 from calibrant.samplers import EnergyScoreLoss, EnergyScoreSampler, SamplerRecipe, load_sampler, save_sampler
 from calibrant.samplers.energy_losses import energy_score, mean_score, scale_score
-from calibrant.samplers.energy_score import ORIENTATIONS
 from calibrant.samplers.export import export_basis
 from calibrant.samplers.losses import label_planes
+from calibrant.samplers.orientations import ORIENTATIONS
 from calibrant.samplers.sampler import latents_of
 from calibrant.testing import check_sampler, toy_predictions
 from calibrant.training import Augmentation, Standardise
@@ -274,8 +274,8 @@ def test_onnx_gives_the_same_logits(tmp_path, dims, classes, orientations):
     runtime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     network = tiny(1 + classes, classes, dims=dims)
-    sampler = EnergyScoreSampler(network, Standardise(torch.ones(1), torch.ones(1)), orientations=orientations)
-    export_basis(sampler, tmp_path / "basis.onnx")
+    sampler = EnergyScoreSampler(network, Standardise(torch.ones(1), torch.ones(1)))
+    export_basis(sampler.in_orientations(orientations), tmp_path / "basis.onnx")
     session = runtime.InferenceSession(tmp_path / "basis.onnx")
     space = (13, 22) if dims == 2 else (9, 11, 13)
     given = {
@@ -299,7 +299,7 @@ class TestOrientations:
     @pytest.mark.parametrize(("name", "count"), [("left-right", 2), ("all", 8)])
     def test_a_turned_image_has_the_turned_maps(self, name, count):
         """What is a mean over orientations does not depend on which of them an image comes in."""
-        sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities", orientations=name)
+        sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities").in_orientations(name)
         prediction = toy_predictions()[0]
         turns = ORIENTATIONS[name].orientations(2)
         assert len({(each.flips, each.turned) for each in turns}) == count
@@ -310,15 +310,15 @@ class TestOrientations:
             assert (each.undone(turned) == usual).float().mean() > 0.99  # sums in another order may tie otherwise
 
     def test_windows_three_dimensions_and_disk(self, tmp_path):
-        windows = EnergyScoreSampler(tiny(3, 3), inputs="probabilities", window=(6, 6), orientations="all")
+        windows = EnergyScoreSampler(tiny(3, 3), inputs="probabilities", window=(6, 6)).in_orientations("all")
         assert drawn(windows, toy_predictions()[0]).shape[2:] == toy_predictions()[0].logits.shape[1:]
-        volume = EnergyScoreSampler(tiny(2, 2, dims=3), inputs="probabilities", orientations="all")
+        volume = EnergyScoreSampler(tiny(2, 2, dims=3), inputs="probabilities").in_orientations("all")
         assert volume.sample(
             torch.zeros(1, 2, 4, 6, 8), num_samples=2, generator=torch.Generator()
         ).shape == torch.Size([2, 1, 4, 6, 8])
         save_sampler(volume, tmp_path)
-        assert load_sampler(tmp_path).orientations == "all"
+        assert load_sampler(tmp_path).network.orientations == "all"
 
     def test_orientations_that_are_not_known(self):
         with pytest.raises(MethodError, match="set of orientations"):
-            EnergyScoreSampler(tiny(3, 3), inputs="probabilities", orientations="upside-down")
+            EnergyScoreSampler(tiny(3, 3), inputs="probabilities").in_orientations("upside-down")

@@ -95,7 +95,7 @@ def refine(
     from calibrant._storage.origin import options_of
     from calibrant.cli._console import bars, console, with_progress
     from calibrant.data import StoredPredictions
-    from calibrant.samplers import CopulaSampler, save_sampler
+    from calibrant.samplers import CopulaSampler, EnergyScoreSampler, save_sampler
     from calibrant.samplers.storage import LEARNT, STORAGE
 
     chosen = tuple(_options.numbers_in(classes, int)) or None
@@ -137,8 +137,8 @@ def refine(
             task = progress.add_task("training", total=recipe.num_steps)
             training["watch"] = lambda done, figures: progress.update(task, completed=done)
             sampler = fit(stored, front, recipe=recipe, **training)
-    if orientations != "one":
-        sampler = type(sampler)(**(sampler.arguments() | {"orientations": orientations}), notes=sampler.notes)
+    if isinstance(sampler, EnergyScoreSampler):
+        sampler = sampler.in_orientations(orientations)
     save_sampler(sampler, output, made_from=made_from)
     console.print(f"{sampler if method == 'copula' else type(sampler).__name__} → {output}", highlight=False)
     for note in sampler.notes:

@@ -1,26 +1,19 @@
 """A sampler trained by its own proper score, the energy score of its label maps against the annotators'."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
 
-from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError
-from calibrant.networks import Basis, BasisUNet
+from calibrant.networks import BasisUNet
 from calibrant.samplers.energy_losses import energy_score, mean_score, scale_score
 from calibrant.samplers.learnt_sampler import LearntSampler, Moment, SampleLoss
+from calibrant.samplers.orientations import OrientedBasis
 from calibrant.samplers.sampler import gaussian
-from calibrant.training import Augmentation, Standardise, chosen_annotator
-
-ORIENTATIONS: Mapping[str, Augmentation] = {
-    "one": Augmentation(),
-    "left-right": Augmentation.of_scenes(),
-    "all": Augmentation.of_scans(),
-}
-"""In which orientations an image is looked at, by name: as it is; also from left to right; flipped and turned."""
+from calibrant.training import chosen_annotator
 
 
 @dataclass(frozen=True)
@@ -91,19 +84,15 @@ class EnergyScoreSampler(LearntSampler):
     (:class:`~calibrant.networks.BasisUNet`). It is trained so that its maps are as far from the annotators' as the
     annotators' are from each other: by the score whose estimate is GED, unbiased, on soft maps.
 
-    :param network: a :class:`~calibrant.networks.BasisUNet`; on its moving average after a fit.
+    :param network: a :class:`~calibrant.networks.BasisUNet`, on its moving average after a fit; or an
+        :class:`~calibrant.samplers.orientations.OrientedBasis` around it.
     :param standardise: makes images as the network knows them; None for one that sees probabilities alone.
     :param inputs: "both", "image" or "probabilities": what the network is given.
     :param window: images larger than this are decoded in windows, with one latent over all of them; None takes every
         image whole.
     :param draws: "independent", or "spread": latents of a set from a scrambled Sobol sequence, which leave less to
         chance. Each map has the same law; the maps of a set are not independent.
-    :param orientations: "one": images are looked at as they are. "left-right" and "all": also flipped from left to
-        right, or in all flips and quarter turns of the last two axes, with the same latent, and a sample is the mean of
-        the logits: two and eight passes of the network an image. For what was trained on images in these orientations.
     :param notes: what the fit had to say.
-    :raises MethodError: no such orientations.
-    :raises InputError: as :class:`~calibrant.samplers.network_sampler.NetworkSampler` says.
 
     >>> sampler = EnergyScoreSampler(BasisUNet(3, 3, width=4, depth=1), inputs="probabilities")
     >>> sampler.sample(torch.zeros(1, 3, 8, 9), num_samples=4, generator=torch.Generator()).shape
@@ -112,48 +101,24 @@ class EnergyScoreSampler(LearntSampler):
 
     network_class = BasisUNet
 
-    def __init__(
-        self,
-        network: Any,
-        standardise: Standardise | None = None,
-        *,
-        inputs: str = "both",
-        window: Sequence[int] | None = None,
-        draws: str = "independent",
-        orientations: str = "one",
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(network, standardise, inputs=inputs, window=window, draws=draws, notes=notes)
-        check_choice(orientations, tuple(ORIENTATIONS), "set of orientations")
-        self.orientations = orientations
-
-    def arguments(self) -> dict[str, Any]:
-        """Return what the constructor needs: that of every sampler with one network, and the orientations."""
-        return super().arguments() | {"orientations": self.orientations}
-
-    def bases(self, seen: Float[Tensor, "n k *s"]) -> list[Basis]:
-        """Return what all samples of an image share, one for each orientation, turned back.
-
-        :param seen: what the network is given.
-        """
-        found = []
-        for each in ORIENTATIONS[self.orientations].orientations(seen.ndim - 2):
-            mean, maps, pooled = self.network.encode(each.of(seen))
-            found.append(Basis(each.undone(mean), each.undone(maps), pooled))
-        return found
-
-    def _encoded(self, seen: Float[Tensor, "n k *s"]) -> list[Basis]:
-        return self.bases(seen)
-
-    def _decoded(
-        self, shared: list[Basis], latents: Float[Tensor, "m n d"], space: Sequence[int]
-    ) -> Float[Tensor, "m n c *s"]:
-        total = self.network.decode(shared[0], latents, space)
-        for basis in shared[1:]:
-            total += self.network.decode(basis, latents, space)
-        return total if len(shared) == 1 else total.div_(len(shared))
-
     @classmethod
     def loss(cls) -> SampleLoss:
         """Return the energy score with its defaults."""
         return EnergyScoreLoss()
+
+    def in_orientations(self, orientations: str) -> "EnergyScoreSampler":
+        """Return the sampler that sees each image in several orientations, and draws the mean of what it sees.
+
+        For one that was trained on images in these orientations. The network runs once for each of them.
+
+        :param orientations: "one"; "left-right" (2); "all" flips and quarter turns of the last two axes (8).
+        :raises MethodError: no such orientations.
+
+        >>> sampler = EnergyScoreSampler(BasisUNet(3, 3, width=4, depth=1), inputs="probabilities")
+        >>> sampler.in_orientations("all").network.orientations
+        'all'
+        """
+        inner = self.network.network if isinstance(self.network, OrientedBasis) else self.network
+        arguments = self.arguments() | {"notes": self.notes}
+        arguments["network"] = inner if orientations == "one" else OrientedBasis(inner, orientations)
+        return EnergyScoreSampler(**arguments)

@@ -9,6 +9,7 @@ from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.export import write_onnx
 from calibrant.errors import InputError
 from calibrant.samplers.energy_score import EnergyScoreSampler
+from calibrant.samplers.orientations import OrientedBasis, joined
 from calibrant.training import network_input
 
 
@@ -17,8 +18,7 @@ class _Basis(nn.Module):
 
     def __init__(self, sampler: EnergyScoreSampler) -> None:
         super().__init__()
-        self.sampler, self.network = sampler, sampler.network
-        self.standardise, self.inputs = sampler.standardise, sampler.inputs
+        self.network, self.standardise, self.inputs = sampler.network, sampler.standardise, sampler.inputs
 
     def forward(
         self, first: Tensor, second: Tensor, third: Tensor | None = None
@@ -31,13 +31,10 @@ class _Basis(nn.Module):
             # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
             weight = (given[-2] - given[-2].amax(1, keepdim=True)).exp()
             maps = [weight / weight.sum(1, keepdim=True)]
-        bases = self.sampler.bases(network_input(image, self.standardise, *maps))
-        gain, share = self.network.definition["gain"], 1 / len(bases)
-        coefficients = [gain * share * self.network.coefficients(basis.pooled, given[-1]) for basis in bases]
-        constant = sum(each[..., -1:] for each in coefficients)
-        mean_map = sum(gain * share * basis.mean for basis in bases)
-        basis_maps = torch.cat([basis.maps for basis in bases], 1) * self.network.num_maps**-0.5
-        return mean_map, basis_maps, torch.cat([*(each[..., :-1] for each in coefficients), constant], -1)
+        encoded = self.network.encode(network_input(image, self.standardise, *maps))
+        if isinstance(self.network, OrientedBasis):
+            return joined(self.network.network, encoded, given[-1])
+        return joined(self.network, [encoded], given[-1])
 
 
 def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, example: Tensor | None = None) -> None:
@@ -45,10 +42,10 @@ def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, e
 
     It takes ``image`` (n, k, *s), ``logits`` (n, c, *s), or both, as the sampler does, and ``latents`` (m, n, d), and
     gives ``mean_map`` (n, p, *s), ``basis`` (n, K, *s) and ``coefficients`` (m, n, p, K + 1), with p = c, or 1 for two
-    classes, and K the number of maps of the network times that of the orientations in which the sampler looks at an
-    image. Logits of a sample are ``mean_map + coefficients[..., :K] @ basis + coefficients[..., K]``; of two classes
-    they are those of the second class, and those of the first are 0. Images larger than those of the training are for
-    the caller to cut into windows.
+    classes, and K the number of maps of the network times that of the orientations in which it sees an image. Logits
+    of a sample are ``mean_map + coefficients[..., :K] @ basis + coefficients[..., K]``; of two classes they are those
+    of the second class, and those of the first are 0. Images larger than those of the training are for the caller to
+    cut into windows.
 
     :param sampler: is written as it is.
     :param path: the file to be written.
@@ -56,7 +53,8 @@ def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, e
     :raises PackageError: the extra ``onnx`` is not installed.
     :raises StoreError: the file cannot be written.
     """
-    dims = sampler.network.arguments()["dims"]
+    network = sampler.network.network if isinstance(sampler.network, OrientedBasis) else sampler.network
+    dims = network.arguments()["dims"]
     channels = 1 if sampler.standardise is None else len(sampler.standardise.mean)
     space = (32, 48) if dims == 2 else (8, 16, 24)
     if example is None:

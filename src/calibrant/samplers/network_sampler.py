@@ -155,16 +155,16 @@ class NetworkSampler(Sampler):
         windows = _Windows.over(space, self.window)
         shape = (num_samples, len(logits), self.network.latent_size(windows.size))
         latents = latents_of(shape, generator, logits.device, draws=draws or self.draws)
-        shared = [self._encoded(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
+        shared = [self.network.encode(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
         block = max(1, _NUMBERS // (32 * logits[:, 0].numel()))
         for part in latents.split(block):
             if len(windows.all) == 1 and shared is not None:
-                yield self._decoded(shared[0], part, space)
+                yield self.network.decode(shared[0], part, space)
                 continue
             total = logits.new_zeros(len(part), *logits.shape, dtype=torch.float32)
             for number, window in enumerate(windows.all):
-                kept = self._encoded(seen[window]) if shared is None else shared[number]
-                total[window] += self._decoded(kept, part, windows.size)
+                kept = self.network.encode(seen[window]) if shared is None else shared[number]
+                total[window] += self.network.decode(kept, part, windows.size)
             yield total / windows.count.to(total.device)
 
     def mean_logits(
@@ -188,14 +188,6 @@ class NetworkSampler(Sampler):
         total = sum(scores.softmax(2).sum(0) for scores in blocks)
         assert isinstance(total, Tensor)
         return (total / num_samples).clamp_min(1e-12).log()
-
-    def _encoded(self, seen: Float[Tensor, "n k *s"]) -> Any:
-        """What all samples of an image share."""
-        return self.network.encode(seen)
-
-    def _decoded(self, shared: Any, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n c *s"]:
-        """The logits of one sample for each latent."""
-        return self.network.decode(shared, latents, space)
 
     def _maps(self, logits: Float[Tensor, "n c *s"]) -> list[Float[Tensor, "n c *s"]]:
         return [] if self.inputs == "image" else [logits.float().softmax(1)]

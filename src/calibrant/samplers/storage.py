@@ -10,6 +10,7 @@ from calibrant.samplers.coupled import Coupled
 from calibrant.samplers.energy_score import EnergyScoreSampler
 from calibrant.samplers.hierarchical import HierarchicalSampler
 from calibrant.samplers.learnt_sampler import LearntSampler
+from calibrant.samplers.orientations import OrientedBasis
 from calibrant.samplers.phiseg import PHiSegSampler
 from calibrant.samplers.probabilistic import ProbabilisticSampler
 from calibrant.samplers.refinement import RefinementSampler
@@ -33,6 +34,7 @@ KINDS: dict[str, type] = {
     "copula": CopulaSampler,
     "refinement": RefinementSampler,
     "coupled": Coupled,
+    "network in orientations": OrientedBasis,
     "standardised images": Standardise,
     **LEARNT,
 }

@@ -119,6 +119,6 @@ class EnergyScoreSampler(LearntSampler):
         'all'
         """
         inner = self.network.network if isinstance(self.network, OrientedBasis) else self.network
-        arguments = self.arguments() | {"notes": self.notes}
+        arguments: dict[str, Any] = self.arguments() | {"notes": self.notes}
         arguments["network"] = inner if orientations == "one" else OrientedBasis(inner, orientations)
         return EnergyScoreSampler(**arguments)

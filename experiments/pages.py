@@ -98,36 +98,54 @@ def _peers(records: Records) -> str:
     return markdown([*head, "the default is better in", "and worse in"], lines)
 
 
-BEHIND_F = ("copula, one level", "CAR, four times as long")
-"""Rows of ``lidc`` beside those of ``rivals``."""
+BEHIND_F = {"copula, one level": "copula, one level, behind F", "CAR, four times as long": "CAR, four times as long"}
+"""Rows of ``lidc`` beside those of ``rivals``, with their names in ``rivals_areas``."""
 
 OF_MAPS = {"GED 16": "GED 16", "GED 100": "GED 100", "HM-IoU 16": "HM-IoU 16", "diversity": "diversity"}
 SEES = {"image": "image", "image and F": "image, F"}
 
 
 def _nodules(records: Records) -> str:
-    table = records["lidc"]["table"]
-    rows = _learnt_rows(records["rivals"]["table"])
-    rows += [(table[name]["GED 16"]["value"], [name, "image, F", *_of_maps(table[name])]) for name in BEHIND_F]
+    table, areas = records["lidc"]["table"], records["rivals_areas"]["table"]
+    of_areas = {name: f"{row['90 %, ties spread']['value']:.2f}".removeprefix("0") for name, row in areas.items()}
+    rows = [(ged, [*cells, of_areas.get(name, "")]) for name, ged, cells in _learnt_rows(records["rivals"]["table"])]
+    for name, title in BEHIND_F.items():
+        rows.append((table[name]["GED 16"]["value"], [name, "image, F", *_of_maps(table[name]), of_areas[title]]))
     rows.sort(key=lambda row: row[0])
     floor, apart = (table["CAR"][each]["value"] for each in ("floor 16", "annotators' diversity"))
-    last = ["a sampler that draws what the annotators draw (floor)", "", "", short(floor), "", "", short(apart), ""]
-    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], [*(r for _, r in rows), last])
+    last = [
+        "a sampler that draws what the annotators draw (floor)",
+        "",
+        "",
+        short(floor),
+        "",
+        "",
+        short(apart),
+        "",
+        ".90",
+    ]
+    head = ["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold", "…, ties spread"]
+    return markdown(head, [*(row for _, row in rows), last])
 
 
 def _published_nodules(records: Records) -> str:
-    rows = sorted(_learnt_rows(records["rivals_published"]["table"]), key=lambda row: row[0])
-    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], [row for _, row in rows])
+    rows = sorted(_learnt_rows(records["rivals_published"]["table"]), key=lambda row: row[1])
+    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], [row for *_, row in rows])
 
 
-def _learnt_rows(table: Mapping[str, Any]) -> list[tuple[float, list[str]]]:
-    """Return the rows of samplers with one network, each with its GED at 16."""
+OTHER_DRAWS = {"spread": "spread draws", "all orientations": "mean over orientations"}
+"""What other ways to draw than independently, from the image as it is, are called on the page."""
+
+
+def _learnt_rows(table: Mapping[str, Any]) -> list[tuple[str, float, list[str]]]:
+    """Return the rows of samplers with one network, each with its name in the record and its GED at 16."""
     rows = []
     for name, row in table.items():
         kind, sees, *how = name.split(", ")
         if kind in LEARNT and sees in SEES:
-            drawn = {"spread": "spread draws"}.get(how[0], how[0]) if how else "independent draws"
-            rows.append((row["GED 16"]["value"], [f"{LEARNT[kind].__name__}, {drawn}", SEES[sees], *_of_maps(row)]))
+            drawn = OTHER_DRAWS.get(how[0], how[0]) if how else "independent draws"
+            cells = [f"{LEARNT[kind].__name__}, {drawn}", SEES[sees], *_of_maps(row)]
+            rows.append((name, row["GED 16"]["value"], cells))
     return rows
 
 
@@ -200,7 +218,7 @@ TABLES = (
     PageTable("results/stacked.md", "Constants of the gate", ("gate_constants",), gate_rows),
     PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
-    PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc"), _nodules),
+    PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc", "rivals_areas"), _nodules),
     PageTable("results/samplers.md", "Samplers in published widths", ("rivals_published",), _published_nodules),
     PageTable("results/samplers.md", "Nodules", ("lidc",), _lidc),
     PageTable("results/samplers.md", "Flips", ("flips",), _flips),

@@ -1,6 +1,7 @@
 """Scenes whose classes flip with known probabilities, a black box for them, and what is known without one."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,10 @@ class Scenes:
 
     def black_box(self, folder: Path | None) -> nn.Module:
         """Return the black box, trained on clean labels, or as it was kept in a folder."""
-        path = None if folder is None else folder / "black_box.pt"
+        return self.box_of(self.examples("train"), None if folder is None else folder / "black_box.pt")
+
+    def box_of(self, examples: Sequence[Example], path: Path | None) -> nn.Module:
+        """Return the black box as trained on examples, or as it was kept in a file."""
         generator = torch.Generator().manual_seed(self.seed)
         network = SmallUNet(3, self.num_clean, width=self.box_width, depth=3, stride=2, generator=generator)
         if path is not None and path.exists():
@@ -79,7 +83,7 @@ class Scenes:
         told = 10 * max(1, self.box_steps // 200)
         train_segmenter(
             network,
-            self.examples("train"),
+            examples,
             num_steps=self.box_steps,
             batch_size=self.box_batch,
             seed=self.seed,
@@ -101,15 +105,24 @@ class Scenes:
         :param num_draws: flipped label maps as labels; 0 for the clean one.
         """
         examples = self.examples(split, every)
-        drawn = with_class_flips(examples, self.flips, num_draws=num_draws, seed=self.seed) if num_draws else examples
         if source == "trained":
-            box = ModelPredictions(self.black_box(folder), examples, batch_size=8)
-            logits = [self._widened(p.logits) for p in box]
-        else:
-            filled = [_filled(e.labels[0]) for e in examples]
-            one_hot = source == "labels"
-            flips = ClassFlips({}, num_classes=self.flips.num_classes) if one_hot else self.flips
-            logits = [from_probabilities(flips.marginals(clean)) for clean in filled]
+            return self.answers_of(self.black_box(folder), examples, num_draws=num_draws)
+        filled = [_filled(e.labels[0]) for e in examples]
+        one_hot = source == "labels"
+        flips = ClassFlips({}, num_classes=self.flips.num_classes) if one_hot else self.flips
+        logits = [from_probabilities(flips.marginals(clean)) for clean in filled]
+        return self._with_labels(examples, logits, num_draws)
+
+    def answers_of(self, box: nn.Module, examples: Sequence[Example], *, num_draws: int = 0) -> list[Prediction]:
+        """Return what a black box says of examples, in the label set with flips.
+
+        :param num_draws: flipped label maps as labels; 0 for the clean one.
+        """
+        logits = [self._widened(p.logits) for p in ModelPredictions(box, examples, batch_size=8)]
+        return self._with_labels(examples, logits, num_draws)
+
+    def _with_labels(self, examples: Sequence[Example], logits: Sequence[Tensor], num_draws: int) -> list[Prediction]:
+        drawn = with_class_flips(examples, self.flips, num_draws=num_draws, seed=self.seed) if num_draws else examples
         return [Prediction(e.key, said, e.labels, e.image) for e, said in zip(drawn, logits, strict=True)]
 
     def _widened(self, logits: Tensor) -> Tensor:

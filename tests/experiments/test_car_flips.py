@@ -81,7 +81,7 @@ def test_smoke(capsys):
 @pytest.mark.slow
 def test_f_learns_from_images_that_the_black_box_has_seen_or_not(config, capsys):
     found = flips_unseen.main(config)
-    assert [row["images"] for row in found.values()] == [8, 8, 8, 8]
+    assert [row["images"] for row in found.values()] == [8] * 5
     assert found["val images"]["the black box on them"] != found["train images"]["the black box on them"]
     assert "F learns from" in capsys.readouterr().out
 

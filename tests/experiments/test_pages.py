@@ -14,10 +14,12 @@ IN_SENTENCES = {
     "stacked": ("default",),
     "samplers": (
         "rivals",
+        "rivals_areas",
         "rivals_published",
         "lidc",
         "flips",
         "flips_learnt",
+        "flips_unseen",
         "car_toy_regression",
         "car_toy_energy",
         "lidc_times",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from calibrant._shapes import Float, Int, Tensor
+from calibrant._shapes import Bool, Float, Int, Tensor
 from calibrant.calibrators import Calibrator
 from calibrant.errors import InputError
 from calibrant.samplers.network_sampler import NetworkSampler
@@ -138,8 +138,14 @@ def quotas(probs: Float[Tensor, "c p"], num_samples: int, level: float) -> Int[T
 
 def _by_rank(scores: Float[Tensor, "m 2 p"], counts: Int[Tensor, "2 p"]) -> Int[Tensor, "m p"]:
     """The second class goes to the samples whose scores favour it most."""
-    ranks = (scores[:, 1] - scores[:, 0]).argsort(dim=0, stable=True).argsort(0)
-    return (ranks >= counts[0]).long()
+    return (~_first(scores[:, 1] - scores[:, 0], counts[0])).long()
+
+
+def _first(values: Float[Tensor, "m p"], counts: Int[Tensor, " p"], *, descending: bool = False) -> Bool[Tensor, "m p"]:
+    """Which samples are in each pixel among the first so many by their values; those that tie in their order."""
+    order = values.T.contiguous().argsort(dim=1, descending=descending, stable=True)  # far faster on the last axis
+    among = torch.arange(len(values), device=values.device) < counts[:, None]
+    return torch.empty_like(among).scatter_(1, order, among).T
 
 
 def _by_offsets(scores: Float[Tensor, "m c p"], counts: Int[Tensor, "c p"]) -> Int[Tensor, "m p"]:
@@ -162,7 +168,7 @@ def _by_offsets(scores: Float[Tensor, "m c p"], counts: Int[Tensor, "c p"]) -> I
     for k in range(c - 1):
         others = shifted[:, k + 1 :].amax(1)
         margins = torch.where(free, shifted[:, k] - others, -torch.inf)
-        taken = margins.argsort(dim=0, descending=True, stable=True).argsort(0) < counts[k]
+        taken = _first(margins, counts[k], descending=True)
         classes[taken] = k
         free &= ~taken
     return classes

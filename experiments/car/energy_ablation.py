@@ -1,10 +1,11 @@
 """What in the training of the energy-score sampler matters? One change at a time, on LIDC-IDRI, from the image alone.
 
-    python -m experiments.car.energy_ablation [--finished | --train ARM SEED] [--smoke]
+    python -m experiments.car.energy_ablation [--finished | --train ARM SEED] [--share S] [--smoke]
 
 Each arm differs from ``EnergyScoreSampler`` as ``experiments.car.rivals`` trains it in what its name says, and is
 trained and scored alike, on the train and the val patients. Trainings are kept under ``runs/``: half an hour of one
-core each, so arms are best trained one by one (``--train``); ``--finished`` scores those that are there.
+core each, so arms are best trained one by one (``--train``); ``--finished`` scores those that are there. With
+``--share 0.25`` all arms, the one that is as it is among them, are trained for a quarter of the steps.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from experiments._record import record
 from experiments.car._timed import Timer
 from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients
-from experiments.car.rivals import Rows, show, table
+from experiments.car.rivals import Rows, differences, show, table
 from experiments.car.rivals_config import Config
 from experiments.car.rivals_jobs import training_images
 from experiments.car.rivals_scores import columns, keep_columns, kept_columns
@@ -89,8 +90,11 @@ class Arm:
     sizes: Mapping[str, Any] = field(default_factory=dict)
 
 
+USUAL = "as it is"
+"""The arm that others are compared with."""
+
 ARMS: Mapping[str, Arm] = {
-    "as it is": Arm(),
+    USUAL: Arm(),
     "product in place of min-max": Arm(OtherDistance()),
     "straight-through, product": Arm(OtherDistance(hard=True)),
     "no score of the mean": Arm(replace(LOSS, mean_weight=0.0)),
@@ -147,10 +151,13 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
     if not rows:
         print("nothing is trained yet")
         return {}
-    found = table(rows, Patients([each.key for each in images], num_resamples=config.num_resamples))
-    show(found, {})
+    patients = Patients([each.key for each in images], num_resamples=config.num_resamples)
+    found = table(rows, patients)
+    gaps = differences(rows, patients, beside=USUAL) if USUAL in rows else {}
+    show(found, gaps)
     if config.folder:
-        print(record("car_energy_ablation", config, time.monotonic() - begun, {"table": found}))
+        results = {"table": found, "differences": gaps}
+        print(record("car_energy_ablation", config, time.monotonic() - begun, results))
     return found
 
 
@@ -159,10 +166,12 @@ if __name__ == "__main__":
     parser.add_argument("--smoke", action="store_true", help="a few steps of each arm on synthetic data")
     parser.add_argument("--finished", action="store_true", help="score what is trained, train nothing")
     parser.add_argument("--train", nargs=2, action="append", metavar=("ARM", "SEED"), help="train this alone")
+    parser.add_argument("--share", type=float, default=1.0, help="take this share of the steps of each training")
     add_option(parser)
     asked = parser.parse_args()
     use(asked.data)
     torch.set_num_threads(1)
+    chosen = Config() if asked.share == 1 else Config().shortened(asked.share)
     if asked.smoke:
         with tempfile.TemporaryDirectory() as temporary:
             main(Config.smoke(temporary))
@@ -170,6 +179,6 @@ if __name__ == "__main__":
         for arm, number in asked.train:
             if arm not in ARMS or not number.isdecimal():
                 parser.error(f"expected --train ARM SEED with an arm of {list(ARMS)}; got {arm} {number}")
-            trained(Config(), arm, int(number))
+            trained(chosen, arm, int(number))
     else:
-        main(Config(), train=not asked.finished)
+        main(chosen, train=not asked.finished)

@@ -69,9 +69,9 @@ def table(rows: Rows, patients: Patients) -> dict[str, dict[str, Any]]:
     return found
 
 
-def differences(rows: Rows, patients: Patients) -> dict[str, dict[str, Any]]:
-    """Return each row less the best one by GED at 16, on the same seeds and patients."""
-    best = min(rows, key=lambda name: float(mean_over_seeds(rows[name], sorted(rows[name]))["GED 16"].mean()))
+def differences(rows: Rows, patients: Patients, *, beside: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return each row less another, by default the best one by GED at 16, on the same seeds and patients."""
+    best = beside or min(rows, key=lambda name: float(mean_over_seeds(rows[name], sorted(rows[name]))["GED 16"].mean()))
     found = {}
     for name in rows:
         seeds = sorted(set(rows[name]) & set(rows[best]))

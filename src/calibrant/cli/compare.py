@@ -66,7 +66,6 @@ def compare(
     """
 
     from calibrant._storage.origin import options_of
-    from calibrant.cli import _console
     from calibrant.cli._engine import engine_opened
     from calibrant.cli._fail_if import Condition, broken_in, fail_if_broken
     from calibrant.cli._kept_fits import KeptFits
@@ -74,7 +73,6 @@ def compare(
     from calibrant.cli._stores import open_labelled
     from calibrant.cli._study import check_free
     from calibrant.methods import METHODS, parse_methods
-    from calibrant.report import shift_table
 
     urls = test or []
     names = [""] if len(urls) < 2 else _names(urls)
@@ -100,25 +98,41 @@ def compare(
     with engine_opened(engine, store, *urls) as workers:
         found = run_study(stored, tested, chosen, plan, workers, kept)
     studies = [study.changed(made_from=origin) for study, origin in zip(found, origins, strict=True)]
-    console = _console.aside if _console.is_standard_output(json) else _console.console
-    places = {n: study.comparison for n, study in zip(names, studies, strict=True)} if len(studies) > 1 else None
-    pages = {name: _beside(output, name).name for name in names}
-    for name, study, origin in zip(names, studies, origins, strict=True):
+    _tell(dict(zip(names, studies, strict=True)), output, json, tallies, overwrite=overwrite)
+    fail_if_broken([line for study in studies for line in broken_in(conditions, study.comparison, any_method=False)])
+
+
+def _tell(studies: dict[str, Any], output: Path, json: Path | None, tallies: Path | None, *, overwrite: bool) -> None:
+    """Print the tables of studies, and write their pages, figures and tallies.
+
+    :param studies: by the name of what they were tested on; empty if there is one.
+    :param output: the page, beside which those of several lie.
+    :param json: where figures go; None for nowhere.
+    :param tallies: the folder where what was counted goes; None for nowhere.
+    :param overwrite: replace tallies of something else.
+    """
+    from calibrant.cli import _console
+    from calibrant.report import shift_table
+
+    to_standard_output = json is not None and _console.is_standard_output(json)
+    console = _console.aside if to_standard_output else _console.console
+    places = {name: study.comparison for name, study in studies.items()} if len(studies) > 1 else None
+    pages = {name: _beside(output, name).name for name in studies}
+    for name, study in studies.items():
         page = _beside(output, name)
         console.print(f"tested on {study.facts['tested on']}", highlight=False)
         study.show(console)
         if tallies is not None:
-            study.save(tallies / page.stem, origin, overwrite=overwrite)
-        if json is not None and not _console.is_standard_output(json):
+            study.save(tallies / page.stem, study.made_from, overwrite=overwrite)
+        if json is not None and not to_standard_output:
             study.write_json(_beside(json, name))
         study.write_page(page, places=places, pages=pages)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     if places:
         console.print(shift_table(places))
-    if json is not None and _console.is_standard_output(json):
-        as_json = [study.as_json() for study in studies]
-        _console.write_json(dict(zip(names, as_json, strict=True)) if len(as_json) > 1 else as_json[0], json)
-    fail_if_broken([line for study in studies for line in broken_in(conditions, study.comparison, any_method=False)])
+    if json is not None and to_standard_output:
+        as_json = {name: study.as_json() for name, study in studies.items()}
+        _console.write_json(as_json if places else next(iter(as_json.values())), json)
 
 
 def _names(urls: Sequence[str]) -> list[str]:

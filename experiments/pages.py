@@ -98,54 +98,39 @@ def _peers(records: Records) -> str:
     return markdown([*head, "the default is better in", "and worse in"], lines)
 
 
-BEHIND_F = {"copula, one level": "copula, one level, behind F", "CAR, four times as long": "CAR, four times as long"}
-"""Rows of ``lidc`` beside those of ``rivals``, with their names in ``rivals_areas``."""
-
 OF_MAPS = {"GED 16": "GED 16", "GED 100": "GED 100", "HM-IoU 16": "HM-IoU 16", "diversity": "diversity"}
 SEES = {"image": "image", "image and F": "image, F"}
 
 
 def _nodules(records: Records) -> str:
-    table, areas = records["lidc"]["table"], records["rivals_areas"]["table"]
-    of_areas = {name: f"{row['90 %, ties spread']['value']:.2f}".removeprefix("0") for name, row in areas.items()}
-    rows = [(ged, [*cells, of_areas.get(name, "")]) for name, ged, cells in _learnt_rows(records["rivals"]["table"])]
-    for name, title in BEHIND_F.items():
-        rows.append((table[name]["GED 16"]["value"], [name, "image, F", *_of_maps(table[name]), of_areas[title]]))
-    rows.sort(key=lambda row: row[0])
-    floor, apart = (table["CAR"][each]["value"] for each in ("floor 16", "annotators' diversity"))
-    last = [
-        "a sampler that draws what the annotators draw (floor)",
-        "",
-        "",
-        short(floor),
-        "",
-        "",
-        short(apart),
-        "",
-        ".90",
-    ]
+    areas, car = records["rivals_areas"]["table"], records["lidc"]["table"]["CAR"]
+    held = {name: f"{row['90 %, ties spread']['value']:.2f}".removeprefix("0") for name, row in areas.items()}
+    rows = [[*cells, held.get(name, "")] for name, cells in _sampler_rows(records["rivals"]["table"])]
+    floor, apart = (short(car[each]["value"]) for each in ("floor 16", "annotators' diversity"))
+    last = ["a sampler that draws what the annotators draw (floor)", "", "", floor, "", "", apart, "", ".90"]
     head = ["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold", "…, ties spread"]
-    return markdown(head, [*(row for _, row in rows), last])
+    return markdown(head, [*rows, last])
 
 
 def _published_nodules(records: Records) -> str:
-    rows = sorted(_learnt_rows(records["rivals_published"]["table"]), key=lambda row: row[1])
-    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], [row for *_, row in rows])
+    rows = [cells for _, cells in _sampler_rows(records["rivals_published"]["table"])]
+    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
 
 
 OTHER_DRAWS = {"spread": "spread draws", "all orientations": "mean over orientations"}
 """What other ways to draw than independently, from the image as it is, are called on the page."""
 
 
-def _learnt_rows(table: Mapping[str, Any]) -> list[tuple[str, float, list[str]]]:
-    """Return the rows of samplers with one network, each with its name in the record and its GED at 16."""
+def _sampler_rows(table: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the rows of samplers with their names in the record, the least GED at 16 first."""
     rows = []
-    for name, row in table.items():
-        kind, sees, *how = name.split(", ")
-        if kind in LEARNT and sees in SEES:
-            drawn = OTHER_DRAWS.get(how[0], how[0]) if how else "independent draws"
-            cells = [f"{LEARNT[kind].__name__}, {drawn}", SEES[sees], *_of_maps(row)]
-            rows.append((name, row["GED 16"]["value"], cells))
+    for name, row in sorted(table.items(), key=lambda each: each[1]["GED 16"]["value"]):
+        kind, *how = name.split(", ")
+        title, sees = name.removesuffix(", behind F"), "image, F"
+        if kind in LEARNT:
+            sees, drawn = SEES[how[0]], how[1] if how[1:] else "independent draws"
+            title = f"{LEARNT[kind].__name__}, {OTHER_DRAWS.get(drawn, drawn)}"
+        rows.append((name, [title, sees, *_of_maps(row)]))
     return rows
 
 
@@ -204,6 +189,37 @@ def _offsets(records: Records) -> str:
     return markdown(["flip frequencies, offset from the truth", "paper", *BOXES.values()], rows)
 
 
+def _unseen(records: Records) -> str:
+    rows = []
+    for name, row in records["flips_unseen"].items():
+        if isinstance(row, dict) and "F" in row:
+            offsets, right = row["F"]["where the black box is right"], row["the black box on them"]["pixel accuracy"]
+            cells = [f"{100 * each:.1f} %" for each in (right, offsets["mean offset"], offsets["worst offset"])]
+            rows.append(
+                [name, str(row["images"]), *cells, f"{100 * row['F']['ECE']:.1f} %", short(row["copula"]["GED"])]
+            )
+    head = [
+        "F learns from",
+        "images",
+        "pixels right",
+        "flips off by, mean",
+        "worst",
+        "calibration error",
+        "copula's GED",
+    ]
+    return markdown(head, rows)
+
+
+def _ablation(records: Records) -> str:
+    found = records["car_energy_ablation"]
+    rows = []
+    for name, row in found["table"].items():
+        gap = found["differences"].get(f"{name} - as it is", {}).get("GED 16")
+        beside = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})".replace("0.", ".") if gap else ""
+        rows.append([name, *(short(row[score]["value"]) for score in OF_MAPS), beside])
+    return markdown(["", *OF_MAPS.values(), "GED 16 against as it is"], rows)
+
+
 TABLES = (
     PageTable("peers.md", "On the same logits", ("peers",), _peers),
     PageTable("results/black_boxes.md", "Table 1", ("tables",), _black_boxes("Table 1")),
@@ -223,6 +239,8 @@ TABLES = (
     PageTable("results/samplers.md", "Nodules", ("lidc",), _lidc),
     PageTable("results/samplers.md", "Flips", ("flips",), _flips),
     PageTable("results/samplers.md", "Frequencies of flips", ("flips",), _offsets),
+    PageTable("results/samplers.md", "What F learns from", ("flips_unseen",), _unseen),
+    PageTable("results/samplers.md", "Ablation", ("car_energy_ablation",), _ablation),
 )
 
 

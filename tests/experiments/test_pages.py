@@ -22,6 +22,7 @@ IN_SENTENCES = {
         "flips_unseen",
         "car_toy_regression",
         "car_toy_energy",
+        "car_energy_ablation",
         "lidc_times",
     ),
 }

@@ -194,8 +194,8 @@ def interval_coverage(
 
     Where areas tie, as those of empty maps do, the interval holds more than its level even for a perfect sampler: where
     a tenth of the samples are empty, 0 is the lower bound, and no annotator lies below it. With ``ties="spread"`` an
-    annotator counts by the share of his ranks, spread evenly over the samples that tie with him, that lie within the
-    level; for a perfect sampler these shares are ``level`` on average, whatever the law and the number of samples
+    annotator who ties with samples has a range of ranks among them, and counts by the part of it that lies within the
+    level; for a perfect sampler these parts are ``level`` on average, whatever the law and the number of samples
     (it is the expectation of the randomised probability integral transform: Czado, Gneiting and Held, Biometrics 65,
     2009).
 

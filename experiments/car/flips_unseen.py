@@ -92,10 +92,8 @@ def show(results: dict[str, Any]) -> None:
             told += f"{offsets['mean offset']:8.3f}{offsets['worst offset']:8.3f}{row['F']['ECE']:8.4f}"
             told += f"{row['copula']['GED']:8.4f}"
         print(told)
-    print(
-        "right: share of these images' pixels that the black box has right; offset: of flips where it is right on the"
-    )
-    print("test images, mean and worst over classes; GED: at 16 samples of the copula, one field an image")
+    print("right: share of the pixels of these images that the black box has right; offset: of flips where it is right")
+    print("on the test images, mean and worst over classes; GED: at 16 samples of the copula, one field an image")
 
 
 if __name__ == "__main__":

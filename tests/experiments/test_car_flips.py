@@ -1,6 +1,7 @@
 """The flips experiment: a perfect sampler is on the floor, one that never flips is not, and all of it runs."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,27 @@ def test_f_learns_from_images_that_the_black_box_has_seen_or_not(config, capsys)
     assert [row["images"] for row in found.values()] == [8] * 5
     assert found["val images"]["the black box on them"] != found["train images"]["the black box on them"]
     assert "F learns from" in capsys.readouterr().out
+
+
+def test_no_black_box_answers_for_a_drive_that_it_was_trained_on(config, monkeypatch):
+    drives = [replace(e, key=f"{'ab'[i % 2]}_{i}") for i, e in enumerate(config.scenes.examples("train"))]
+    trained, answered = [], []
+
+    def box_of(self, examples, path):
+        trained.append({e.key[0] for e in examples})
+        return len(trained) - 1
+
+    def answers_of(self, box, examples, *, num_draws):
+        answered.extend(e.key for e in examples)
+        assert not {e.key[0] for e in examples} & trained[box]
+        return list(examples)
+
+    monkeypatch.setattr(Scenes, "examples", lambda self, split: drives)
+    monkeypatch.setattr(Scenes, "box_of", box_of)
+    monkeypatch.setattr(Scenes, "answers_of", answers_of)
+    assert len(flips_unseen.without_their_drives(config)) == len(drives)
+    assert sorted(answered) == sorted(e.key for e in drives)
+    assert trained == [{"b"}, {"a"}]
 
 
 def test_the_published_sizes():

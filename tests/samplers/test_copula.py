@@ -12,7 +12,7 @@ from calibrant.evaluation import tally_hypotheses
 from calibrant.metrics import HypothesisDistances, generalised_energy_distance
 from calibrant.predictions import Prediction
 from calibrant.samplers import CopulaSampler, IndependentSampler
-from calibrant.samplers._fields import connected_regions, smooth_field
+from calibrant.samplers._fields import connected_regions, largest, smooth_field
 
 
 def generator(seed=0):
@@ -21,6 +21,13 @@ def generator(seed=0):
 
 def two_classes(p):
     return torch.stack([torch.zeros_like(p), torch.logit(p)])[None]
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 5, 256, 257, 600])
+def test_the_largest_score_wins_the_first_of_those_that_tie(num_classes):
+    scores = torch.rand(2, 3, num_classes, 7, 9, generator=torch.Generator().manual_seed(0)).mul(50).round()
+    scores[:, :, -1, 0] = 99  # the last class wins somewhere
+    assert torch.equal(largest(scores), scores.argmax(2))
 
 
 def test_all_weight_on_the_image_and_two_classes_is_one_uniform_level_a_map():

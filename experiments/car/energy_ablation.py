@@ -22,7 +22,7 @@ from torch import Tensor
 
 from calibrant.networks import BasisUNet
 from calibrant.samplers import EnergyScoreLoss, EnergyScoreSampler, Moment, load_sampler, save_sampler
-from calibrant.samplers.energy_losses import Annotated, mean_score
+from calibrant.samplers.energy_losses import Annotated, cross_entropy_of_mean
 from calibrant.samplers.sampler import gaussian
 from calibrant.samplers.storage import STORAGE
 from experiments._data import add_option, use
@@ -63,7 +63,7 @@ class OtherDistance:
         pairs = [product_distance(maps[k:], maps[:-k]).sum(0) for k in range(1, self.num_samples)]
         within = torch.stack(pairs).sum(0) / (self.num_samples * (self.num_samples - 1) / 2)
         score = (2 * across - within).mean()
-        entropy = mean_score(soft, labels)
+        entropy = cross_entropy_of_mean(soft, labels)
         return {"loss": score + entropy, "energy score": score, "cross-entropy of the mean": entropy}
 
 

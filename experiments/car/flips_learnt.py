@@ -25,6 +25,7 @@ from calibrant.samplers.storage import LEARNT, STORAGE
 from calibrant.training import Augmentation
 from experiments._data import add_option, use
 from experiments._record import record
+from experiments.car._flips_scores import drawn_frequencies
 from experiments.car._timed import Timer
 from experiments.car.flips import Config as FlipsConfig
 from experiments.car.flips import figures_of, show
@@ -41,6 +42,7 @@ class Config:
     :param steps: of each training.
     :param batch_size: windows of a step.
     :param sizes: arguments of their networks, by sampler.
+    :param frequency_samples: hypotheses of each image of which the frequencies of flips are counted once more.
     :param smoothing: of the energy score, in pixels: so large an area, where there should be none, counts half, so that
         a few stray pixels do not weigh as much as a road. Chosen before any of these trainings, for windows of 24 x 32.
     """
@@ -51,6 +53,7 @@ class Config:
     sources: tuple[str, ...] = ("labels", "trained")
     steps: int = 8000
     batch_size: int = 8
+    frequency_samples: int = 256
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     smoothing: float = 8.0
 
@@ -62,7 +65,7 @@ class Config:
             "ssn": {"widths": (4, 8), "rank": 2},
             "probabilistic-unet": {"widths": (4, 8)},
         }
-        return cls(FlipsConfig.smoke(), runs, steps=2, batch_size=2, sizes=small)
+        return cls(FlipsConfig.smoke(), runs, steps=2, batch_size=2, frequency_samples=6, sizes=small)
 
     def loss(self, name: str) -> SampleLoss:
         """Return what a sampler is trained by: the energy score counts the classes that flip, like the metric."""
@@ -109,11 +112,18 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             sampler = trained(config, name, source, train=train)
             if sampler is None:
                 continue
-            figures = figures_of(config.flips, sampler, config.flips.predictions(source, "test"), None)
+            test, flips = config.flips.predictions(source, "test"), config.flips.scenes.flips
+            figures = figures_of(config.flips, sampler, test, None)
+            figures["of many samples"] = drawn_frequencies(
+                flips, sampler, test, num_samples=config.frequency_samples, seed=config.flips.seed
+            )
             kept = {title: value for title, value in figures.items() if not title.startswith("KL")}
             results.setdefault(source, {})[name] = kept | {"training": Timer.read(config.folder(name, source))}
         if source in results:
             show(source, results[source])
+            for name, found in results[source].items():
+                many = "{samples} samples: offset {mean offset:.4f} on average, {worst offset:.4f} at worst"
+                print(f"  {name:34}" + many.format(**found["of many samples"]))
     if config.flips.runs and results:
         print(record("flips_learnt", config, time.monotonic() - begun, results))
     return results

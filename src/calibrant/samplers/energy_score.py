@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError
 from calibrant.networks import BasisUNet
-from calibrant.samplers.energy_losses import energy_score, mean_score, scale_score
+from calibrant.samplers.energy_losses import MEAN_SCORES, energy_score, scale_score
 from calibrant.samplers.learnt_sampler import LearntSampler, Moment, SampleLoss
 from calibrant.samplers.orientations import OrientedBasis
 from calibrant.samplers.sampler import gaussian
@@ -22,30 +23,39 @@ class EnergyScoreLoss:
 
     :param num_samples: how many samples are drawn of each image in a step; the score is unbiased from two on.
     :param classes: those whose overlap counts, such as ``(1,)`` for the foreground; None counts all.
-    :param mean_weight: the weight of the cross-entropy of the mean of the samples with the annotators.
+    :param mean_weight: the weight of the score of the mean of the samples; 0 leaves it out.
+    :param mean_score: "cross-entropy", or "brier", which is unbiased: see
+        :mod:`~calibrant.samplers.energy_losses`.
     :param smoothing: pixels that an area is enlarged by in the distance; see
         :func:`~calibrant.samplers.energy_losses.energy_score`. With many classes a larger one keeps a few stray pixels
         of a rare class from weighing as much as a road.
+    :param exponent: of the distance; below 1 the score sees which classes change together. None is 1 where one class
+        counts or there are two, and 1/2 otherwise.
     :param scale_weight: the weight of the score of maps averaged over cells,
         :func:`~calibrant.samplers.energy_losses.scale_score`; 0 leaves it out.
     :param one_annotator: learn from one annotator drawn anew for each image, and not from all of them.
-    :raises InputError: fewer than two samples, or a smoothing of 0 or less.
+    :raises InputError: fewer than two samples, a smoothing of 0 or less, or an exponent that is not above 0 and at
+        most 1.
     """
 
     _: KW_ONLY
     num_samples: int = 6
     classes: tuple[int, ...] | None = None
     mean_weight: float = 1.0
+    mean_score: str = "cross-entropy"
     smoothing: float = 1.0
+    exponent: float | None = None
     scale_weight: float = 0.0
     one_annotator: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_samples < 2 or self.smoothing <= 0:
+        if self.num_samples < 2 or self.smoothing <= 0 or not (self.exponent is None or 0 < self.exponent <= 1):
             raise InputError(
-                "expected 2 samples or more, which can differ from each other, and a smoothing above 0 pixels; got "
-                f"num_samples={self.num_samples}, smoothing={self.smoothing}."
+                "expected 2 samples or more, which can differ from each other, a smoothing above 0 pixels, and an "
+                f"exponent above 0 and at most 1; got num_samples={self.num_samples}, smoothing={self.smoothing}, "
+                f"exponent={self.exponent}."
             )
+        check_choice(self.mean_score, MEAN_SCORES, "score of the mean of samples")
 
     def __call__(
         self,
@@ -67,10 +77,11 @@ class EnergyScoreLoss:
         samples = network(seen, latents).float().softmax(2)
         if self.one_annotator:
             labels = chosen_annotator(labels, generator)[:, None]
-        score = energy_score(samples, labels, classes=self.classes, smoothing=self.smoothing)
-        entropy = mean_score(samples, labels)
-        loss = score + self.mean_weight * entropy
-        figures = {"energy score": score, "cross-entropy of the mean": entropy}
+        how = {"classes": self.classes, "smoothing": self.smoothing, "exponent": self.exponent}
+        score = energy_score(samples, labels, **how)
+        of_mean = MEAN_SCORES[self.mean_score](samples, labels)
+        loss = score + self.mean_weight * of_mean
+        figures = {"energy score": score, f"{self.mean_score} of the mean": of_mean}
         if self.scale_weight > 0:
             figures["score over cells"] = scale_score(samples, labels)
             loss = loss + self.scale_weight * figures["score over cells"]

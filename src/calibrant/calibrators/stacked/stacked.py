@@ -240,7 +240,8 @@ class StackedScaling(Calibrator):
         :param hidden: width of the hidden layer of each network; there are four.
         :param image_weight: weight, in their loss, of the squared gap between mean confidence and accuracy of images.
         :param level_weight: weight, in their loss, of the calibration error of each image at ten levels of confidence.
-        :param seed: seed of everything that is drawn: pixels, folds, networks, batches.
+        :param seed: seed of everything that is drawn here: pixels, folds, networks, batches. The anchor's fit has its
+            own: ``partial(TemperatureScaling.fit, seed=1)``.
         :raises FitError: there is no labelled pixel.
         :raises InputError: an image has no group.
         """

@@ -98,6 +98,7 @@ ARMS: Mapping[str, Arm] = {
     "product in place of min-max": Arm(OtherDistance()),
     "straight-through, product": Arm(OtherDistance(hard=True)),
     "no score of the mean": Arm(replace(LOSS, mean_weight=0.0)),
+    "Brier score of the mean": Arm(replace(LOSS, mean_score="brier")),
     **{f"m = {m}": Arm(replace(LOSS, num_samples=m)) for m in (2, 4, 12)},
     **{f"K = {k}": Arm(sizes={"num_maps": k}) for k in (4, 8)},
     **{f"latent of {d}": Arm(sizes={"latent_size": d}) for d in (1, 2)},

@@ -97,6 +97,17 @@ def test_a_sampler_that_knows_one_of_two_modes_by_hand():
     assert float(ged_floor(found, math.inf)) == 0.5
 
 
+def test_with_absent_classes_at_one_classes_that_change_together_are_not_seen():
+    """Two regions that are there together or not at all; drawn one without the other, each is as often there."""
+    left, right = torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)
+    left[:4], right[4:] = 1, 2
+    together, apart = torch.stack([0 * left, left + right]), torch.stack([left, right])
+    how = {"num_classes": 3, "classes": (1, 2)}
+    for empty, wanted in (("one", 0.0), ("nan", 0.5)):
+        found = HypothesisDistances.of(apart[:, None], together[None], empty=empty, **how)
+        assert float(ged(found)[0]) == pytest.approx(wanted, abs=1e-6)
+
+
 def test_a_set_is_at_distance_zero_from_itself():
     hypotheses, _ = random_maps(3, 5, 1, 3)
     found = HypothesisDistances.of(hypotheses, hypotheses.movedim(0, 1), num_classes=3)

@@ -8,11 +8,9 @@ paper's control and the samplers that need no training. Each training goes on fr
 """
 
 import argparse
-import json
 import logging
-import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from experiments._data import add_option, use
 from experiments._record import record
 from experiments.car._flips_data import SOURCES, Scenes, TrueFlips
 from experiments.car._flips_scores import Counted, calibration, overlap
+from experiments.car._kept import kept_figures
 
 
 @dataclass(frozen=True)
@@ -183,9 +182,10 @@ the paper; CAR behind the truth is the paper's G given the true distribution."""
 def score(config: Config, source: str, name: str) -> dict[str, Any]:
     """Return the figures of F, or of a sampler, behind a source; they are kept beside the checkpoints."""
     path = config.folder("scores", f"{source}, {name}.json")
-    of = json.loads(json.dumps(asdict(config)))
-    if path is not None and path.exists() and (kept := json.loads(path.read_text()))["config"] == of:
-        return kept["figures"]
+    return kept_figures(path, config, partial(_scored, config, source, name))
+
+
+def _scored(config: Config, source: str, name: str) -> dict[str, Any]:
     start = time.process_time()
     predictions = config.predictions(source, "test")
     if name == "black box":
@@ -200,12 +200,7 @@ def score(config: Config, source: str, name: str) -> dict[str, Any]:
         figures = figures_of(config, sampler, predictions, head)
         if isinstance(sampler, TrueFlips):  # which F has no part in
             figures = {title: value for title, value in figures.items() if not title.startswith("KL")}
-    figures["CPU seconds of scoring"] = round(time.process_time() - start)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".tmp").write_text(json.dumps({"config": of, "figures": figures}))
-        os.replace(path.with_suffix(".tmp"), path)
-    return figures
+    return figures | {"CPU seconds of scoring": round(time.process_time() - start)}
 
 
 def figures_of(
@@ -247,11 +242,11 @@ def show(source: str, results: dict[str, Any]) -> None:
             print(f"  F, {where}: offset {found['mean offset']:.3f} on average, {found['worst offset']:.3f} at worst")
         print(f"  F, ECE {results['F']['ECE']:.4f}. The paper: 0.016, 0.06 and 0.0215")
     columns = ("GED", "GED, unbiased", "floor", "diversity", "mean offset", "worst offset")
-    print(f"  {'':34}paper  " + "  ".join(f"{column:>13}" for column in columns))
+    print(f"  {'':50}paper  " + "  ".join(f"{column:>13}" for column in columns))
     for name, found in results.items():
         if name not in ("F", "black box"):
             paper = PAPER.get((source, name), "")
-            print(f"  {name:34}{paper:7}" + "  ".join(f"{found[column]:13.4f}" for column in columns))
+            print(f"  {name:50}{paper:7}" + "  ".join(f"{found[column]:13.4f}" for column in columns))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Each is trained behind the true labels as the black box, or behind a trained black box, on the same windows of the same
 images with the same draws of labels, and sees the image and what the black box says: there is no F. It is scored with
-the same test images. What is done is kept under ``runs/``; ``--finished`` trains nothing.
+the same test images, as it draws, and coupled to its own mean, calibrated on the val images. What is done is kept under
+``runs/``; ``--finished`` trains nothing.
 """
 
 import argparse
@@ -19,13 +20,16 @@ from typing import Any
 
 import torch
 
-from calibrant.samplers import EnergyScoreLoss, LearntSampler, Sampler, load_sampler, save_sampler
+from calibrant.calibrators import DirichletScaling
+from calibrant.samplers import Coupled, EnergyScoreLoss, LearntSampler, MeanOfSamples, load_sampler, save_sampler
 from calibrant.samplers.learnt_sampler import SampleLoss
+from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.storage import LEARNT, STORAGE
 from calibrant.training import Augmentation
 from experiments._data import add_option, use
 from experiments._record import record
 from experiments.car._flips_scores import drawn_frequencies
+from experiments.car._kept import kept_figures
 from experiments.car._timed import Timer
 from experiments.car.flips import Config as FlipsConfig
 from experiments.car.flips import figures_of, show
@@ -43,6 +47,7 @@ class Config:
     :param batch_size: windows of a step.
     :param sizes: arguments of their networks, by sampler.
     :param frequency_samples: hypotheses of each image of which the frequencies of flips are counted once more.
+    :param val_draws: label maps of each val image, to which Dirichlet scaling of the mean of samples is fitted.
     :param smoothing: of the energy score, in pixels: so large an area, where there should be none, counts half, so that
         a few stray pixels do not weigh as much as a road. Chosen before any of these trainings, for windows of 24 x 32.
     """
@@ -54,6 +59,7 @@ class Config:
     steps: int = 8000
     batch_size: int = 8
     frequency_samples: int = 256
+    val_draws: int = 64
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     smoothing: float = 8.0
 
@@ -65,7 +71,7 @@ class Config:
             "ssn": {"widths": (4, 8), "rank": 2},
             "probabilistic-unet": {"widths": (4, 8)},
         }
-        return cls(FlipsConfig.smoke(), runs, steps=2, batch_size=2, frequency_samples=6, sizes=small)
+        return cls(FlipsConfig.smoke(), runs, steps=2, batch_size=2, frequency_samples=6, val_draws=2, sizes=small)
 
     def loss(self, name: str) -> SampleLoss:
         """Return what a sampler is trained by: the energy score counts the classes that flip, like the metric."""
@@ -78,7 +84,7 @@ class Config:
         return Path(self.runs) / f"{name}-{source}"
 
 
-def trained(config: Config, name: str, source: str, *, train: bool = True) -> Sampler | None:
+def trained(config: Config, name: str, source: str, *, train: bool = True) -> LearntSampler | None:
     """Return a sampler as trained behind a source; None if it is not, and is not to be."""
     folder, kind = config.folder(name, source), LEARNT[name]
     if not STORAGE.holds(folder):
@@ -103,6 +109,25 @@ def trained(config: Config, name: str, source: str, *, train: bool = True) -> Sa
     return sampler
 
 
+def rows(config: Config, name: str, source: str, sampler: NetworkSampler) -> dict[str, dict[str, Any]]:
+    """Return the figures of a sampler as it draws, and coupled to its own mean, calibrated on the val images."""
+    flips, test = config.flips.scenes.flips, config.flips.predictions(source, "test")
+    mean = MeanOfSamples.fit(
+        config.flips.predictions(source, "val", config.val_draws),
+        sampler=sampler,
+        calibrate=partial(DirichletScaling.fit, safe=False),
+        num_samples=config.frequency_samples,
+    )
+    coupled = Coupled(sampler, mean, set_size=config.flips.num_samples)
+    found = {}
+    for title, drawer in ((name, sampler), (f"{name}, coupled to its calibrated mean", coupled)):
+        figures = figures_of(config.flips, drawer, test, None)
+        found[title] = {what: value for what, value in figures.items() if not what.startswith("KL")}
+    how = {"num_samples": config.frequency_samples, "seed": config.flips.seed}
+    found[name] |= {"of many samples": drawn_frequencies(flips, sampler, test, **how)}
+    return found
+
+
 def main(config: Config, *, train: bool = True) -> dict[str, Any]:
     """Train what is missing (or not), score, print and record; return the figures."""
     begun = time.monotonic()
@@ -112,18 +137,16 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             sampler = trained(config, name, source, train=train)
             if sampler is None:
                 continue
-            test, flips = config.flips.predictions(source, "test"), config.flips.scenes.flips
-            figures = figures_of(config.flips, sampler, test, None)
-            figures["of many samples"] = drawn_frequencies(
-                flips, sampler, test, num_samples=config.frequency_samples, seed=config.flips.seed
-            )
-            kept = {title: value for title, value in figures.items() if not title.startswith("KL")}
-            results.setdefault(source, {})[name] = kept | {"training": Timer.read(config.folder(name, source))}
+            path = config.folder(name, source) / "figures.json"
+            found = kept_figures(path, config, partial(rows, config, name, source, sampler))
+            found[name]["training"] = Timer.read(config.folder(name, source))
+            results.setdefault(source, {}).update(found)
         if source in results:
             show(source, results[source])
             for name, found in results[source].items():
-                many = "{samples} samples: offset {mean offset:.4f} on average, {worst offset:.4f} at worst"
-                print(f"  {name:34}" + many.format(**found["of many samples"]))
+                if "of many samples" in found:
+                    many = "{samples} samples: offset {mean offset:.4f} on average, {worst offset:.4f} at worst"
+                    print(f"  {name:50}" + many.format(**found["of many samples"]))
     if config.flips.runs and results:
         print(record("flips_learnt", config, time.monotonic() - begun, results))
     return results

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from calibrant.calibrators import TemperatureScaling
+from calibrant.calibrators import TemperatureScaling, VectorScaling
 from calibrant.errors import InputError
 from calibrant.evaluation import tally_hypotheses
 from calibrant.metrics import HypothesisDistances, generalised_energy_distance, presence_excess
@@ -150,3 +150,20 @@ def test_the_mean_of_samples_is_their_mean():
     scores = sampler.scores(p.logits[None], num_samples=20_000, generator=torch.Generator().manual_seed(1))
     mean = torch.cat([each.softmax(2) for each in scores]).mean(0)
     torch.testing.assert_close(logits[:1].exp(), mean, atol=0.02, rtol=0)
+
+
+def test_the_calibrated_mean_has_the_frequencies_of_the_images_it_was_fitted_to(tmp_path):
+    sampler, predictions = free(), toy_predictions(num_images=6, num_annotators=3, void=0.0)
+    mean = MeanOfSamples.fit(predictions, sampler=sampler, calibrate=VectorScaling.fit, num_samples=64)
+    labels = torch.cat([each.labels.flatten() for each in predictions])
+    wanted = labels.bincount(minlength=3) / len(labels)
+    found = torch.stack([mean(each.logits[None])[0].softmax(0).flatten(1).mean(1) for each in predictions]).mean(0)
+    torch.testing.assert_close(found, wanted, atol=0.01, rtol=0)
+    p = predictions[0]
+    maps = Coupled(sampler, mean).sample(p.logits[None], num_samples=64, generator=torch.Generator().manual_seed(0))
+    drawn = torch.stack([(maps[:, 0] == k).double().mean(0) for k in range(3)])
+    torch.testing.assert_close(drawn, mean(p.logits[None])[0].double().softmax(0), atol=1 / 64 + 1e-6, rtol=0)
+    save_sampler(Coupled(sampler, mean), tmp_path)
+    kept = load_sampler(tmp_path)
+    again = kept.sample(p.logits[None], num_samples=64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again, maps)

@@ -4,12 +4,14 @@ import os
 from collections.abc import Mapping
 
 from calibrant._storage.fitted import Storage
+from calibrant.calibrators import storage as calibrators
 from calibrant.networks import RefinementUNet
 from calibrant.samplers.copula import CopulaSampler
 from calibrant.samplers.coupled import Coupled
 from calibrant.samplers.energy_score import EnergyScoreSampler
 from calibrant.samplers.hierarchical import HierarchicalSampler
 from calibrant.samplers.learnt_sampler import LearntSampler
+from calibrant.samplers.mean_of_samples import MeanOfSamples
 from calibrant.samplers.orientations import OrientedBasis
 from calibrant.samplers.phiseg import PHiSegSampler
 from calibrant.samplers.probabilistic import ProbabilisticSampler
@@ -34,15 +36,18 @@ KINDS: dict[str, type] = {
     "copula": CopulaSampler,
     "refinement": RefinementSampler,
     "coupled": Coupled,
+    "mean of samples": MeanOfSamples,
     "network in orientations": OrientedBasis,
     "standardised images": Standardise,
     **LEARNT,
+    **calibrators.KINDS,
 }
-"""What can be stored."""
+"""What can be stored: samplers, and the calibrators of their marginals."""
 
 NETWORKS: dict[str, type] = {
     "refinement U-Net": RefinementUNet,
     **{f"network of {name}": sampler.network_class for name, sampler in LEARNT.items()},
+    **calibrators.NETWORKS,
 }
 """Parts whose weights are stored with what their constructors need."""
 

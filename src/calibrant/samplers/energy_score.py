@@ -29,8 +29,8 @@ class EnergyScoreLoss:
     :param smoothing: pixels that an area is enlarged by in the distance; see
         :func:`~calibrant.samplers.energy_losses.energy_score`. With many classes a larger one keeps a few stray pixels
         of a rare class from weighing as much as a road.
-    :param exponent: of the distance; below 1 the score sees which classes change together. None is 1 where one class
-        counts or there are two, and 1/2 otherwise.
+    :param exponent: the power that the distance of two maps is raised to; below 1 the score sees which classes change
+        together. None is 1 where one class counts or there are two, and 1/2 otherwise.
     :param scale_weight: the weight of the score of maps averaged over cells,
         :func:`~calibrant.samplers.energy_losses.scale_score`; 0 leaves it out.
     :param one_annotator: learn from one annotator drawn anew for each image, and not from all of them.

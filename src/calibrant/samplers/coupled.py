@@ -111,11 +111,21 @@ def coupled(scores: Float[Tensor, "m c p"], probs: Float[Tensor, "c p"], level: 
     :param probs: the marginals, which add up to one in each pixel.
     :param level: from 0 to 1, how shares are rounded.
     """
-    counts = quotas(probs, len(scores), level)
-    size = max(1, _NUMBERS // (scores.shape[0] * scores.shape[1]))
-    parts = zip(scores.split(size, 2), counts.split(size, 1), strict=True)
-    assign = _by_rank if scores.shape[1] == 2 else _by_offsets
-    return torch.cat([assign(part, count) for part, count in parts], 1)
+    m, counts = len(scores), quotas(probs, len(scores), level)
+    number = (counts > 0).sum(0)
+    # In each pixel the classes that any sample gets, then the rest.
+    given = (counts == 0).long().argsort(dim=0, stable=True)
+    found = torch.empty((m, counts.shape[1]), dtype=torch.long, device=scores.device)
+    for n in number.unique().tolist():
+        for at in (number == n).nonzero()[:, 0].split(max(1, _NUMBERS // (m * n))):
+            classes = given[:n, at]
+            if n == 1:
+                found[:, at] = classes
+                continue
+            among = scores.index_select(2, at).gather(1, classes.expand(m, -1, -1))
+            assign = _by_rank if n == 2 else _by_offsets
+            found[:, at] = classes.gather(0, assign(among, counts[:, at].gather(0, classes)))
+    return found
 
 
 def quotas(probs: Float[Tensor, "c p"], num_samples: int, level: float) -> Int[Tensor, "c p"]:

@@ -12,6 +12,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ def show(source: str, results: dict[str, Any]) -> None:
     for name, found in results.items():
         if name not in ("F", "black box"):
             paper = PAPER.get((source, name), "")
-            print(f"  {name:50}{paper:7}" + "  ".join(f"{found[column]:13.4f}" for column in columns))
+            print(f"  {name:50}{paper:7}" + "  ".join(f"{found.get(column, nan):13.4f}" for column in columns))
 
 
 if __name__ == "__main__":

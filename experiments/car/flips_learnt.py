@@ -118,11 +118,12 @@ def rows(config: Config, name: str, source: str, sampler: NetworkSampler) -> dic
         calibrate=partial(DirichletScaling.fit, safe=False),
         num_samples=config.frequency_samples,
     )
-    coupled = Coupled(sampler, mean, set_size=config.flips.num_samples)
     found = {}
-    for title, drawer in ((name, sampler), (f"{name}, coupled to its calibrated mean", coupled)):
+    for title, drawer in ((name, sampler), (f"{name}, coupled to its calibrated mean", Coupled(sampler, mean))):
         figures = figures_of(config.flips, drawer, test, None)
-        found[title] = {what: value for what, value in figures.items() if not what.startswith("KL")}
+        # There is no F, and what is unbiased of independent maps is not of coupled ones.
+        without = ("KL", "GED, unbiased", "presence") if drawer is not sampler else ("KL",)
+        found[title] = {what: value for what, value in figures.items() if not what.startswith(without)}
     how = {"num_samples": config.frequency_samples, "seed": config.flips.seed}
     found[name] |= {"of many samples": drawn_frequencies(flips, sampler, test, **how)}
     return found

@@ -124,8 +124,8 @@ def rows(config: Config, name: str, source: str, sampler: NetworkSampler) -> dic
         # There is no F, and what is unbiased of independent maps is not of coupled ones.
         without = ("KL", "GED, unbiased", "presence") if drawer is not sampler else ("KL",)
         found[title] = {what: value for what, value in figures.items() if not what.startswith(without)}
-    how = {"num_samples": config.frequency_samples, "seed": config.flips.seed}
-    found[name] |= {"of many samples": drawn_frequencies(flips, sampler, test, **how)}
+        how = {"num_samples": config.frequency_samples, "seed": config.flips.seed}
+        found[title]["of many samples"] = drawn_frequencies(flips, drawer, test, **how)
     return found
 
 
@@ -145,9 +145,8 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
         if source in results:
             show(source, results[source])
             for name, found in results[source].items():
-                if "of many samples" in found:
-                    many = "{samples} samples: offset {mean offset:.4f} on average, {worst offset:.4f} at worst"
-                    print(f"  {name:50}" + many.format(**found["of many samples"]))
+                many = "{samples} samples: offset {mean offset:.4f} on average, {worst offset:.4f} at worst"
+                print(f"  {name:50}" + many.format(**found["of many samples"]))
     if config.flips.runs and results:
         print(record("flips_learnt", config, time.monotonic() - begun, results))
     return results

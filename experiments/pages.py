@@ -210,6 +210,17 @@ def _unseen(records: Records) -> str:
     return markdown(head, rows)
 
 
+def _learnt_flips(records: Records) -> str:
+    rows = []
+    for box in ("labels", "trained"):
+        for name, row in records["flips_learnt"].get(box, {}).items():
+            kind, _, how = name.partition(", ")
+            title = ", ".join([LEARNT[kind].__name__, *([how] if how else [])])
+            offsets = [f"{100 * row['of many samples'][each]:.1f} %" for each in ("mean offset", "worst offset")]
+            rows.append([title, BOXES[box], short(row["GED"]), *offsets])
+    return markdown(["", "black box", "GED at 16", "flips off by, mean", "worst"], rows)
+
+
 def _ablation(records: Records) -> str:
     found = records["car_energy_ablation"]
     rows = []
@@ -239,6 +250,7 @@ TABLES = (
     PageTable("results/samplers.md", "Nodules", ("lidc",), _lidc),
     PageTable("results/samplers.md", "Flips", ("flips",), _flips),
     PageTable("results/samplers.md", "Frequencies of flips", ("flips",), _offsets),
+    PageTable("results/samplers.md", "Learnt on flips", ("flips_learnt",), _learnt_flips),
     PageTable("results/samplers.md", "What F learns from", ("flips_unseen",), _unseen),
     PageTable("results/samplers.md", "Ablation", ("car_energy_ablation",), _ablation),
 )

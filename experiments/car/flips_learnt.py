@@ -35,13 +35,16 @@ from experiments.car.flips import Config as FlipsConfig
 from experiments.car.flips import figures_of, show
 from experiments.car.rivals_jobs import listed
 
+EXPONENT_1 = "energy, exponent 1"
+"""The energy score as a mean over classes, which does not see which of them change together."""
+
 
 @dataclass(frozen=True)
 class Config:
     """What is run.
 
     :param flips: the images, their windows, and how they are scored.
-    :param samplers: which are trained, by name.
+    :param samplers: which are trained, by name, and what is changed of its loss.
     :param sources: what they stand behind: "labels", "trained".
     :param steps: of each training.
     :param batch_size: windows of a step.
@@ -54,7 +57,7 @@ class Config:
 
     flips: FlipsConfig = field(default_factory=FlipsConfig)
     runs: str = "runs/flips_learnt"
-    samplers: tuple[str, ...] = ("energy", "ssn", "probabilistic-unet")
+    samplers: tuple[str, ...] = ("energy", EXPONENT_1, "ssn", "probabilistic-unet")
     sources: tuple[str, ...] = ("labels", "trained")
     steps: int = 8000
     batch_size: int = 8
@@ -75,18 +78,24 @@ class Config:
 
     def loss(self, name: str) -> SampleLoss:
         """Return what a sampler is trained by: the energy score counts the classes that flip, like the metric."""
-        if name != "energy":
+        if kind_of(name) != "energy":
             return LEARNT[name].loss()
-        return EnergyScoreLoss(classes=tuple(self.flips.scenes.flips.classes), smoothing=self.smoothing)
+        classes, exponent = tuple(self.flips.scenes.flips.classes), 1.0 if name == EXPONENT_1 else None
+        return EnergyScoreLoss(classes=classes, smoothing=self.smoothing, exponent=exponent)
 
     def folder(self, name: str, source: str) -> Path:
         """Return where a training is kept."""
         return Path(self.runs) / f"{name}-{source}"
 
 
+def kind_of(name: str) -> str:
+    """Return the sampler that a name stands for, by which :data:`LEARNT` knows it."""
+    return name.split(", ")[0]
+
+
 def trained(config: Config, name: str, source: str, *, train: bool = True) -> LearntSampler | None:
     """Return a sampler as trained behind a source; None if it is not, and is not to be."""
-    folder, kind = config.folder(name, source), LEARNT[name]
+    folder, kind = config.folder(name, source), LEARNT[kind_of(name)]
     if not STORAGE.holds(folder):
         if not train:
             return None
@@ -98,7 +107,7 @@ def trained(config: Config, name: str, source: str, *, train: bool = True) -> Le
                 recipe=replace(
                     kind.recipe, num_steps=config.steps, batch_size=config.batch_size, augmentation=augmentation
                 ),
-                make=partial(kind.network_class.small, **config.sizes.get(name, {})),
+                make=partial(kind.network_class.small, **config.sizes.get(kind_of(name), {})),
                 seed=config.flips.seed,
                 checkpoint_path=folder,
                 watch=lambda done, figures: print(name, source, done, listed(figures), flush=True),
@@ -139,7 +148,8 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             if sampler is None:
                 continue
             path = config.folder(name, source) / "figures.json"
-            found = kept_figures(path, config, partial(rows, config, name, source, sampler))
+            one = replace(config, samplers=(name,), sources=(source,))
+            found = kept_figures(path, one, partial(rows, config, name, source, sampler))
             found[name]["training"] = Timer.read(config.folder(name, source))
             results.setdefault(source, {}).update(found)
         if source in results:

@@ -7,7 +7,7 @@ import torch
 
 from calibrant.errors import InputError
 from calibrant.networks import GaussianLogits, StochasticUNet
-from calibrant.samplers import MonteCarloLikelihood
+from calibrant.samplers import MeanOfSamples, MonteCarloLikelihood, StochasticSegmentationSampler
 from calibrant.samplers.stochastic_segmentation import map_likelihood
 from calibrant.training import set_rate
 
@@ -33,6 +33,15 @@ def test_draws_have_the_mean_and_covariance_of_the_law():
 def test_it_is_finite_where_a_covariance_matrix_could_not_be_factorised():
     law = GaussianLogits(torch.zeros(1, 2, 1, 4), torch.full((1, 1, 2, 1, 4), 1e3), torch.full((1, 2, 1, 4), 1e-5))
     assert bool(law.sampled(torch.randn(50, 1, 9)).isfinite().all())
+
+
+def test_the_mean_of_an_image_with_more_latents_than_can_be_spread():
+    sampler = StochasticSegmentationSampler(StochasticUNet(2, 2, widths=(4, 4), rank=2), inputs="probabilities")
+    logits = torch.zeros(1, 2, 160, 160)
+    with pytest.raises(InputError, match="draws='independent'"):
+        next(sampler.scores(logits, num_samples=2, generator=torch.Generator(), draws="spread"))
+    mean = MeanOfSamples(sampler, num_samples=2)(logits)
+    torch.testing.assert_close(mean.exp().sum(1), torch.ones(1, 160, 160))
 
 
 def test_of_one_sample_it_is_the_cross_entropy_of_the_labelled_pixels():

@@ -165,6 +165,10 @@ def gaussian(
     return torch.randn(*shape, generator=generator, device=generator.device).to(device)
 
 
+MAX_SPREAD = torch.quasirandom.SobolEngine.MAXDIM
+"""Numbers of the longest latent that can be drawn spread."""
+
+
 def latents_of(
     shape: tuple[int, int, int], generator: torch.Generator, device: torch.device, *, draws: str
 ) -> Float[Tensor, "m n d"]:
@@ -180,10 +184,10 @@ def latents_of(
     if draws == "independent":
         return gaussian(shape, generator, device)
     num_samples, num_images, size = shape
-    if size > torch.quasirandom.SobolEngine.MAXDIM:
+    if size > MAX_SPREAD:
         raise InputError(
-            f"expected a latent of {torch.quasirandom.SobolEngine.MAXDIM} numbers or fewer for spread draws; got "
-            f"{size}. Draw independently: draws='independent'."
+            f"expected a latent of {MAX_SPREAD} numbers or fewer for spread draws; got {size}. Draw independently: "
+            "draws='independent'."
         )
     sets = []
     for seed in torch.randint(2**31, (num_images,), generator=generator, device=generator.device).tolist():

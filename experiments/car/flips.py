@@ -243,11 +243,11 @@ def show(source: str, results: dict[str, Any]) -> None:
             print(f"  F, {where}: offset {found['mean offset']:.3f} on average, {found['worst offset']:.3f} at worst")
         print(f"  F, ECE {results['F']['ECE']:.4f}. The paper: 0.016, 0.06 and 0.0215")
     columns = ("GED", "GED, unbiased", "floor", "diversity", "mean offset", "worst offset")
-    print(f"  {'':50}paper  " + "  ".join(f"{column:>13}" for column in columns))
+    print(f"  {'':52}paper  " + "  ".join(f"{column:>13}" for column in columns))
     for name, found in results.items():
         if name not in ("F", "black box"):
             paper = PAPER.get((source, name), "")
-            print(f"  {name:50}{paper:7}" + "  ".join(f"{found.get(column, nan):13.4f}" for column in columns))
+            print(f"  {name:52}{paper:7}" + "  ".join(f"{found.get(column, nan):13.4f}" for column in columns))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Each is trained behind the true labels as the black box, or behind a trained black box, on the same windows of the same
 images with the same draws of labels, and sees the image and what the black box says: there is no F. It is scored with
-the same test images, as it draws, and coupled to its own mean, calibrated on the val images. What is done is kept under
-``runs/``; ``--finished`` trains nothing.
+the same test images, as it draws, and behind the true labels also coupled to its own mean, which is calibrated on the
+val images. What is done is kept under ``runs/``; ``--finished`` trains nothing.
 """
 
 import argparse
@@ -21,7 +21,15 @@ from typing import Any
 import torch
 
 from calibrant.calibrators import DirichletScaling
-from calibrant.samplers import Coupled, EnergyScoreLoss, LearntSampler, MeanOfSamples, load_sampler, save_sampler
+from calibrant.samplers import (
+    Coupled,
+    EnergyScoreLoss,
+    LearntSampler,
+    MeanOfSamples,
+    Sampler,
+    load_sampler,
+    save_sampler,
+)
 from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.storage import LEARNT, STORAGE
@@ -46,6 +54,8 @@ class Config:
     :param flips: the images, their windows, and how they are scored.
     :param samplers: which are trained, by name, and what is changed of its loss.
     :param sources: what they stand behind: "labels", "trained".
+    :param coupled: behind which of these they are coupled, too: it is slow where a pixel may be of a dozen classes, as
+        behind a trained black box.
     :param steps: of each training.
     :param batch_size: windows of a step.
     :param sizes: arguments of their networks, by sampler.
@@ -59,6 +69,7 @@ class Config:
     runs: str = "runs/flips_learnt"
     samplers: tuple[str, ...] = ("energy", EXPONENT_1, "ssn", "probabilistic-unet")
     sources: tuple[str, ...] = ("labels", "trained")
+    coupled: tuple[str, ...] = ("labels",)
     steps: int = 8000
     batch_size: int = 8
     frequency_samples: int = 256
@@ -121,14 +132,17 @@ def trained(config: Config, name: str, source: str, *, train: bool = True) -> Le
 def rows(config: Config, name: str, source: str, sampler: NetworkSampler) -> dict[str, dict[str, Any]]:
     """Return the figures of a sampler as it draws, and coupled to its own mean, calibrated on the val images."""
     flips, test = config.flips.scenes.flips, config.flips.predictions(source, "test")
-    mean = MeanOfSamples.fit(
-        config.flips.predictions(source, "val", config.val_draws),
-        sampler=sampler,
-        calibrate=partial(DirichletScaling.fit, safe=False),
-        num_samples=config.frequency_samples,
-    )
+    drawers: dict[str, Sampler] = {name: sampler}
+    if source in config.coupled:
+        mean = MeanOfSamples.fit(
+            config.flips.predictions(source, "val", config.val_draws),
+            sampler=sampler,
+            calibrate=partial(DirichletScaling.fit, safe=False),
+            num_samples=config.frequency_samples,
+        )
+        drawers[f"{name}, coupled to its calibrated mean"] = Coupled(sampler, mean)
     found = {}
-    for title, drawer in ((name, sampler), (f"{name}, coupled to its calibrated mean", Coupled(sampler, mean))):
+    for title, drawer in drawers.items():
         figures = figures_of(config.flips, drawer, test, None)
         # There is no F, and what is unbiased of independent maps is not of coupled ones.
         without = ("KL", "GED, unbiased", "presence") if drawer is not sampler else ("KL",)
@@ -156,7 +170,7 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             show(source, results[source])
             for name, found in results[source].items():
                 many = "{samples} samples: offset {mean offset:.4f} on average, {worst offset:.4f} at worst"
-                print(f"  {name:50}" + many.format(**found["of many samples"]))
+                print(f"  {name:52}" + many.format(**found["of many samples"]))
     if config.flips.runs and results:
         print(record("flips_learnt", config, time.monotonic() - begun, results))
     return results

@@ -1,13 +1,14 @@
 """Coupled: marginals that are exact whatever the sampler, in the order of its scores; and the mean of samples."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from calibrant.calibrators import TemperatureScaling, VectorScaling
+from calibrant.calibrators import LocalTemperatureScaling, TemperatureScaling, VectorScaling
 from calibrant.errors import InputError
 from calibrant.evaluation import tally_hypotheses
 from calibrant.metrics import HypothesisDistances, generalised_energy_distance, presence_excess
@@ -167,3 +168,12 @@ def test_the_calibrated_mean_has_the_frequencies_of_the_images_it_was_fitted_to(
     kept = load_sampler(tmp_path)
     again = kept.sample(p.logits[None], num_samples=64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again, maps)
+
+
+def test_a_calibrator_of_the_mean_may_be_trained():
+    predictions = toy_predictions(num_images=5, void=0.0)
+    calibrate = partial(LocalTemperatureScaling.fit, num_epochs=1)
+    mean = MeanOfSamples.fit(predictions, sampler=free(), calibrate=calibrate, num_samples=8)
+    assert isinstance(mean.calibrator, LocalTemperatureScaling)
+    first = predictions[0]
+    assert mean(first.logits[None], first.image[None]).shape == (1, *first.logits.shape)

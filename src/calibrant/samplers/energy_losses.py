@@ -181,7 +181,6 @@ def brier_score_of_mean(samples: Float[Tensor, "m n c *s"], labels: Int[Tensor, 
     :param samples: probabilities of each sample, drawn independently; two or more.
     :param labels: one map per annotator; ``IGNORE`` where unlabelled.
 
-    >>> one_of_each = torch.eye(2)[:, None, :, None]
     >>> first, one_of_each = torch.eye(2)[[0, 0], None, :, None], torch.eye(2)[:, None, :, None]
     >>> [float(brier_score_of_mean(each, torch.tensor([[[0]]]))) for each in (first, one_of_each)]
     [0.0, 0.0]

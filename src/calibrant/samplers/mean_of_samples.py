@@ -89,8 +89,7 @@ class MeanOfSamples(Calibrator):
         :raises InputError: the sampler has no scores, or there is no sample.
         """
         mean = cls(sampler, num_samples=num_samples)
-        with torch.no_grad():
-            calibrator = calibrate(Mapped(predictions, _Mean(mean)))
+        calibrator = calibrate(Mapped(predictions, _Mean(mean)))
         return cls(sampler, calibrator, num_samples=num_samples, notes=calibrator.notes)
 
 
@@ -100,5 +99,6 @@ class _Mean:
 
     mean: MeanOfSamples
 
+    @torch.no_grad()
     def __call__(self, prediction: Prediction) -> Prediction:
         return with_logits(prediction, calibrated(prediction, self.mean))

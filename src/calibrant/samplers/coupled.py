@@ -148,42 +148,59 @@ def quotas(probs: Float[Tensor, "c p"], num_samples: int, level: float) -> Int[T
 
 def _by_rank(scores: Float[Tensor, "m 2 p"], counts: Int[Tensor, "2 p"]) -> Int[Tensor, "m p"]:
     """The second class goes to the samples whose scores favour it most."""
-    return (~_first(scores[:, 1] - scores[:, 0], counts[0])).long()
+    return (~_first((scores[:, 1] - scores[:, 0]).T.contiguous(), counts[0])).long().T
 
 
-def _first(values: Float[Tensor, "m p"], counts: Int[Tensor, " p"], *, descending: bool = False) -> Bool[Tensor, "m p"]:
+def _first(values: Float[Tensor, "p m"], counts: Int[Tensor, " p"], *, descending: bool = False) -> Bool[Tensor, "p m"]:
     """Which samples are in each pixel among the first so many by their values; those that tie in their order."""
-    order = values.T.contiguous().argsort(dim=1, descending=descending, stable=True)  # far faster on the last axis
-    among = torch.arange(len(values), device=values.device) < counts[:, None]
-    return torch.empty_like(among).scatter_(1, order, among).T
+    order = values.argsort(dim=1, descending=descending, stable=True)
+    among = torch.arange(values.shape[1], device=values.device) < counts[:, None]
+    return torch.empty_like(among).scatter_(1, order, among)
 
 
 def _by_offsets(scores: Float[Tensor, "m c p"], counts: Int[Tensor, "c p"]) -> Int[Tensor, "m p"]:
     """Offsets of the classes at which each wins about as often as it shall; then class by class, exactly."""
-    m, c, _ = scores.shape
-    shifted = scores - scores.logsumexp(1, keepdim=True)
+    _, c, p = scores.shape
+    shifted = (scores - scores.logsumexp(1, keepdim=True)).permute(1, 2, 0).contiguous()  # sorted along the last axis
+    at = torch.arange(p, device=scores.device)
     for _ in range(SWEEPS):
-        for k in range(c):
-            margins = (shifted[:, k] - _largest_but(shifted, k)).sort(0, descending=True).values
-            inside = margins.gather(0, (counts[k] - 1).clamp(0, m - 1)[None])[0]
-            outside = margins.gather(0, counts[k].clamp(0, m - 1)[None])[0]
-            # Between the last sample that shall have the class and the first that shall not; past the end of the
-            # samples where all or none shall.
-            middle = torch.where(
-                counts[k] == 0, outside + 1, torch.where(counts[k] == m, inside - 1, (inside + outside) / 2)
-            )
-            shifted[:, k] -= middle
-    free = torch.ones(shifted[:, 0].shape, dtype=torch.bool, device=scores.device)
+        swept = _swept(shifted[:, at], counts[:, at])
+        shifted[:, at] = swept
+        # Where each class wins as often as it shall, another sweep would change no winner.
+        won = (swept == swept.amax(0)).sum(2)
+        at = at[(won != counts[:, at]).any(0)]
+        if len(at) == 0:
+            break
+    after = _largest_after(shifted)
+    free = torch.ones(shifted[0].shape, dtype=torch.bool, device=scores.device)
     classes = torch.full(free.shape, c - 1, dtype=torch.long, device=scores.device)
     for k in range(c - 1):
-        others = shifted[:, k + 1 :].amax(1)
-        margins = torch.where(free, shifted[:, k] - others, -torch.inf)
+        margins = torch.where(free, shifted[k] - after[k], -torch.inf)
         taken = _first(margins, counts[k], descending=True)
         classes[taken] = k
         free &= ~taken
-    return classes
+    return classes.T
 
 
-def _largest_but(scores: Float[Tensor, "m c p"], k: int) -> Float[Tensor, "m p"]:
-    """The largest score of another class."""
-    return torch.cat([scores[:, :k], scores[:, k + 1 :]], 1).amax(1)
+def _swept(shifted: Float[Tensor, "c p m"], counts: Int[Tensor, "c p"]) -> Float[Tensor, "c p m"]:
+    """Shift each class in turn so that, as the others are, it wins as often as it shall; written over."""
+    m = shifted.shape[2]
+    before, after = torch.full_like(shifted[0], -torch.inf), _largest_after(shifted)
+    for scores, count, behind in zip(shifted, counts, after, strict=True):
+        margins = (scores - torch.maximum(before, behind)).sort(1, descending=True).values
+        inside = margins.gather(1, (count - 1).clamp(0, m - 1)[:, None])[:, 0]
+        outside = margins.gather(1, count.clamp(0, m - 1)[:, None])[:, 0]
+        # Between the last sample that shall have the class and the first that shall not; past the end of the samples
+        # where all or none shall.
+        middle = torch.where(count == 0, outside + 1, torch.where(count == m, inside - 1, (inside + outside) / 2))
+        scores -= middle[:, None]
+        before = torch.maximum(before, scores)
+    return shifted
+
+
+def _largest_after(scores: Float[Tensor, "c p m"]) -> list[Float[Tensor, "p m"]]:
+    """For each class the largest score of those after it; of the last there is none."""
+    found = [torch.full_like(scores[0], -torch.inf)]
+    for each in scores[1:].flip(0):
+        found.append(torch.maximum(found[-1], each))
+    return found[::-1]

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks._interleaved import timed, verdict
 from calibrant.networks import RefinementUNet
-from calibrant.samplers import CopulaSampler, IndependentSampler, RefinementSampler, Sampler
+from calibrant.samplers import CopulaSampler, Coupled, IndependentSampler, RefinementSampler, Sampler
 from calibrant.samplers.storage import LEARNT
 from calibrant.training import Standardise
 
@@ -72,6 +72,9 @@ def compare(refined: RefinementSampler, num_classes: int, num_samples: int, side
         "one pass": lambda: plain_loop(refined, logits, image, noise[:1]),
         loop: lambda: plain_loop(refined, logits, image, noise),
         once: lambda: refined.sample(logits, image, num_samples=num_samples, generator=generator()),
+        "refinement, coupled to the logits": lambda: Coupled(refined).sample(
+            logits, image, num_samples=num_samples, generator=generator()
+        ),
     }
     for name, sampler in others.items():
         tasks[name] = lambda sampler=sampler: sampler.sample(logits, num_samples=num_samples, generator=generator())

@@ -111,7 +111,11 @@ def coupled(scores: Float[Tensor, "m c p"], probs: Float[Tensor, "c p"], level: 
     :param probs: the marginals, which add up to one in each pixel.
     :param level: from 0 to 1, how shares are rounded.
     """
-    m, counts = len(scores), quotas(probs, len(scores), level)
+    (m, c, _), counts = scores.shape, quotas(probs, len(scores), level)
+    if c == 2:  # nothing is gathered
+        size = max(1, _NUMBERS // (m * c))
+        parts = zip(scores.split(size, 2), counts.split(size, 1), strict=True)
+        return torch.cat([_by_rank(*part) for part in parts], 1)
     number = (counts > 0).sum(0)
     # In each pixel the classes that any sample gets, then the rest.
     given = (counts == 0).long().argsort(dim=0, stable=True)

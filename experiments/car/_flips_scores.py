@@ -81,7 +81,6 @@ class Counted:
     def figures(self, probabilities: tuple[float, ...]) -> dict[str, Any]:
         """Return scores, means over images that show one of the classes that flip; offsets pool all pixels."""
         ged, diversity = generalised_energy_distance(self.distances), sample_diversity(self.distances)
-        offsets = flip_offsets(self.flips.pooled(), probabilities)
         return {
             "GED": round(float(ged.nanmean()), 4),
             "GED, unbiased": round(float(generalised_energy_distance(self.distances, diagonal=False).nanmean()), 4),
@@ -90,9 +89,7 @@ class Counted:
             "diversity": round(float(diversity.nanmean()), 4),
             "KL of mean from F": round(float(sample_divergence(self.divergence).nanmean()), 4),
             "KL of mean from F, expected": round(float(expected_sample_divergence(self.divergence).nanmean()), 4),
-            "frequencies": rounded(flip_frequencies(self.flips.pooled())[0]),
-            "mean offset": round(float(offsets.nanmean()), 4),
-            "worst offset": round(float(offsets.nan_to_num().max()), 4),
+            **_frequencies(self.flips, probabilities),
         }
 
 
@@ -106,11 +103,15 @@ def drawn_frequencies(
     generator = torch.Generator().manual_seed(seed)
     drawn = draw_hypotheses(sampler, predictions, None, num_samples=num_samples, generator=generator)
     rows = [FlipCounts.of(maps[:, None], each.labels[:1], pairs=flips.pairs) for each, maps in drawn]
-    counts = FlipCounts.stack(rows).pooled()
-    offsets = flip_offsets(counts, flips.probabilities)
+    return {"samples": num_samples, **_frequencies(FlipCounts.stack(rows), flips.probabilities)}
+
+
+def _frequencies(counts: FlipCounts, probabilities: tuple[float, ...]) -> dict[str, Any]:
+    """How often each class flips, pixels pooled, and how far that is from the truth."""
+    pooled = counts.pooled()
+    offsets = flip_offsets(pooled, probabilities)
     return {
-        "samples": num_samples,
-        "frequencies": rounded(flip_frequencies(counts)[0]),
+        "frequencies": rounded(flip_frequencies(pooled)[0]),
         "mean offset": round(float(offsets.nanmean()), 4),
         "worst offset": round(float(offsets.nan_to_num().max()), 4),
     }
@@ -133,13 +134,7 @@ def calibration(
         )
     found: dict[str, Any] = {}
     for name, column in zip(("where the black box is right", "anywhere"), zip(*rows, strict=True), strict=True):
-        counts = FlipCounts.stack(column).pooled()
-        offsets = flip_offsets(counts, flips.probabilities)
-        found[name] = {
-            "frequencies": rounded(flip_frequencies(counts)[0]),
-            "mean offset": round(float(offsets.nanmean()), 4),
-            "worst offset": round(float(offsets.nan_to_num().max()), 4),
-        }
+        found[name] = _frequencies(FlipCounts.stack(column), flips.probabilities)
     bins = tally(partial(CalibrationBins.of, num_bins=10), flipped, head).pooled()
     curve = reliability_curve(bins)
     found["ECE"] = round(float(expected_calibration_error(bins)), 4)

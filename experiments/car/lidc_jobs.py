@@ -97,10 +97,7 @@ def behind_calibration_network(config: Config, images: Images, seed: int) -> Ima
 
 
 def _calibration_network(in_channels: int, num_classes: int, *, width: int | None) -> nn.Module:
-    if width is None:
-        return SegNet(in_channels, num_classes)
-    network = SmallUNet(in_channels, num_classes, width=width)
-    return network.to(memory_format=torch.channels_last)  # an eighth faster on a processor
+    return SegNet(in_channels, num_classes) if width is None else SmallUNet(in_channels, num_classes, width=width)
 
 
 def recalibrated(config: Config, images: Images, behind: str, seed: int) -> Images:

@@ -14,13 +14,14 @@ from experiments.car.lidc_config import Config as LidcConfig
 
 STEPS = {
     "energy": 2400,
-    "ssn": 1550,
-    "probabilistic-unet": 2500,
-    "hierarchical": 3250,
-    "phiseg": 1250,
-    "supervised-uq": 450,
+    "ssn": 1270,
+    "probabilistic-unet": 2080,
+    "hierarchical": 3170,
+    "phiseg": 1190,
+    "supervised-uq": 510,
 }
-"""Steps that take as long as 2,400 of the energy score: seconds a step are 0.81, 1.26, 0.78, 0.60, 1.55 and 4.36."""
+"""Steps that take as long as 2,400 of the energy score: seconds a step, by ``--times`` on a busy core, are 1.01, 1.90,
+1.16, 0.76, 2.03 and 4.73."""
 
 PUBLISHED_STEPS = dict.fromkeys(LEARNT, 1000)
 """Steps of the networks in their published widths: what a GPU does in the minutes for which it is lent."""
@@ -36,8 +37,7 @@ class Config:
     :param crop: pixels a side of what is trained on, drawn at random, and of what is scored, in the middle.
     :param seeds: of the trainings.
     :param inputs: what networks are given: the image alone, and the image with the probabilities of F.
-    :param steps: of each sampler's training, so that all take alike many seconds of a processor: 1,950, of which the
-        energy score's takes 0.81 s a step, by ``--times``.
+    :param steps: of each sampler's training, so that all take alike many seconds of a processor.
     :param widths: of the networks: "small", or "published".
     :param sizes: other arguments of the networks, by sampler.
     :param car: the trainings of CAR that are shown, by their names in ``experiments.car.lidc``.

@@ -15,7 +15,7 @@ from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.calibrator import Calibrator
 from calibrant.calibrators.pixels import fittable
 from calibrant.errors import InputError
-from calibrant.networks import CalibrationHead
+from calibrant.networks import CalibrationHead, with_channels_last
 from calibrant.predictions import Mapped, PredictionsLike, predictions_of
 from calibrant.training import (
     Augmentation,
@@ -111,7 +111,7 @@ class CalibrationNetwork(Calibrator):
     ) -> None:
         super().__init__(notes=notes)
         check_choice(model_output, MODEL_OUTPUTS, "form of a model's output")
-        self.network, self.model_output, self.standardise = network, model_output, standardise
+        self.network, self.model_output, self.standardise = with_channels_last(network), model_output, standardise
         self.requires_grad_(False)
         self.train(False)
 

@@ -61,7 +61,6 @@ def _trained(scenes: Any, num_steps: int, seed: int) -> Any:
 
     weights = torch.Generator().manual_seed(seed)
     network = SmallUNet(3, scenes.num_classes, stride=2, generator=weights)
-    network = network.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload] torch leaves it out
     with bars() as progress:
         examples = list(with_progress(scenes, progress, "making streets"))
         task = progress.add_task("training a small segmenter", total=num_steps)

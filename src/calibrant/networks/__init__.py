@@ -1,4 +1,4 @@
-"""One file per architecture, each a plain module."""
+"""One file per architecture, each a plain module; how weights lie in memory."""
 
 from calibrant.networks.basis_unet import Basis, BasisUNet
 from calibrant.networks.calibration_head import CalibrationHead
@@ -6,6 +6,7 @@ from calibrant.networks.discriminator import Discriminator
 from calibrant.networks.hierarchical_unet import HierarchicalUNet, Multiplier
 from calibrant.networks.knet import KNet, KNetSize
 from calibrant.networks.latents import Gaussian, Reconstruction
+from calibrant.networks.memory_layout import with_channels_last
 from calibrant.networks.phiseg import PHiSeg
 from calibrant.networks.probabilistic_unet import Features, ProbabilisticUNet
 from calibrant.networks.refinement_unet import RefinementUNet
@@ -38,4 +39,5 @@ __all__ = [
     "StochasticUNet",
     "TemperatureTree",
     "WeightNoiseUNet",
+    "with_channels_last",
 ]

@@ -11,6 +11,7 @@ from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.models.windows import window_starts
+from calibrant.networks import with_channels_last
 from calibrant.samplers._fields import largest
 from calibrant.samplers.sampler import MAX_SPREAD, Sampler, check_request, latents_of
 from calibrant.training import Standardise, network_input
@@ -93,7 +94,7 @@ class NetworkSampler(Sampler):
                 f"expected a standardisation of images if the network sees them; got inputs={inputs!r} and "
                 f"{'none' if standardise is None else 'one'}. Standardise.of(predictions) makes it."
             )
-        self.network, self.standardise, self.inputs = network, standardise, inputs
+        self.network, self.standardise, self.inputs = with_channels_last(network), standardise, inputs
         self.window = None if window is None else tuple(window)
         self.draws = draws
         self.requires_grad_(False)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from calibrant._shapes import IGNORE, Float, Tensor
-from calibrant.networks import Discriminator, RefinementUNet
+from calibrant.networks import Discriminator, RefinementUNet, with_channels_last
 from calibrant.samplers.losses import (
     adversarial_loss,
     calibration_loss,
@@ -77,7 +77,7 @@ class RefinementTraining:
         optimiser = torch.optim.Adam(
             network.parameters(), lr=rate, betas=recipe.betas, weight_decay=recipe.weight_decay
         )
-        return self.devices.setup(network.train(), optimiser)
+        return self.devices.setup(with_channels_last(network.train()), optimiser)
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         """Take one step of G, and one of D if it is its turn, on the same samples.

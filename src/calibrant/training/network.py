@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from calibrant._shapes import Tensor
+from calibrant.networks import with_channels_last
 from calibrant.training.average import move_average
 from calibrant.training.batches import Batch, Batches
 from calibrant.training.checkpoint import restore_states, states_of
@@ -33,7 +34,7 @@ def no_complaints(figures: Mapping[str, float]) -> Iterable[str]:
 class NetworkTraining:
     """One network, its optimiser and its moving average, and the steps that train it.
 
-    :param network: is changed in place.
+    :param network: is changed in place, its weights laid out with the channels last.
     :param optimiser: over its parameters.
     :param batches: what a step learns from.
     :param loss: what a step makes smaller.
@@ -60,7 +61,7 @@ class NetworkTraining:
     ) -> None:
         self.plain, self.batches, self.loss, self.learning_rate = network, batches, loss, learning_rate
         self.devices, self.keep, self.clip, self._complaints = devices, average, clip, complaints
-        self.network, self.optimiser = devices.setup(network.train(), optimiser)
+        self.network, self.optimiser = devices.setup(with_channels_last(network.train()), optimiser)
         self._parts: dict[str, Any] = {"network": self.plain, "optimiser": self.optimiser}
         self.average = self.plain
         if average is not None:

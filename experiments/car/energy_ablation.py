@@ -143,7 +143,7 @@ def main(config: Config, *, train: bool = True) -> dict[str, Any]:
             folder = folder_of(config, name, seed)
             if train or STORAGE.holds(folder):
                 sampler = trained(config, name, seed)
-                path, of = folder / "scores.pt", f"{config.num_samples} samples, {name}"
+                path, of = folder / "scores.npz", f"{config.num_samples} samples, {name}"
                 scores = kept_columns(path, of)
                 if scores is None:
                     scores = columns(sampler, images, config.num_samples, seed)

@@ -64,7 +64,9 @@ def main(folder: Path, *, seconds: float, share: float, device: str, jobs: int, 
     if device != "cpu" and time.monotonic() >= until:  # cut short: show and record the rows that are there
         run_at_once([[*small, "--scored"], [*published, "--scored"]], folder, time.monotonic() + 60)
     with tarfile.open(folder / "kept.tar.gz", "w:gz") as kept:
-        for path in (*Path("experiments/results").glob("rivals*"), *Path("runs").rglob("*")):
+        for path in Path("experiments/results").glob("rivals*"):
+            kept.add(path)
+        for path in Path("runs").rglob("*"):
             if path.is_file() and (path.parent.name == "scores" or path.suffix in {".json", ".png"}):
                 kept.add(path)
 

@@ -6,10 +6,11 @@
 Trains every sampler with one network that the library has (``calibrant.samplers.storage.LEARNT``), from the image
 alone and from the image with the probabilities of F, and scores it on the val patients: free, drawn in other ways, and
 coupled to F as calibrated on held-out patients and to the sampler's own mean. Beside them stand CAR and the copula
-behind F, trained as in ``experiments.car.lidc`` and as long as there; the seconds of all trainings are recorded. What
-is done is kept under ``runs/``: ``--finished`` trains nothing, ``--scored`` draws nothing either; ``--times`` prints
-what a step of each training takes. ``--published`` is for a GPU: networks as wide as they were published, from the
-image alone.
+behind F, trained as in ``experiments.car.lidc`` and as long as there; the seconds of all trainings are recorded.
+Trainings are kept under ``runs/``, the scores of each image among the results, so that the table can be made in parts:
+``--finished`` trains nothing, ``--scored`` draws nothing either. ``--times`` prints what a step of each training takes;
+``--share`` takes a share of the steps, and has a record of its own. ``--published`` is for a GPU: networks as wide as
+they were published, from the image alone.
 """
 
 import argparse
@@ -33,13 +34,8 @@ from experiments.car.lidc_jobs import Images, behind_calibration_network
 from experiments.car.lidc_pictures import draw_pictures
 from experiments.car.lidc_scores import Columns, Patients
 from experiments.car.rivals_config import Config
-from experiments.car.rivals_jobs import (
-    at_once,
-    seconds_a_step,
-    trained,
-    training_images,
-)
-from experiments.car.rivals_rows import Rows, has_f, read_scores, sources, train_and_score
+from experiments.car.rivals_jobs import at_once, seconds_a_step, trained
+from experiments.car.rivals_rows import COPULA, Rows, Source, has_f, read_scores, sources, train_and_score
 from experiments.car.rivals_scores import SHOWN, pooled_ece
 
 PUBLISHED = """published on LIDC, not comparable row by row (GED 16 / GED 100 / HM-IoU 16):
@@ -147,7 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--scored", action="store_true", help="train and score nothing, show what is there")
     parser.add_argument("--times", action="store_true", help="print the seconds that a step of each training takes")
     parser.add_argument(
-        "--train", nargs=3, action="append", metavar=("NAME", "INPUTS", "SEED"), help="train this alone"
+        "--train", nargs=3, action="append", metavar=("NAME", "INPUTS", "SEED"), help="train and score this alone"
     )
     add_option(parser)
     parser.add_argument("--published", action="store_true", help="networks as wide as published, on a GPU")
@@ -172,11 +168,12 @@ if __name__ == "__main__":
             print(f"{title}: {each:.3f} s of processor a step", flush=True)
     elif given.train:
         for kind, inputs, seed in given.train:
-            if kind not in LEARNT or inputs != "image" or not seed.isdecimal():
+            if kind not in (*LEARNT, *chosen.car, COPULA) or inputs not in chosen.inputs or not seed.isdecimal():
                 parser.error(
-                    f"expected --train NAME image SEED with a name of {list(LEARNT)}; got {kind} {inputs} {seed}"
+                    f"expected --train NAME INPUTS SEED with a name of {[*LEARNT, *chosen.car, COPULA]} and inputs of "
+                    f"{list(chosen.inputs)}; got {kind} {inputs} {seed}"
                 )
-            trained(chosen, kind, inputs, int(seed), training_images(chosen))
+            train_and_score(chosen, Source(kind, inputs, int(seed)), train=True)
     else:
         train = not (given.finished or given.scored)
         main(chosen, train=train, draw=not given.scored, jobs=given.jobs)

@@ -37,7 +37,7 @@ BINS = 10
 
 def areas_of(config: Config, source: Source, images: Images) -> AreaSamples | None:
     """Return the areas of the nodule in the maps that a source's sampler draws; None if it is not trained."""
-    path = Path(config.runs) / "areas" / f"{folder_name(source.title)}-{source.seed}.pt"
+    path = Path(config.runs) / "areas" / f"{folder_name(source.title)}-{source.seed}.npz"
     of = f"{config.num_samples} samples, {config.steps}, {config.widths}, {dict(config.sizes)}, {config.crop}"
     held = kept_columns(path, of)
     if held is None:

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from calibrant.samplers import EnergyScoreLoss, SamplerRecipe
 from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.storage import LEARNT
 from calibrant.training import Augmentation
+from experiments._record import RESULTS
 from experiments.car.lidc_config import LONGER
 from experiments.car.lidc_config import Config as LidcConfig
 
@@ -41,6 +43,7 @@ class Config:
     :param widths: of the networks: "small", or "published".
     :param sizes: other arguments of the networks, by sampler.
     :param car: the trainings of CAR that are shown, by their names in ``experiments.car.lidc``.
+    :param own_mean: the samplers that are shown coupled to their own mean as well.
     :param num_samples: drawn of each image for the scores.
     :param device: where networks are trained and drawn from, such as "cuda".
     :param record: the name of what is recorded.
@@ -57,6 +60,7 @@ class Config:
     widths: str = "small"
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     car: tuple[str, ...] = ("CAR", f"CAR{LONGER}")
+    own_mean: tuple[str, ...] = ("energy", "ssn", "probabilistic-unet")
     num_samples: int = 100
     num_resamples: int = 1000
     device: str = "cpu"
@@ -105,6 +109,11 @@ class Config:
         """Return a share of the steps of each sampler's training, kept and recorded elsewhere."""
         steps = {name: max(1, round(share * number)) for name, number in self.steps.items()}
         return replace(self, steps=steps, runs=f"{self.runs}-{share}", record=f"{self.record}_{share}")
+
+    @property
+    def scores(self) -> Path:
+        """The folder of the scores of each row and seed: among the results, if they are of real data."""
+        return RESULTS / self.record if self.folder else Path(self.runs) / "scores"
 
     @property
     def lidc(self) -> LidcConfig:

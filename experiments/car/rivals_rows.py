@@ -1,4 +1,4 @@
-"""The rows of the comparison of samplers: what each is drawn by, and its scores, which are kept in files."""
+"""The rows of the comparison of samplers: what each is made of, and its scores, which are kept in files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,21 @@ import torch
 from calibrant.calibrators import Calibrator, TemperatureScaling
 from calibrant.errors import InputError
 from calibrant.predictions import Prediction
-from calibrant.samplers import CopulaSampler, Coupled, EnergyScoreSampler, MeanOfSamples, Sampler
+from calibrant.samplers import CopulaSampler, EnergyScoreSampler, MeanOfSamples, Sampler
+from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.samplers.storage import LEARNT
 from experiments.car._timed import Timer, folder_name
 from experiments.car.lidc_jobs import Images, behind_calibration_network, on_device, refinement
 from experiments.car.lidc_scores import Columns
 from experiments.car.rivals_config import Config
 from experiments.car.rivals_jobs import folder_of, trained, training_images
-from experiments.car.rivals_scores import columns, keep_columns, kept_columns
+from experiments.car.rivals_scores import (
+    columns,
+    columns_of_one_draw,
+    keep_columns,
+    kept_columns,
+    kept_training,
+)
 
 Rows = dict[str, dict[int, Columns]]
 """Scores by row and seed."""
@@ -60,7 +67,8 @@ def rows_of(config: Config, source: Source) -> list[str]:
     if source.name not in LEARNT:
         return [source.title, *coupled]
     others = [f"{source.title}, {how}" for how in ("spread", "all orientations")] if source.name == "energy" else []
-    return [source.title, *others, *coupled, f"{source.title}, coupled to its mean"]
+    own = [f"{source.title}, coupled to its mean"] if source.name in config.own_mean else []
+    return [source.title, *others, *coupled, *own]
 
 
 def has_f(config: Config) -> bool:
@@ -110,22 +118,27 @@ def sampler_of(config: Config, source: Source, behind: Images | None, *, train: 
     return trained(config, source.name, source.inputs, source.seed, seen)
 
 
-def drawn_by(row: str, title: str, sampler: Sampler, calibrated: Calibrator | None) -> Sampler:
-    """Return what a row is drawn by."""
+def in_another_way(row: str, title: str, sampler: Sampler) -> Sampler | None:
+    """Return what a row is drawn by that is not made of the samples of the free one; None for all that are."""
     if row == f"{title}, spread":
         return EnergyScoreSampler(**(sampler.arguments() | {"draws": "spread"}))
     if row == f"{title}, all orientations":
         assert isinstance(sampler, EnergyScoreSampler)
         return sampler.in_orientations("all")
-    if row == f"{title}, coupled to F":
-        return Coupled(sampler, calibrated)
-    return Coupled(sampler, MeanOfSamples(sampler)) if row == f"{title}, coupled to its mean" else sampler
+    return None if isinstance(sampler, NetworkSampler) else sampler
+
+
+def marginals_of(row: str, title: str, sampler: NetworkSampler, calibrated: Calibrator | None) -> Calibrator | None:
+    """Return what the maps of a row are coupled to; None if they are free."""
+    if row == f"{title}, coupled to its mean":
+        return MeanOfSamples(sampler)
+    return calibrated if row == f"{title}, coupled to F" else None
 
 
 def scores_of(config: Config, row: str, seed: int) -> tuple[Path, str]:
     """Return the file of a row's scores, and what they are of."""
     of = f"{config.num_samples} samples, {row}, {config.steps}, {config.widths}, {dict(config.sizes)}, {config.crop}"
-    return Path(config.runs) / "scores" / f"{folder_name(row)}-{seed}.pt", of
+    return config.scores / f"{folder_name(row)}-{seed}.npz", of
 
 
 def train_and_score(config: Config, source: Source, *, train: bool) -> None:
@@ -134,6 +147,8 @@ def train_and_score(config: Config, source: Source, *, train: bool) -> None:
     if not missing:
         return
     behind = behind_f(config, source.seed, train=train)
+    if behind is None:
+        missing = [row for row in missing if not row.endswith("coupled to F")]
     sampler = sampler_of(config, source, behind, train=train)
     if sampler is None:
         return
@@ -144,13 +159,26 @@ def train_and_score(config: Config, source: Source, *, train: bool) -> None:
     if behind is not None:
         scaled = TemperatureScaling.fit(behind.held_out)
         calibrated = Kept([on_device(each, config.device) for each in behind.test], scaled)
-    for row in missing:
-        if calibrated is None and row.endswith("coupled to F"):
-            continue
-        drawn = drawn_by(row, source.title, sampler, calibrated)
-        found = columns(drawn, test, config.num_samples, source.seed)
-        keep_columns(*scores_of(config, row, source.seed), found)
-        print(f"{row}, seed {source.seed}: GED 16 {float(found['GED 16'].mean()):.4f}", flush=True)
+    others = {row: in_another_way(row, source.title, sampler) for row in missing}
+    found = {
+        row: columns(other, test, config.num_samples, source.seed) for row, other in others.items() if other is not None
+    }
+    alike = [row for row, other in others.items() if other is None]
+    if alike:
+        assert isinstance(sampler, NetworkSampler)
+        marginals = {row: marginals_of(row, source.title, sampler, calibrated) for row in alike}
+        found |= columns_of_one_draw(sampler, marginals, test, config.num_samples, source.seed)
+    training = Timer.read(training_folder(config, source))
+    for row, each in found.items():
+        keep_columns(*scores_of(config, row, source.seed), each, training)
+        print(f"{row}, seed {source.seed}: GED 16 {float(each['GED 16'].mean()):.4f}", flush=True)
+
+
+def training_folder(config: Config, source: Source) -> Path:
+    """Return where the training of a source is kept."""
+    if source.name in LEARNT:
+        return folder_of(config, source.name, source.inputs, source.seed)
+    return Path(config.lidc_runs) / f"{folder_name(source.name)}-{source.seed}"
 
 
 def read_scores(config: Config) -> tuple[Rows, dict[str, Any]]:
@@ -162,9 +190,6 @@ def read_scores(config: Config) -> tuple[Rows, dict[str, Any]]:
             found = kept_columns(*scores_of(config, row, source.seed))
             if found is not None:
                 rows.setdefault(row, {})[source.seed] = found
-        folder = folder_of(config, source.name, source.inputs, source.seed)
-        if source.name not in LEARNT:
-            folder = Path(config.lidc_runs) / f"{folder_name(source.name)}-{source.seed}"
-        spent = Timer.read(folder)
+        spent = kept_training(scores_of(config, source.title, source.seed)[0])
         seconds |= {f"{source.title}, seed {source.seed}": spent} if spent else {}
     return rows, seconds

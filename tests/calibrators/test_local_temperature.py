@@ -8,7 +8,7 @@ import torch
 from calibrant.calibrators import LocalTemperatureScaling, TemperatureScaling, load, save
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError, ShapeError
-from calibrant.networks import TemperatureTree
+from calibrant.networks import TemperatureTree, temperature_tree
 from calibrant.predictions import IGNORE, Prediction
 from calibrant.testing import tied_logits, toy_predictions
 
@@ -86,6 +86,19 @@ def told_by_the_image(count, *, seed):
         bright = bright if number % 2 else bright.flip(2)
         predictions.append(Prediction(f"{seed}-{number}", true * (1 + 3 * bright), labels[None], bright))
     return predictions
+
+
+@pytest.mark.parametrize("size", [(70, 11), (33, 9), (17, 4), (16, 30), (5, 3)])
+def test_strips_of_rows_are_parts_of_the_whole(monkeypatch, size):
+    rng = torch.Generator().manual_seed(0)
+    logits, image = 3 * torch.randn(2, 4, *size, generator=rng), torch.randn(2, 3, *size, generator=rng)
+    tree = TemperatureTree.random(4, 3, start=1.5, generator=rng)
+    with torch.no_grad():
+        tree.weight.mul_(30)
+    whole = tree(logits, image).detach()  # where gradients are wanted all rows are convolved at once
+    monkeypatch.setattr(temperature_tree, "STRIP", 1)
+    with torch.no_grad():
+        torch.testing.assert_close(tree(logits, image), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_it_learns_a_temperature_that_the_image_gives_away():

@@ -115,7 +115,7 @@ def num_classes_of(calibrator: Calibrator) -> int | None:
     return known.pop() if len(known) == 1 else None
 
 
-def exponentiated(margins: Float[Tensor, "*s"], factor: float | Tensor = 1.0) -> Float[Tensor, "*s"]:
+def exponentiated(margins: Float[Tensor, "*s"], factor: float | Tensor | None = None) -> Float[Tensor, "*s"]:
     """Write ``exp(factor * margins)`` over margins, exponents at least :data:`MIN_EXPONENT`; return it.
 
     Torch's exp2 would take half of the time, but it gives other bits where a row ends, so that what a pixel gets would
@@ -124,7 +124,8 @@ def exponentiated(margins: Float[Tensor, "*s"], factor: float | Tensor = 1.0) ->
     >>> exponentiated(torch.tensor([0.0, -1.0, -100.0]))
     tensor([1.0000e+00, 3.6788e-01, 1.8049e-35])
     """
-    return margins.mul_(factor).clamp_min_(MIN_EXPONENT).exp_()
+    scaled = margins if factor is None else margins.mul_(factor)
+    return scaled.clamp_min_(MIN_EXPONENT).exp_()
 
 
 def is_unasked(values: Tensor) -> bool:

@@ -28,6 +28,10 @@ of about the size that its small initial weights are for, and none so large that
 MIN_TEMPERATURE = 1e-3
 """No temperature of a tree that learns is lower: a division by it stays finite."""
 
+STRIP, MIN_STRIP = 2**20, 16
+"""Numbers in a strip of rows that is worked on at once, and its rows at least: a multiple of those that are convolved
+together."""
+
 INITIAL_WEIGHT = 0.1
 """Standard deviation of a convolution's output at the start for inputs of unit variance: small, but not zero, where the
 four temperatures and their gates would get equal gradients and never part."""
@@ -133,35 +137,53 @@ class TemperatureTree(nn.Module):
         :param logits: scores of each pixel.
         :param image: the images; needed if there is a branch for them.
         """
-        learns = self.start is not None
-        if learns:  # dividing the weights by the scale is dividing what they see
+        if self.image_weight is not None and image is None:
+            raise InputError("expected an image, as in the fit; got none. Pass calibrator(logits, image).")
+        # Reflection needs more pixels than it reflects.
+        mode = "reflect" if min(logits.shape[2:]) > REACH else "replicate"
+        whole = torch.compiler.is_compiling() or torch.is_grad_enabled() or logits.device.type != "cpu"
+        if whole or self.dims == 3:
+            return self._temperatures(logits, image, (REACH,) * 2 * self.dims, mode, two_rows=False)
+        # Strips of rows, with those around them, stay in a processor's cache.
+        height, strip = logits.shape[2], max(MIN_STRIP, STRIP // logits[0, :, 0].numel() // 4 * 4)
+        parts = []
+        for start in range(0, height, strip):
+            end = min(start + strip, height)
+            above, below = min(start, REACH), min(height - end, REACH)
+            rows = (..., slice(start - above, end + below), slice(None))
+            margins = (REACH, REACH, REACH - above, REACH - below)
+            seen = None if image is None else image[rows]
+            parts.append(self._temperatures(logits[rows], seen, margins, mode, two_rows=True))
+        return torch.cat(parts, 2)
+
+    def _temperatures(
+        self, logits: Tensor, image: Tensor | None, margins: tuple[int, ...], mode: str, *, two_rows: bool
+    ) -> Tensor:
+        """The temperatures of some rows, which lie within margins that are made up and others that are given."""
+
+        def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            padded = F.pad(x, margins, mode=mode)
+            if two_rows:
+                return _two_rows_at_once(padded, weight, bias)
+            convolve = F.conv2d if self.dims == 2 else F.conv3d
+            return convolve(padded, weight, bias, dilation=DILATION)
+
+        if self.start is not None:  # dividing the weights by the scale is dividing what they see
             seen = logits.log_softmax(1)
             seen = seen.clamp_min(LOG_FLOOR) if seen.requires_grad else seen.clamp_min_(LOG_FLOOR)
-            maps = self._convolved(seen, self.weight / LOG_SCALE, self.bias)
+            maps = convolved(seen, self.weight / LOG_SCALE, self.bias)
         else:
-            maps = self._convolved(logits, self.weight, self.bias)
+            maps = convolved(logits, self.weight, self.bias)
         (one, two, three, four), gates = maps[:, :4].split(1, 1), maps[:, 4:].sigmoid()
         first, second, third, to_image = gates.split(1, 1)
         tree = _mixed(_mixed(one, two, first), _mixed(three, four, second), third)
         if self.image_weight is not None:
-            if image is None:
-                raise InputError("expected an image, as in the fit; got none. Pass calibrator(logits, image).")
-            seen = self._convolved(image.to(tree.dtype), self.image_weight, self.image_bias)
-            tree = _mixed(tree, seen, to_image)
+            assert image is not None
+            tree = _mixed(tree, convolved(image.to(tree.dtype), self.image_weight, self.image_bias), to_image)
         if self.start is None:
             return (tree + 2).relu() + 1e-8  # each map counts from 1, and so does the tree
         before = self.start + math.log(-math.expm1(-self.start))  # the softplus of it is the start
         return F.softplus(tree + before).clamp_min(MIN_TEMPERATURE)
-
-    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        # Reflection needs more pixels than it reflects.
-        mode = "reflect" if min(x.shape[2:]) > REACH else "replicate"
-        padded = F.pad(x, (REACH, REACH) * self.dims, mode=mode)
-        plain = padded.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_grad_enabled()
-        if self.dims == 2 and plain:
-            return _two_rows_at_once(padded, weight, bias)
-        convolve = F.conv2d if self.dims == 2 else F.conv3d
-        return convolve(padded, weight, bias, dilation=DILATION)
 
     def arguments(self) -> dict[str, Any]:
         """Return what the constructor needs to make this network again."""
@@ -184,7 +206,8 @@ def _two_rows_at_once(
     one it makes the second row in further channels.
     """
     n, rows = len(x), x.shape[2] - 2 * REACH
-    x = F.pad(x, (0, 0, 0, -x.shape[2] % (2 * DILATION)))
+    missing = -x.shape[2] % (2 * DILATION)
+    x = F.pad(x, (0, 0, 0, missing)) if missing else x  # a copy, also of no rows
     x = x.unflatten(2, (-1, DILATION)).movedim(3, 1).flatten(0, 1)
     both = torch.cat([F.pad(weight, (0, 0, 0, 1)), F.pad(weight, (0, 0, 1, 0))])
     x, both = (each.contiguous(memory_format=torch.channels_last) for each in (x, both))

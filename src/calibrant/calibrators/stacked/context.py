@@ -128,7 +128,7 @@ def _own(z: Float[Tensor, "n c p"], factor: Tensor | None) -> tuple[Float[Tensor
     runner_up = first_zero(others)
     if factor is not None:
         peak, gap = peak * factor, gap * factor
-    log_rest = exponentiated(others, 1.0 if factor is None else factor).sum(1, keepdim=True).log_().add_(gap)
+    log_rest = exponentiated(others, factor).sum(1, keepdim=True).log_().add_(gap)
     least, most = map(math.log, MARGIN_ODDS)
     values = [-log_rest.clamp_(least, most), -gap.clamp_min(-MAX_GAP), peak]
     return torch.cat(values, 1), torch.cat([winner, runner_up], 1)

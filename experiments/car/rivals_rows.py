@@ -119,7 +119,7 @@ def sampler_of(config: Config, source: Source, behind: Images | None, *, train: 
 
 
 def in_another_way(row: str, title: str, sampler: Sampler) -> Sampler | None:
-    """Return what a row is drawn by that is not made of the samples of the free one; None for all that are."""
+    """Return what draws a row that has samples of its own; None for rows that are made of one draw of the sampler."""
     if row == f"{title}, spread":
         return EnergyScoreSampler(**(sampler.arguments() | {"draws": "spread"}))
     if row == f"{title}, all orientations":
@@ -135,15 +135,18 @@ def marginals_of(row: str, title: str, sampler: NetworkSampler, calibrated: Cali
     return calibrated if row == f"{title}, coupled to F" else None
 
 
-def scores_of(config: Config, row: str, seed: int) -> tuple[Path, str]:
-    """Return the file of a row's scores, and what they are of."""
-    of = f"{config.num_samples} samples, {row}, {config.steps}, {config.widths}, {dict(config.sizes)}, {config.crop}"
-    return config.scores / f"{folder_name(row)}-{seed}.npz", of
+def scores_of(config: Config, source: Source, row: str) -> tuple[Path, str]:
+    """Return the file of the scores of a row and a seed, and what they are of."""
+    of = f"{config.num_samples} samples of {config.crop} pixels a side, {row}"
+    if source.name in LEARNT:
+        sizes = dict(config.sizes.get(source.name, {}))
+        of += f", {config.steps[source.name]} steps of {config.batch_size}, {config.widths} {sizes}"
+    return config.scores / f"{folder_name(row)}-{source.seed}.npz", of
 
 
 def train_and_score(config: Config, source: Source, *, train: bool) -> None:
     """Train what is missing (or not), and draw and score those rows of a source that are not scored yet."""
-    missing = [row for row in rows_of(config, source) if kept_columns(*scores_of(config, row, source.seed)) is None]
+    missing = [row for row in rows_of(config, source) if kept_columns(*scores_of(config, source, row)) is None]
     if not missing:
         return
     behind = behind_f(config, source.seed, train=train)
@@ -170,7 +173,7 @@ def train_and_score(config: Config, source: Source, *, train: bool) -> None:
         found |= columns_of_one_draw(sampler, marginals, test, config.num_samples, source.seed)
     training = Timer.read(training_folder(config, source))
     for row, each in found.items():
-        keep_columns(*scores_of(config, row, source.seed), each, training)
+        keep_columns(*scores_of(config, source, row), each, training)
         print(f"{row}, seed {source.seed}: GED 16 {float(each['GED 16'].mean()):.4f}", flush=True)
 
 
@@ -187,9 +190,9 @@ def read_scores(config: Config) -> tuple[Rows, dict[str, Any]]:
     seconds: dict[str, Any] = {}
     for source in sources(config):
         for row in rows_of(config, source):
-            found = kept_columns(*scores_of(config, row, source.seed))
+            found = kept_columns(*scores_of(config, source, row))
             if found is not None:
                 rows.setdefault(row, {})[source.seed] = found
-        spent = kept_training(scores_of(config, source.title, source.seed)[0])
+        spent = kept_training(scores_of(config, source, source.title)[0])
         seconds |= {f"{source.title}, seed {source.seed}": spent} if spent else {}
     return rows, seconds

@@ -112,9 +112,12 @@ def _nodules(records: Records) -> str:
     return markdown(head, [*rows, last])
 
 
-def _published_nodules(records: Records) -> str:
-    rows = [cells for _, cells in _sampler_rows(records["rivals_published"]["table"])]
-    return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
+def _nodules_of(name: str) -> Callable[[Records], str]:
+    def make(records: Records) -> str:
+        rows = [cells for _, cells in _sampler_rows(records[name]["table"])]
+        return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
+
+    return make
 
 
 OTHER_DRAWS = {"spread": "spread draws", "all orientations": "mean over orientations"}
@@ -246,7 +249,10 @@ TABLES = (
     PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
     PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc", "rivals_areas"), _nodules),
-    PageTable("results/samplers.md", "Samplers in published widths", ("rivals_published",), _published_nodules),
+    PageTable("results/samplers.md", "Samplers in a fifth of the steps", ("rivals_0.2",), _nodules_of("rivals_0.2")),
+    PageTable(
+        "results/samplers.md", "Samplers in published widths", ("rivals_published",), _nodules_of("rivals_published")
+    ),
     PageTable("results/samplers.md", "Nodules", ("lidc",), _lidc),
     PageTable("results/samplers.md", "Flips", ("flips",), _flips),
     PageTable("results/samplers.md", "Frequencies of flips", ("flips",), _offsets),

@@ -14,6 +14,7 @@ IN_SENTENCES = {
     "stacked": ("default",),
     "samplers": (
         "rivals",
+        "rivals_0.2",
         "rivals_areas",
         "rivals_published",
         "lidc",

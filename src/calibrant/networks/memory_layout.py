@@ -9,11 +9,11 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def with_channels_last(network: N) -> N:
-    """Return a network, its weights laid out with the channels last, in place: a processor convolves images faster so.
+    """Return a network, its weights laid out with the channels last: a processor convolves images faster so.
 
-    Its values are as they were. A network over volumes stays as it is.
+    Their values are as they were. A network over volumes stays as it is.
 
-    :param network: of any kind; each weight stays the same parameter for an optimiser.
+    :param network: is changed in place; an optimiser over its parameters still holds them.
 
     >>> with_channels_last(nn.Conv2d(3, 8, 3)).weight.stride()
     (27, 1, 9, 3)

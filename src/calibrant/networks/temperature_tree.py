@@ -142,10 +142,11 @@ class TemperatureTree(nn.Module):
         # Reflection needs more pixels than it reflects.
         mode = "reflect" if min(logits.shape[2:]) > REACH else "replicate"
         whole = torch.compiler.is_compiling() or torch.is_grad_enabled() or logits.device.type != "cpu"
-        if whole or self.dims == 3:
+        if whole or self.dims == 3 or logits.numel() == 0:
             return self._temperatures(logits, image, (REACH,) * 2 * self.dims, mode, two_rows=False)
         # Strips of rows, with those around them, stay in a processor's cache.
-        height, strip = logits.shape[2], max(MIN_STRIP, STRIP // logits[0, :, 0].numel() // 4 * 4)
+        _, classes, height, width = logits.shape
+        strip = max(MIN_STRIP, STRIP // (classes * width) // 4 * 4)
         parts = []
         for start in range(0, height, strip):
             end = min(start + strip, height)

@@ -12,9 +12,13 @@ from experiments.car import energy_ablation, rivals, rivals_areas
 from experiments.car.lidc_scores import Patients
 from experiments.car.rivals_config import Config, loss_of
 from experiments.car.rivals_jobs import Timer, folder_of, seconds_a_step
-from experiments.car.rivals_scores import SHOWN, pooled_ece
+from experiments.car.rivals_scores import SHOWN, columns_of_one_draw, pooled_ece
 
+from calibrant.calibrators import Identity
 from calibrant.metrics import AreaSamples
+from calibrant.networks import BasisUNet
+from calibrant.predictions import Prediction
+from calibrant.samplers import EnergyScoreSampler
 from calibrant.samplers.storage import LEARNT
 
 
@@ -47,6 +51,17 @@ def test_ranks_in_bins_are_flat_where_samples_and_outcomes_are_of_one_law():
     sampled, labelled = (torch.randint(5, (20_000, n), generator=rng).double() for n in (7, 2))
     found = rivals_areas.binned_ranks(AreaSamples(sampled, labelled, torch.full_like(labelled, 0.5)))
     assert found == pytest.approx([1.0] * rivals_areas.BINS, abs=0.03)
+
+
+def test_rows_of_one_draw_are_free_or_have_the_marginals_that_they_are_coupled_to():
+    image = Prediction("a", torch.zeros(2, 8, 9), torch.zeros(2, 8, 9, dtype=torch.long))
+    sampler = EnergyScoreSampler(BasisUNet(2, 2, width=4, depth=1), inputs="probabilities")
+    found = columns_of_one_draw(sampler, {"free": None, "coupled": Identity()}, [image, image], 20, 0)
+    halves = found["coupled"]
+    assert float(halves["bins confidence"].sum() / halves["bins count"].sum()) == pytest.approx(0.5)
+    assert bool(halves["excess"].isnan().all())
+    assert not bool(found["free"]["excess"].isnan().any())
+    assert float(found["free"]["bins confidence"].sum() / found["free"]["bins count"].sum()) > 0.5
 
 
 def test_every_sampler_of_the_library_has_steps_and_a_loss():

@@ -22,6 +22,7 @@ from experiments.selective_scaling import (
     detection_rate,
     entropy,
     in_domain,
+    in_sample,
     shift,
 )
 
@@ -52,6 +53,12 @@ def test_smoke_in_domain(capsys):
         assert whole.changed[name] == 0 or not kept, name
     out = capsys.readouterr().out
     assert "FAIL" in out or "pass" in out
+
+
+def test_smoke_in_sample(capsys):
+    found = in_sample.main(in_sample.Config.smoke())
+    assert set(found.values) == set(in_sample.Config().methods)
+    assert "fitted to all 8 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("score", "gap", "expected"), [("nll", 1, "+"), ("nll", -1, "-"), ("auroc", 1, "-")])

@@ -9,7 +9,7 @@ from experiments import _stacked_tables, pages
 from experiments._record import RESULTS
 
 IN_SENTENCES = {
-    "claims": ("in_domain", "shift", "boundary", "entropy", "detection_rate"),
+    "claims": ("in_domain", "in_sample", "shift", "boundary", "entropy", "detection_rate"),
     "black_boxes": ("tables", "factors"),
     "stacked": ("default",),
     "samplers": (

@@ -7,6 +7,7 @@ the pages to what the records say.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,22 @@ def _nodules(records: Records) -> str:
 
 def _nodules_of(name: str) -> Callable[[Records], str]:
     def make(records: Records) -> str:
-        rows = [cells for _, cells in _sampler_rows(records[name]["table"])]
-        return markdown(["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold"], rows)
+        table = records[name]["table"]
+        more = {"excess": "excess", "presence": "of it presence", "milliseconds a sample": "ms a sample"}
+        more = {score: title for score, title in more.items() if any(score in row for row in table.values())}
+        rows = [
+            [*cells, short(table[row]["ECE of the mean"]["value"]), *(_if_known(table[row], score) for score in more)]
+            for row, cells in _sampler_rows(table)
+        ]
+        head = ["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold", "ECE of the mean", *more.values()]
+        return markdown(head, rows)
 
     return make
+
+
+def _if_known(row: Mapping[str, Any], score: str) -> str:
+    """Return a score of a row; nothing if it is not defined for it, or was not measured."""
+    return "" if score not in row or isnan(row[score]["value"]) else short(row[score]["value"])
 
 
 OTHER_DRAWS = {"spread": "spread draws", "all orientations": "mean over orientations"}

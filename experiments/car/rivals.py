@@ -8,9 +8,10 @@ alone and from the image with the probabilities of F, and scores it on the val p
 coupled to F as calibrated on held-out patients and to the sampler's own mean. Beside them stand CAR and the copula
 behind F, trained as in ``experiments.car.lidc`` and as long as there; the seconds of all trainings are recorded.
 Trainings are kept under ``runs/``, the scores of each image among the results, so that the table can be made in parts:
-``--finished`` trains nothing, ``--scored`` draws nothing either. ``--times`` prints what a step of each training takes;
-``--share`` takes a share of the steps, and has a record of its own. ``--published`` is for a GPU: networks as wide as
-they were published, from the image alone.
+``--finished`` trains nothing, ``--scored`` draws nothing either. What a sample takes is timed when the table is made,
+all in one run, on a processor; ``--times`` prints what a step of each training takes. ``--share`` takes a share of the
+steps, and has a record of its own. ``--published`` is for a GPU: networks as wide as they were published, from the
+image alone.
 """
 
 import argparse
@@ -34,9 +35,12 @@ from experiments.car.lidc_jobs import Images, behind_calibration_network
 from experiments.car.lidc_pictures import draw_pictures
 from experiments.car.lidc_scores import Columns, Patients
 from experiments.car.rivals_config import Config
-from experiments.car.rivals_jobs import at_once, seconds_a_step, trained
+from experiments.car.rivals_jobs import at_once, trained
 from experiments.car.rivals_rows import COPULA, Rows, Source, has_f, read_scores, sources, train_and_score
 from experiments.car.rivals_scores import SHOWN, pooled_ece
+from experiments.car.rivals_times import milliseconds_a_sample, seconds_a_step
+
+SECONDS = "milliseconds a sample"
 
 PUBLISHED = """published on LIDC, not comparable row by row (GED 16 / GED 100 / HM-IoU 16):
   all series of Kohl's 15,096 slices, split by series, 128 x 128: Probabilistic U-Net .277 / .252 / -,
@@ -78,11 +82,16 @@ def differences(rows: Rows, patients: Patients, *, beside: str | None = None) ->
     return found
 
 
+SHOWN_BESIDE = {"ECE of the mean": "ECE of mean", SECONDS: "ms a sample"}
+"""What the table shows beside the scores of each image, and its titles."""
+
+
 def show(figures: Mapping[str, Mapping[str, Any]], gaps: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the table, best GED first, the differences, and what was published."""
-    print(f"\n{'':44s}{'seeds':>6s}" + "".join(f"{score[:12]:>13s}" for score in (*SHOWN, "ECE of mean")))
+    titles = (*(score[:12] for score in SHOWN), *SHOWN_BESIDE.values())
+    print(f"\n{'':44s}{'seeds':>6s}" + "".join(f"{title:>13s}" for title in titles))
     for name, row in sorted(figures.items(), key=lambda item: item[1]["GED 16"]["value"]):
-        cells = [row[score]["value"] if score in row else float("nan") for score in (*SHOWN, "ECE of the mean")]
+        cells = [row[score]["value"] if score in row else float("nan") for score in (*SHOWN, *SHOWN_BESIDE)]
         print(f"{name:44s}{len(row['seeds']):6d}" + "".join(f"{cell:13.4f}" for cell in cells))
     print(
         "\nexcess is GED without the diagonal, 0 for a perfect sampler, and not defined for draws that depend on each"
@@ -113,6 +122,10 @@ def main(config: Config, *, train: bool = True, draw: bool = True, jobs: int = 1
         "differences": differences(rows, patients),
         "seconds of trainings": seconds,
     }
+    if config.device == "cpu":
+        taken = milliseconds_a_sample(config, test[0])
+        for row, figures in found["table"].items():
+            figures[SECONDS] = {"value": taken[row]}
     show(found["table"], found["differences"])
     folder = RESULTS if config.folder else Path(config.runs)
     shown = dict(samplers_of_images(config))

@@ -3,23 +3,17 @@
 Each runs in one thread; several run at once, in processes of their own.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from calibrant.data import BlobAnnotators
 from calibrant.predictions import Prediction
 from calibrant.samplers import LearntSampler, load_sampler, save_sampler
-from calibrant.samplers.learnt_sampler import SampleLoss
 from calibrant.samplers.storage import LEARNT, STORAGE
 from calibrant.training import SingleDevice
 from experiments._data import lidc_crops, place
@@ -71,33 +65,6 @@ def trained(
 def listed(figures: Mapping[str, float]) -> str:
     """Return figures of a training in a line."""
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-
-
-def seconds_a_step(config: Config, *, num_steps: int = 8) -> Iterator[tuple[str, float]]:
-    """Yield the seconds of processor that a step of each sampler's training takes, from the image alone.
-
-    The median over steps but the first two, in which memory is got.
-    """
-    images = training_images(config)[: 8 * config.batch_size]
-    for name, kind in LEARNT.items():
-        times = [time.process_time()]
-        loss = _Timed(loss_of(name), times)
-        recipe = replace(config.recipe(name), num_steps=num_steps)
-        kind.fit(images, inputs="image", loss=loss, recipe=recipe, make=config.make(name))
-        steps = [later - earlier for earlier, later in pairwise(times)]
-        yield name, median(steps[2:])
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """A loss that notes when it is asked for."""
-
-    loss: SampleLoss
-    times: list[float]
-
-    def __call__(self, *given: Any) -> Mapping[str, Tensor]:
-        self.times.append(time.process_time())
-        return self.loss(*given)
 
 
 def at_once(jobs: int, work: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> list[T]:

@@ -1,7 +1,6 @@
 """Scores of the samplers that are compared, image by image, with independent draws or dependent ones."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from calibrant.metrics import (
 )
 from calibrant.predictions import Prediction
 from calibrant.samplers import Sampler
+from calibrant.samplers._fields import largest
 from calibrant.samplers.coupled import coupled
 from calibrant.samplers.network_sampler import NetworkSampler
 from calibrant.training import seeded
@@ -38,7 +38,6 @@ from experiments.car.lidc_scores import Columns, Patients
 SIZES = (16, 50, 100)
 """Samples at which GED is shown."""
 
-SECONDS = "milliseconds a sample"
 OF, TRAINING = "of", "training"
 """In a file of scores: what they are of, and the seconds of the training."""
 
@@ -53,7 +52,6 @@ SHOWN = (
     "coverage",
     "width",
     "area CRPS",
-    SECONDS,
 )
 """Columns of the table, besides the pooled ECE of the mean of the samples. Distances are 1 - IoU of the nodule."""
 
@@ -61,18 +59,15 @@ SHOWN = (
 def columns(sampler: Sampler, images: Sequence[Prediction], num_samples: int, seed: int) -> Columns:
     """Return all scores of each image, and the bins of the mean of its samples.
 
-    Of independent draws one set gives GED at any number of samples; of others, sets of each number are drawn. The
-    time is that of a processor: it is left out where images lie elsewhere.
+    Of independent draws one set gives GED at any number of samples; of others, sets of each number are drawn.
     """
     independent = sampler.draws == "independent"
     sizes = [m for m in SIZES if m <= num_samples]
     rows = []
     for image in images:
-        spent = time.process_time()
         maps = drawn(sampler, image, num_samples, seed)
-        spent = time.process_time() - spent
         fewer = None if independent else {m: drawn(sampler, image, m, seed) for m in sizes if m < num_samples}
-        rows.append(_scored(maps, fewer, image) | _milliseconds(spent, num_samples, image))
+        rows.append(_scored(maps, fewer, image))
     return _stacked(rows)
 
 
@@ -93,33 +88,23 @@ def columns_of_one_draw(
     for image in images:
         generator = seeded(seed, "one draw", image.key)
         logits, seen = image.logits[None], None if image.image is None else image.image[None]
-        begun = time.process_time()
         scores = torch.cat(list(sampler.scores(logits, seen, num_samples=num_samples, generator=generator)))[:, 0]
-        spent = time.process_time() - begun
         for row, calibrator in marginals.items():
-            begun = time.process_time()
             if calibrator is None:
-                maps = scores.argmax(1)
+                maps = largest(scores[:, None])[:, 0]
             else:
                 probs = calibrator(logits, seen)[0].double().softmax(0).flatten(1)
                 level = float(torch.rand((), generator=generator))
                 maps = coupled(scores.float().flatten(2), probs, level).unflatten(1, scores.shape[2:])
-            took = spent + time.process_time() - begun
             maps = maps.cpu()
             fewer = None if calibrator is None else {m: maps[:m] for m in SIZES if m < num_samples}
-            rows[row].append(_scored(maps, fewer, image) | _milliseconds(took, num_samples, image))
+            rows[row].append(_scored(maps, fewer, image))
     return {row: _stacked(each) for row, each in rows.items()}
 
 
 def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> Columns:
     """Scores of all images, in single precision: they are compared by their first four digits."""
     return {name: torch.stack([row[name] for row in rows]).float() for name in rows[0]}
-
-
-def _milliseconds(seconds: float, num_samples: int, image: Prediction) -> dict[str, Tensor]:
-    if image.logits.device.type != "cpu":
-        return {}
-    return {SECONDS: torch.tensor(1000 * seconds / num_samples, dtype=torch.float64)}
 
 
 def _scored(maps: Tensor, fewer: Mapping[int, Tensor] | None, image: Prediction) -> dict[str, Tensor]:

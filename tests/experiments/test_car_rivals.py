@@ -9,10 +9,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.car import energy_ablation, rivals, rivals_areas
+from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Patients
 from experiments.car.rivals_config import Config, loss_of
-from experiments.car.rivals_jobs import Timer, folder_of, seconds_a_step
+from experiments.car.rivals_jobs import Timer, folder_of
+from experiments.car.rivals_rows import rows_of, sources
 from experiments.car.rivals_scores import SHOWN, columns_of_one_draw, pooled_ece
+from experiments.car.rivals_times import milliseconds_a_sample, seconds_a_step
 
 from calibrant.calibrators import Identity
 from calibrant.metrics import AreaSamples
@@ -39,6 +42,7 @@ def test_smoke_and_going_on(tmp_path, capsys):
         name: row["GED 16"] for name, row in whole["table"].items()
     }
     assert Timer.read(folder_of(config, "energy", "image", 0))["processor"] > 0
+    assert all(row["milliseconds a sample"]["value"] > 0 for row in whole["table"].values())
     assert "split by patient" in capsys.readouterr().out
     areas = rivals_areas.main(config)
     assert {free, "CAR", "copula, one level, behind F"} <= set(areas)
@@ -75,6 +79,13 @@ def test_every_sampler_of_the_library_has_steps_and_a_loss():
 @pytest.mark.slow
 def test_a_step_is_timed(tmp_path):
     assert all(seconds > 0 for _, seconds in seconds_a_step(Config.smoke(str(tmp_path)), num_steps=5))
+
+
+def test_a_sample_of_every_row_is_timed(tmp_path):
+    config = Config.smoke(str(tmp_path))
+    taken = milliseconds_a_sample(config, Images.read(config.lidc).test[0])
+    assert set(taken) == {row for source in sources(config) for row in rows_of(config, source)}
+    assert all(milliseconds > 0 for milliseconds in taken.values())
 
 
 def test_pooled_ece_counts_pixels_of_patients_together():

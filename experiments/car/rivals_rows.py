@@ -178,10 +178,11 @@ def train_and_score(config: Config, source: Source, *, train: bool) -> None:
 
 
 def training_folder(config: Config, source: Source) -> Path:
-    """Return where the training of a source is kept."""
+    """Return where the training of a source is kept; that of the copula, which has none, is F's."""
     if source.name in LEARNT:
         return folder_of(config, source.name, source.inputs, source.seed)
-    return Path(config.lidc_runs) / f"{folder_name(source.name)}-{source.seed}"
+    name = "F" if source.name == COPULA else folder_name(source.name)
+    return Path(config.lidc_runs) / f"{name}-{source.seed}"
 
 
 def read_scores(config: Config) -> tuple[Rows, dict[str, Any]]:

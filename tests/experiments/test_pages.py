@@ -89,7 +89,7 @@ def parts(page: str) -> list[tuple[str, tuple[str, ...]]]:
     text = (pages.DOCS / "results" / f"{page}.md").read_text("utf-8")
     text = re.sub(r"<!-- ([\w ]+) -->.*?<!-- end of \1 -->", "", text, flags=re.DOTALL)
     sections = re.split(r"^## ", text, flags=re.MULTILINE)
-    named = [tuple(dict.fromkeys(re.findall(r"`(?:experiments/results/)?(\w+)\.json`", each))) for each in sections]
+    named = [tuple(dict.fromkeys(re.findall(r"`(?:experiments/results/)?([\w.]+)\.json`", each))) for each in sections]
     return [(each, own or IN_SENTENCES[page]) for each, own in zip(sections, named, strict=True)]
 
 

@@ -123,7 +123,8 @@ def _decomposed(count: np.ndarray, correct: np.ndarray, said: np.ndarray) -> tup
     def brier(p: np.ndarray | float) -> float:
         return float((count * np.square(p) - 2 * correct * p + correct).sum() / total)
 
-    return brier(said) - brier(fitted), brier(mean) - brier(fitted), brier(mean)
+    as_said, as_fitted, as_mean = brier(said), brier(fitted), brier(mean)
+    return as_said - as_fitted, as_mean - as_fitted, as_mean
 
 
 @cache
@@ -140,5 +141,8 @@ def _shares() -> np.ndarray:
 
 def _smoothed(waves: np.ndarray, width: np.ndarray) -> np.ndarray:
     """The sum over the grid of the gap smoothed with a kernel of some width, one a row."""
-    decay = np.exp(-0.5 * np.square(np.pi * np.arange(_GRID) * width[:, None])).astype(np.float32)
-    return np.abs(idct(waves * decay, type=2, norm="ortho", axis=1)).sum(1, dtype=np.float64)
+    exponents = (-0.5 * np.square(np.pi * np.arange(_GRID))).astype(np.float32)
+    kept = np.exp(exponents * np.square(width, dtype=np.float32)[:, None])
+    kept *= waves
+    gaps = idct(kept, type=2, norm="ortho", axis=1, overwrite_x=True)
+    return np.abs(gaps, out=gaps).sum(1, dtype=np.float64)

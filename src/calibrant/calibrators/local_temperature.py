@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant._statistics.left_out import kept_and_held
 from calibrant.calibrators._descend import descend
-from calibrant.calibrators._projections import keep_labels
+from calibrant.calibrators._projections import divided
 from calibrant.calibrators._strength import best_temperature
 from calibrant.calibrators.calibrator import Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels, bounded, fittable
@@ -71,7 +71,7 @@ class LocalTemperatureScaling(Calibrator):
         :param logits: raw logits, class axis second, in any floating-point type.
         :param image: the images, where the network was trained with them.
         """
-        return by_pixel_blocks(lambda z, t: keep_labels(z, z / t), logits, self.temperatures(logits, image))
+        return by_pixel_blocks(divided, logits, self.temperatures(logits, image))
 
     def arguments(self) -> dict[str, Any]:
         """Return the network."""

@@ -9,7 +9,7 @@ from calibrant.calibrators import _newton
 from calibrant.calibrators._descend import published
 from calibrant.calibrators._newton import Taylor
 from calibrant.calibrators._notes import stopped_short, warn_and_note
-from calibrant.calibrators._projections import keep_labels
+from calibrant.calibrators._projections import divided
 from calibrant.calibrators.calibrator import MIN_EXPONENT, Calibrator, by_pixel_blocks
 from calibrant.calibrators.pixels import Pixels
 from calibrant.errors import InputError
@@ -53,7 +53,7 @@ class TemperatureScaling(Calibrator):
         :param logits: raw logits, class axis second, in any floating-point type.
         :param image: not used.
         """
-        return by_pixel_blocks(lambda z: keep_labels(z, z / self.divisor), logits)
+        return by_pixel_blocks(lambda z: divided(z, self.divisor), logits)
 
     def arguments(self) -> dict[str, Any]:
         """Return the temperature."""

@@ -13,7 +13,7 @@ from calibrant._shapes import IGNORE, Float, Tensor
 from calibrant._statistics.left_out import kept_and_held
 from calibrant.calibrators._likelihood import mean_nll, mean_nll_of_images
 from calibrant.calibrators._notes import inner_fits, warn_and_note
-from calibrant.calibrators._projections import keep_labels, keep_winners
+from calibrant.calibrators._projections import divided, keep_winners
 from calibrant.calibrators.calibrator import Calibrator, Fit, Identity, by_pixel_blocks, widest
 from calibrant.calibrators.pixels import Pixels
 from calibrant.calibrators.selective.learnt import LearntSelector
@@ -73,7 +73,7 @@ class SelectiveScaling(Calibrator):
         flagged = self.selector(logits, image).unsqueeze(1)
         hot, cold = _temperature(self.mistaken, logits), _temperature(self.others, logits)
         if hot is not None and cold is not None:
-            return by_pixel_blocks(lambda z, t: keep_labels(z, z / t), logits, torch.where(flagged, hot, cold))
+            return by_pixel_blocks(divided, logits, torch.where(flagged, hot, cold))
         mixed = torch.where(flagged, self.mistaken(logits, image), self.others(logits, image))
         if not self.keep_labels or (self.mistaken.keeps_labels and self.others.keeps_labels):
             return mixed

@@ -80,12 +80,19 @@ class Config:
     @classmethod
     def smoke(cls, runs: str) -> "Config":
         """Return what runs in seconds, on synthetic street scenes."""
-        small = {
-            "energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8},
-            "ssn": {"widths": (4, 8), "rank": 2},
-            "probabilistic-unet": {"widths": (4, 8)},
-        }
-        return cls(FlipsConfig.smoke(), runs, steps=2, batch_size=2, frequency_samples=6, val_draws=2, sizes=small)
+        return cls(
+            FlipsConfig.smoke(),
+            runs,
+            samplers=(EXPONENT_1, "probabilistic-unet"),
+            steps=2,
+            batch_size=2,
+            frequency_samples=6,
+            val_draws=2,
+            sizes={
+                "energy": {"width": 4, "depth": 1, "num_maps": 3, "hidden": 8},
+                "probabilistic-unet": {"widths": (4, 8)},
+            },
+        )
 
     def loss(self, name: str) -> SampleLoss:
         """Return what a sampler is trained by: the energy score counts the classes that flip, like the metric."""

@@ -184,7 +184,7 @@ def test_no_number_changes_without_a_word(tmp_path, record_property):
 
 @pytest.mark.slow
 def test_no_number_changes_without_a_word_in_many_trials(tmp_path, record_property):
-    counts, outcomes = trials(tmp_path, 700, seed=1)
+    counts, outcomes = trials(tmp_path, 300, seed=1)
     show(counts)
     outcomes.told(record_property)
 

@@ -7,10 +7,9 @@ the system itself refuses, to Python as to other languages. Run again with room,
 import pytest
 from things import hidden, things
 from trials import Trials, spread
-from writing import COMMANDS
+from writing import COMMANDS, is_costly, marked
 
 QUICK = ("import over", "sample")
-FEW = {"compare", "report", "refine", "demo"}
 
 
 class Full(Trials):
@@ -46,11 +45,6 @@ class Full(Trials):
         return [number for number, change in enumerate(self.changes, 1) if change.startswith(sorts)]
 
 
-def is_few(name):
-    """Whether a run of the command takes so long that few are made."""
-    return name.partition(" ")[0] in FEW and "copula" not in name
-
-
 def filled(world, name, record_property, refused, cut):
     trials = Full(world, name)
     for at in spread(trials.places(("open", "os.mkdir", "os.rename", "os.fsync")), refused):
@@ -66,11 +60,9 @@ def test_a_full_disk_is_a_sentence_that_names_the_file(world, name, record_prope
     filled(world, name, record_property, 2, 2)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long if is_few(name) else pytest.mark.slow) for name in COMMANDS]
-)
+@pytest.mark.parametrize("name", marked())
 def test_a_full_disk_in_every_command(world, name, record_property):
-    few = is_few(name)
+    few = is_costly(name)
     filled(world, name, record_property, 3 if few else 8, 2 if few else 4)
 
 

@@ -11,16 +11,9 @@ import time
 
 import pytest
 from trials import Trials, spread
-from writing import COMMANDS
+from writing import COMMANDS, is_costly, marked
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-COSTLY = {"compare", "report", "refine", "demo"}
-"""Commands of which a run computes half a second or more; all their changes are left to the random form."""
-
-
-def is_costly(name):
-    """Whether a run of the command takes half a second or more."""
-    return name.partition(" ")[0] in COSTLY and "copula" not in name
 
 
 class Kills(Trials):
@@ -49,15 +42,12 @@ class Kills(Trials):
         return f"{kill['signal'].name} {self.changes[kill['at'] - 1] if kill.get('at') else kill['after']}"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.long if is_costly(name) else pytest.mark.slow) for name in COMMANDS],
-)
+@pytest.mark.parametrize("name", marked())
 def test_a_command_that_is_killed_anywhere_loses_nothing(world, name, record_property):
     trials, draw = Kills(world, name), random.Random(name)
     costly = is_costly(name)
     decisive = trials.decisive()
-    for at in spread(decisive, 3) if costly else decisive:
+    for at in spread(decisive, 3 if costly else 8):
         trials.kill({"at": at, "signal": signal.SIGKILL})
     for number, at in enumerate(spread(range(1, len(trials.changes) + 1), 2 if costly else 4, first=2)):
         trials.kill({"at": at, "signal": SIGNALS[1 + number % 2]})

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from forks import Arms, Forks
 from worlds import MODEL, arrays, copied
 
@@ -74,6 +76,23 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command(DEMO, setup="writing:few_scenes"),
     "demo over": Command(DEMO, before=(*DEMO[:3], "--seed", 1, *DEMO[3:]), setup="writing:few_scenes"),
 }
+
+COSTLY = ("compare", "measure", "report", "refine", "demo")
+"""Commands of which a run computes half a second or more."""
+
+
+def is_costly(name: str) -> bool:
+    """Return whether a run of a command takes so long that few are made; all are in the random forms.
+
+    :param name: one of ``COMMANDS``.
+    """
+    return name.partition(" ")[0] in COSTLY and "copula" not in name
+
+
+def marked() -> list[Any]:
+    """Return the commands as parameters of a test: slow, or long where a run is costly, but for ``measure``."""
+    long = [name for name in COMMANDS if is_costly(name) and name != "measure"]
+    return [pytest.param(name, marks=pytest.mark.long if name in long else pytest.mark.slow) for name in COMMANDS]
 
 
 def few_scenes() -> None:

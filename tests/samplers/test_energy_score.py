@@ -309,7 +309,13 @@ def test_odd_labels():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dims", "classes", "orientations"),
-    [(2, 2, "one"), (2, 3, "one"), (2, 2, "all"), (2, 3, "left-right"), (3, 3, "one")],
+    [
+        pytest.param(2, 2, "one", marks=pytest.mark.long),
+        pytest.param(2, 3, "one", marks=pytest.mark.long),
+        (2, 2, "all"),
+        (2, 3, "left-right"),
+        (3, 3, "one"),
+    ],
 )
 def test_onnx_gives_the_same_logits(tmp_path, dims, classes, orientations):
     runtime = pytest.importorskip("onnxruntime")

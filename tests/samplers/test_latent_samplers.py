@@ -269,7 +269,14 @@ def test_two_maps_are_drawn_alike_often(kind):
     sampler = kind.fit(
         images,
         inputs="image",
-        recipe=SamplerRecipe(num_steps=800, batch_size=16, learning_rate=3e-3, contrast=0, brightness=0, average=0.99),
+        recipe=SamplerRecipe(
+            num_steps=800 if kind is ProbabilisticSampler else 400,  # it takes a third of the others' time
+            batch_size=16,
+            learning_rate=3e-3,
+            contrast=0,
+            brightness=0,
+            average=0.98,
+        ),
         make=lambda *sizes, **dims: kind.network_class(*sizes, **SIZES[kind], **dims),
         watch=lambda done, figures: told.update(figures),
     )

@@ -23,12 +23,13 @@ def test_played_machines_keep_the_contract():
 
 
 @pytest.mark.slow
-def test_processes_keep_the_contract():
-    with open_engine("processes:2") as engine:
+@pytest.mark.parametrize("name", ["processes:2", "dask:2"])
+def test_engines_keep_the_contract_with_few_images(name):
+    with open_engine(name) as engine:
         check_engine(engine, num_images=5, shard_sizes=[2])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["processes:2", "dask:2", "ray"])
 def test_engines_keep_the_contract(name):
     if name == "ray":

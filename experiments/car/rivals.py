@@ -1,7 +1,7 @@
 """Which sampler redraws best what four radiologists drew? Real CT crops of LIDC-IDRI, networks trained alike long.
 
     python -m experiments.car.rivals [--finished | --scored | --train NAME INPUTS SEED | --times] [--smoke]
-        [--published] [--device cuda] [--jobs N]
+        [--half-hour | --published] [--device cuda] [--jobs N]
 
 Trains every sampler with one network that the library has (``calibrant.samplers.storage.LEARNT``), from the image
 alone and from the image with the probabilities of F, and scores it on the val patients: free, drawn in other ways, and
@@ -10,8 +10,8 @@ behind F, trained as in ``experiments.car.lidc`` and as long as there; the secon
 Trainings are kept under ``runs/``, the scores of each image among the results, so that the table can be made in parts:
 ``--finished`` trains nothing, ``--scored`` draws nothing either. What a sample takes is timed when the table is made,
 all in one run, on a processor; ``--times`` prints what a step of each training takes. ``--share`` takes a share of the
-steps, and has a record of its own. ``--published`` is for a GPU: networks as wide as they were published, from the
-image alone.
+steps, and has a record of its own. ``--half-hour`` is what half an hour of one core makes of the energy score, from the
+image alone. ``--published`` is for a GPU: networks as wide as they were published, from the image alone.
 """
 
 import argparse
@@ -28,7 +28,6 @@ import torch
 
 from calibrant.metrics import Interval
 from calibrant.samplers import Sampler
-from calibrant.samplers.storage import LEARNT
 from experiments._data import add_option, use
 from experiments._record import RESULTS, record
 from experiments.car.lidc_jobs import Images, behind_calibration_network
@@ -36,7 +35,7 @@ from experiments.car.lidc_pictures import draw_pictures
 from experiments.car.lidc_scores import Columns, Patients
 from experiments.car.rivals_config import Config
 from experiments.car.rivals_jobs import at_once, trained
-from experiments.car.rivals_rows import COPULA, Rows, Source, has_f, read_scores, sources, train_and_score
+from experiments.car.rivals_rows import Rows, Source, has_f, read_scores, sources, train_and_score
 from experiments.car.rivals_scores import SHOWN, pooled_ece
 from experiments.car.rivals_times import milliseconds_a_sample, seconds_a_step
 
@@ -129,7 +128,7 @@ def main(config: Config, *, train: bool = True, draw: bool = True, jobs: int = 1
     show(found["table"], found["differences"])
     folder = RESULTS if config.folder else Path(config.runs)
     shown = dict(samplers_of_images(config))
-    if shown:
+    if len(shown) > 1:
         draw_pictures(folder / f"{config.record}_samples.png", test, shown, seed=0, shown=tuple(shown))
     if config.folder:
         print(record(config.record, config, time.monotonic() - begun, found))
@@ -143,7 +142,7 @@ def train_f(config: Config, seed: int) -> None:
 
 def samplers_of_images(config: Config) -> Iterator[tuple[str, Sampler]]:
     """Yield the samplers of the first seed that see the image alone, as far as they are here, by their rows."""
-    for name in LEARNT:
+    for name in config.steps:
         sampler = trained(config, name, "image", config.seeds[0], None)
         if sampler is not None:
             yield f"{name}, image", sampler
@@ -159,6 +158,7 @@ if __name__ == "__main__":
         "--train", nargs=3, action="append", metavar=("NAME", "INPUTS", "SEED"), help="train and score this alone"
     )
     add_option(parser)
+    parser.add_argument("--half-hour", action="store_true", help="the energy score alone, trained for half an hour")
     parser.add_argument("--published", action="store_true", help="networks as wide as published, on a GPU")
     parser.add_argument("--device", help="where networks are trained and drawn from, such as cuda")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="train and score so many at once")
@@ -167,7 +167,7 @@ if __name__ == "__main__":
     use(given.data)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    chosen = Config.published() if given.published else Config()
+    chosen = Config.published() if given.published else Config.half_an_hour() if given.half_hour else Config()
     if given.device:
         chosen = replace(chosen, device=given.device)
     if given.share != 1:
@@ -180,11 +180,11 @@ if __name__ == "__main__":
         for title, each in seconds_a_step(chosen):
             print(f"{title}: {each:.3f} s of processor a step", flush=True)
     elif given.train:
+        known = list(dict.fromkeys((each.name, each.inputs) for each in sources(chosen)))
         for kind, inputs, seed in given.train:
-            if kind not in (*LEARNT, *chosen.car, COPULA) or inputs not in chosen.inputs or not seed.isdecimal():
+            if (kind, inputs) not in known or not seed.isdecimal():
                 parser.error(
-                    f"expected --train NAME INPUTS SEED with a name of {[*LEARNT, *chosen.car, COPULA]} and inputs of "
-                    f"{list(chosen.inputs)}; got {kind} {inputs} {seed}"
+                    f"expected --train NAME INPUTS SEED with NAME INPUTS of {known}; got {kind} {inputs} {seed}"
                 )
             train_and_score(chosen, Source(kind, inputs, int(seed)), train=True)
     else:

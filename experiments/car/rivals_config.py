@@ -25,6 +25,9 @@ STEPS = {
 """Steps that take as long as 2,400 of the energy score: seconds a step, by ``--times`` on a busy core, are 1.01, 1.90,
 1.16, 0.76, 2.03 and 4.73."""
 
+HALF_AN_HOUR = {"energy": 1750}
+"""Steps that take less than 1,800 seconds of a processor on the machines that they were trained on."""
+
 PUBLISHED_STEPS = dict.fromkeys(LEARNT, 1000)
 """Steps of the networks in their published widths: what a GPU does in the minutes for which it is lent."""
 
@@ -39,7 +42,7 @@ class Config:
     :param crop: pixels a side of what is trained on, drawn at random, and of what is scored, in the middle.
     :param seeds: of the trainings.
     :param inputs: what networks are given: the image alone, and the image with the probabilities of F.
-    :param steps: of each sampler's training, so that all take alike many seconds of a processor.
+    :param steps: of the training of each sampler that is compared, so that all take alike many seconds of a processor.
     :param widths: of the networks: "small", or "published".
     :param sizes: other arguments of the networks, by sampler.
     :param car: the trainings of CAR that are shown, by their names in ``experiments.car.lidc``.
@@ -79,6 +82,13 @@ class Config:
             car=(),
             device="cuda",
             record="rivals_published",
+        )
+
+    @classmethod
+    def half_an_hour(cls) -> "Config":
+        """Return the energy score alone, from the image, trained for half an hour of one core."""
+        return cls(
+            runs="runs/rivals-half-hour", inputs=("image",), steps=HALF_AN_HOUR, car=(), record="rivals_half_hour"
         )
 
     @classmethod

@@ -53,8 +53,8 @@ class Source:
 
 def sources(config: Config) -> list[Source]:
     """Return all that rows come from: from the image alone first, then seed by seed what stands behind F; CAR last."""
-    of_image = [Source(name, "image", seed) for seed in config.seeds for name in LEARNT]
-    behind_f = [Source(name, "both", seed) for seed in config.seeds for name in (COPULA, *LEARNT)]
+    of_image = [Source(name, "image", seed) for seed in config.seeds for name in config.steps]
+    behind_f = [Source(name, "both", seed) for seed in config.seeds for name in (COPULA, *config.steps)]
     car = [Source(name, "both", seed) for seed in config.seeds for name in config.car]
     return [each for each in (*of_image, *behind_f, *car) if each.inputs in config.inputs]
 

@@ -31,7 +31,8 @@ def seconds_a_step(config: Config, *, num_steps: int = 8) -> Iterator[tuple[str,
     The median over steps but the first two, in which memory is got.
     """
     images = training_images(config)[: 8 * config.batch_size]
-    for name, kind in LEARNT.items():
+    for name in config.steps:
+        kind = LEARNT[name]
         times = [time.process_time()]
         loss = _Timed(loss_of(name), times)
         recipe = replace(config.recipe(name), num_steps=num_steps)

@@ -8,6 +8,7 @@ import torch
 from calibrant.errors import InputError
 from calibrant.networks import GaussianLogits, StochasticUNet
 from calibrant.samplers import MeanOfSamples, MonteCarloLikelihood, StochasticSegmentationSampler
+from calibrant.samplers.sampler import MAX_SOBOL
 from calibrant.samplers.stochastic_segmentation import map_likelihood
 from calibrant.training import set_rate
 
@@ -35,13 +36,25 @@ def test_it_is_finite_where_a_covariance_matrix_could_not_be_factorised():
     assert bool(law.sampled(torch.randn(50, 1, 9)).isfinite().all())
 
 
-def test_the_mean_of_an_image_with_more_latents_than_can_be_spread():
+def test_the_mean_of_spread_draws_with_a_latent_for_each_pixel_is_nearer_than_that_of_independent_ones():
+    torch.manual_seed(0)
     sampler = StochasticSegmentationSampler(StochasticUNet(2, 2, widths=(4, 4), rank=2), inputs="probabilities")
-    logits = torch.zeros(1, 2, 160, 160)
-    with pytest.raises(InputError, match="draws='independent'"):
-        next(sampler.scores(logits, num_samples=2, generator=torch.Generator(), draws="spread"))
-    mean = MeanOfSamples(sampler, num_samples=2)(logits)
-    torch.testing.assert_close(mean.exp().sum(1), torch.ones(1, 160, 160))
+    logits = torch.randn(1, 2, 32, 32)
+    assert sampler.network.latent_size((32, 32)) > MAX_SOBOL
+
+    def mean(num_samples, draws):
+        generator = torch.Generator().manual_seed(num_samples)
+        blocks = sampler.scores(logits, num_samples=num_samples, generator=generator, draws=draws)
+        return sum(scores.softmax(2).sum(0) for scores in blocks) / num_samples
+
+    with torch.no_grad():
+        truth = mean(20_000, "independent")
+        spread, independent = (
+            float((mean(64, draws) - truth).square().mean().sqrt()) for draws in ("spread", "independent")
+        )
+    assert spread < independent / 2
+    found = MeanOfSamples(sampler, num_samples=64)(logits).exp()
+    assert float((found - truth).square().mean().sqrt()) < independent / 2
 
 
 def test_of_one_sample_it_is_the_cross_entropy_of_the_labelled_pixels():

@@ -101,8 +101,8 @@ class EnergyScoreSampler(LearntSampler):
     :param inputs: "both", "image" or "probabilities": what the network is given.
     :param window: images larger than this are decoded in windows, with one latent over all of them; None takes every
         image whole.
-    :param draws: "independent", or "spread": latents of a set from a scrambled Sobol sequence, which leave less to
-        chance. Each map has the same law; the maps of a set are not independent.
+    :param draws: "independent", or "spread": latents of a set that fill space more evenly than chance, of up to 256
+        numbers those of a scrambled Sobol sequence. Each map has the same law; the maps of a set are not independent.
     :param notes: what the fit had to say.
 
     >>> sampler = EnergyScoreSampler(BasisUNet(3, 3, width=4, depth=1), inputs="probabilities")

@@ -13,7 +13,7 @@ from calibrant.errors import InputError, ShapeError
 from calibrant.models.windows import window_starts
 from calibrant.networks import with_channels_last
 from calibrant.samplers._fields import largest
-from calibrant.samplers.sampler import MAX_SPREAD, Sampler, check_request, latents_of
+from calibrant.samplers.sampler import Sampler, check_request, latents_of
 from calibrant.training import Standardise, network_input
 
 INPUTS = ("both", "image", "probabilities")
@@ -178,17 +178,14 @@ class NetworkSampler(Sampler):
     ) -> Float[Tensor, "n c *s"]:
         """Return the logarithm of the mean over samples of their probabilities, the softmax of their scores.
 
-        Latents are spread, so that the mean of a number of samples is as near as can be to that of all; those of more
-        than 21,201 numbers, such as a number for each pixel and class of a large image, are independent.
+        Latents are spread, so that the mean of a number of samples is as near as can be to that of all.
 
         :param logits: scores of each pixel, calibrated already if they are to be.
         :param image: the images; needed if the sampler was trained with images.
         :param num_samples: how many samples the mean is over.
         :param generator: where all random numbers come from.
         """
-        size = self.network.latent_size(_Windows.over(logits.shape[2:], self.window).size)
-        draws = "spread" if size <= MAX_SPREAD else "independent"
-        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator, draws=draws)
+        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator, draws="spread")
         total = sum(scores.softmax(2).sum(0) for scores in blocks)
         assert isinstance(total, Tensor)
         return (total / num_samples).clamp_min(1e-12).log()

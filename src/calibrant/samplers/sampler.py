@@ -165,8 +165,9 @@ def gaussian(
     return torch.randn(*shape, generator=generator, device=generator.device).to(device)
 
 
-MAX_SPREAD = torch.quasirandom.SobolEngine.MAXDIM
-"""Numbers of the longest latent that can be drawn spread."""
+MAX_SOBOL = 256
+"""Numbers of the longest latent that is drawn from a Sobol sequence: scrambling one of thousands takes longer than most
+networks do, and wins little over a Latin hypercube."""
 
 
 def latents_of(
@@ -177,22 +178,36 @@ def latents_of(
     :param shape: samples, images, and numbers of a vector.
     :param generator: where all random numbers come from.
     :param device: where the vectors go.
-    :param draws: "independent", or "spread": of each image the points of a scrambled Sobol sequence (Owen, 1998),
-        through the inverse of the normal distribution, in random order. Each vector alone is standard normal; together
-        they leave less to chance.
+    :param draws: "independent", or "spread": of each image the points of a scrambled Sobol sequence (Owen, 1998), or,
+        of more than 256 numbers, of a Latin hypercube (McKay, Beckman and Conover, 1979), through the inverse of the
+        normal distribution, in random order. Each vector alone is standard normal; together they leave less to chance.
     """
     if draws == "independent":
         return gaussian(shape, generator, device)
     num_samples, num_images, size = shape
-    if size > MAX_SPREAD:
-        raise InputError(
-            f"expected a latent of {MAX_SPREAD} numbers or fewer for spread draws; got {size}. Draw independently: "
-            "draws='independent'."
-        )
-    sets = []
-    for seed in torch.randint(2**31, (num_images,), generator=generator, device=generator.device).tolist():
-        points = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed).draw(num_samples, dtype=torch.float64)
-        sets.append(torch.special.ndtri(points.clamp(1e-7, 1 - 1e-7)).float())
+    latents = torch.empty(shape)
+    seeds = torch.randint(2**31, (num_images,), generator=generator, device=generator.device).tolist()
     order = torch.rand(num_images, num_samples, generator=generator, device=generator.device).argsort(1).cpu()
-    latents = torch.stack(sets).gather(1, order[..., None].expand(-1, -1, size))
-    return latents.movedim(1, 0).to(device)
+    for i, seed in enumerate(seeds):
+        if size <= MAX_SOBOL:
+            points = torch.quasirandom.SobolEngine(size, scramble=True, seed=seed).draw(
+                num_samples, dtype=torch.float64
+            )
+            latents[:, i] = _normal(points)[order[i]]
+        else:
+            _fill_with_latin_hypercube(latents[:, i], torch.Generator().manual_seed(seed))
+    return latents.to(device)
+
+
+def _normal(points: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return standard normal numbers of uniform ones."""
+    return torch.special.ndtri(points.clamp(1e-7, 1 - 1e-7)).float()
+
+
+def _fill_with_latin_hypercube(latents: Float[Tensor, "m d"], generator: torch.Generator) -> None:
+    """Write points of which each coordinate alone has one in every m-th of the probability, in an order of its own."""
+    number = len(latents)
+    for some in latents.split(max(1, 2**20 // number), 1):
+        cells = torch.rand(some.shape[1], number, generator=generator).argsort(1)
+        points = (cells + torch.rand(cells.shape, generator=generator, dtype=torch.float64)) / number
+        some.copy_(_normal(points).mT)

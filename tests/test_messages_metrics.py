@@ -8,6 +8,7 @@ from calibrant.metrics import (
     CalibrationBins,
     ClasswiseBins,
     Measurement,
+    Score,
     bootstrap,
     boundary,
     expected_calibration_error,
@@ -107,3 +108,8 @@ def test_a_bootstrap_needs_resamples():
     bins = CalibrationBins.of(LOGITS, LABELS)
     with pytest.raises(InputError, match="at least one resample; got 0"):
         bootstrap(expected_calibration_error, bins, generator=torch.Generator(), num_resamples=0)
+
+
+def test_a_better_side_is_lower_or_higher():
+    with pytest.raises(InputError, match=r"better side of: lower, higher.*got 'highest'. Did you mean 'higher'"):
+        Score("ECE", expected_calibration_error, pooled=True, better="highest")

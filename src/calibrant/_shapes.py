@@ -17,7 +17,8 @@ r      resamples of a bootstrap
 ``Float[Tensor, "n c *s"]`` is checked when the tests run with ``make shapes``, and never in a user's program.
 """
 
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Integer as Int  # unsigned ones, too
 from torch import Tensor
 
 from calibrant import IGNORE

@@ -70,8 +70,6 @@ def test_a_score_is_frozen_and_says_what_is_wrong_with_it():
         Score("confidence", mean_confidence)
     with pytest.raises(InputError, match="expected a title for a score; got an empty one"):
         Score("", mean_confidence, pooled=True)
-    with pytest.raises(InputError, match=r"better side of: lower, higher.*got 'highest'. Did you mean 'higher'"):
-        Score("confidence", mean_confidence, pooled=True, better="highest")
 
 
 def test_the_documents_state_the_number_of_fine_bins_there_are():

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from calibrant.errors import InputError
 from calibrant.predictions.sources import Mapped, Subset, in_order, keys_of
@@ -26,6 +26,7 @@ MOST_SHARDS = 256
 R = TypeVar("R")
 
 
+@runtime_checkable
 class Executor(Protocol):
     """What runs a function elsewhere: ``concurrent.futures.ProcessPoolExecutor``, ``Client.get_executor()`` of Dask.
 

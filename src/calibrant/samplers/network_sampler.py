@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 
@@ -29,6 +29,7 @@ _KEPT = 2**27
 """Pixels, times channels of the input, up to which what the network says of all windows is kept: a few GB at most."""
 
 
+@runtime_checkable
 class SampleNetwork(Protocol):
     """What a network of a sampler has besides its weights."""
 

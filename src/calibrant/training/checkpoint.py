@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -13,6 +13,7 @@ NAME = "checkpoint.pt"
 MISSING = "nothing"
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What torch keeps in a ``state_dict()``: networks and optimisers."""
 

@@ -100,6 +100,7 @@ def test_a_broken_promise_is_named(broken, words):
         check_predictions(Own(broken))
 
 
+@pytest.mark.untyped
 def test_what_is_no_source_is_told_so():
     with pytest.raises(AssertionError, match="reading in order and reading by number"):
         check_predictions(iter(TOYS))

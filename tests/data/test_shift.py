@@ -29,6 +29,7 @@ def test_split_by_image_depends_on_keys_and_seed_alone():
         split_by_image(source(keys), (20, 11), seed=0)
 
 
+@pytest.mark.untyped
 def test_split_by_group_keeps_groups_whole():
     keys = [f"{place}/{month}" for place in "abcdefghij" for month in range(1 + ord(place) % 5)]
     for seed in range(5):

@@ -236,6 +236,7 @@ def test_a_manifest_in_several_files_is_the_same_store(some, tmp_path, monkeypat
     assert torch.equal(part[0].logits, some[6].logits)
 
 
+@pytest.mark.untyped
 def test_opening_reads_the_manifest_alone_and_lists_nothing(some, tmp_path, monkeypatch):
     from calibrant._storage import place
 
@@ -267,6 +268,7 @@ def test_a_manifest_in_several_files_is_gone_on_with_replaced_and_merged(some, t
     }
 
 
+@pytest.mark.untyped
 def test_a_damaged_part_of_a_manifest_is_a_sentence(some, tmp_path):
     stored = write_store(some, tmp_path)
     file = sorted(tmp_path.glob("manifest-*.json"))[0]

@@ -63,6 +63,7 @@ def test_any_number_of_threads_gives_the_same_bits(kind):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.untyped
 def test_the_sum_of_very_many_rows_has_the_same_bits_on_any_number_of_threads():
     values = torch.randn(2**18 + 5, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = cm.LikelihoodSums(*[values] * len(list(LikelihoodSums.of(*batch()).columns())))

@@ -191,6 +191,7 @@ def test_pictures_are_thinned_until_a_page_can_hold_them():
     assert {(each.width, each.height) for shown in small for each in shown} != {(400, 300)}
 
 
+@pytest.mark.untyped
 def test_a_volume_is_shown_by_its_worst_slice_and_others():
     labels = torch.zeros(1, 9, 6, 7, dtype=torch.long)
     labels[:, 3:6, 2:4] = 1

@@ -226,6 +226,7 @@ def test_nothing_is_left_where_writing_fails(three, tmp_path, monkeypatch):
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
 
 
+@pytest.mark.untyped
 def test_names_and_measurements_must_fit(three):
     measurements, comparison = three
     with pytest.raises(InputError, match="one name for each of the 4 classes; got 2 names"):

@@ -62,6 +62,7 @@ def test_a_frame_needs_pandas(result):
         assert isinstance(result.to_frame(), pandas.DataFrame)
 
 
+@pytest.mark.untyped
 def test_no_calibrator_is_called_as_the_model_is():
     with pytest.raises(InputError, match="another name"):
         measured(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2).long(), calibrators={"uncalibrated": None})

@@ -105,6 +105,7 @@ def test_over_the_refinement_sampler_and_a_calibrator():
     assert float((found - (p.logits / 2).softmax(0)).abs().max()) <= 1 / 64 + 1e-6
 
 
+@pytest.mark.untyped
 def test_what_cannot_be_coupled():
     with pytest.raises(InputError, match="IndependentSampler and set_size=64"):
         Coupled(IndependentSampler())

@@ -346,6 +346,7 @@ def test_onnx_gives_the_same_logits(tmp_path, dims, classes, orientations):
 
 class TestOrientations:
     @pytest.mark.parametrize(("name", "count"), [("left-right", 2), ("all", 8)])
+    @pytest.mark.untyped
     def test_a_turned_image_has_the_turned_maps(self, name, count):
         """What is a mean over orientations does not depend on which of them an image comes in."""
         sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities").in_orientations(name)

@@ -102,9 +102,9 @@ class Drawn:
     :param normal: standard normal numbers of each level.
     """
 
-    def __init__(self, normal: Sequence[Float[Tensor, "b d *t"]]) -> None:
+    def __init__(self, normal: Sequence[Float[Tensor, "b _ ..."]]) -> None:
         self._normal = normal
-        self.maps: list[Float[Tensor, "b d *t"]] = []
+        self.maps: list[Float[Tensor, "b _ ..."]] = []
 
     def draw(self, number: int, law: Gaussian) -> Float[Tensor, "b d *t"]:
         """Return the latents of the next level, drawn.
@@ -126,7 +126,7 @@ class Drawn:
 
 def split_latents(
     latents: Float[Tensor, "m n d"], sizes: Sequence[tuple[int, ...]], channels: int
-) -> list[Float[Tensor, "b k *t"]]:
+) -> list[Float[Tensor, "b k ..."]]:
     """Return latents as maps, level by level, samples and images in one axis.
 
     :param latents: all numbers of each sample and image.
@@ -147,7 +147,7 @@ def repeated(maps: Float[Tensor, "n k *s"], number: int) -> Float[Tensor, "b k *
     return maps.expand(number, *maps.shape).flatten(0, 1)
 
 
-def judged(planes: Float[Tensor, "m n c *s"], seen: Float[Tensor, "n k *s"]) -> Float[Tensor, "b k *s"]:
+def judged(planes: Float[Tensor, "m n c *s"], seen: Float[Tensor, "n k *s"]) -> Float[Tensor, "b f *s"]:
     """Return what a posterior is given: the image, and the planes of a label map less one half, as published.
 
     :param planes: a map of each annotator: 1 in the class and 0 elsewhere, 0 in all where a pixel is unlabelled.

@@ -152,7 +152,7 @@ class WeightNoiseUNet(nn.Module):
         mean = self.mean.weight.flatten()[None]
         return Gaussian(mean, self.log_deviation.clamp(-10, 1).exp().flatten()[None])
 
-    def _noisy(self, maps: Float[Tensor, "n w *s"], noise: Float[Tensor, "m n e"]) -> Float[Tensor, "b w *s"]:
+    def _noisy(self, maps: Float[Tensor, "n w *s"], noise: Float[Tensor, "m n e"]) -> Float[Tensor, "b f *s"]:
         """Return the last features of the U-Net for each sample and image."""
         number, images = noise.shape[:2]
         convolve = (F.conv2d, F.conv3d)[maps.ndim - 4]

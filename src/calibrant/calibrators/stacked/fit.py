@@ -160,7 +160,7 @@ def _unseen_logits(
     dealt: Sequence[Sequence[int]],
     predictions: Predictions,
     seed: int,
-) -> list[Float[Tensor, "c p"]]:
+) -> list[Float[Tensor, "c _"]]:
     """Return a member's logits of the sampled pixels of each image, as fitted without the image's part.
 
     :param fit: of the member.
@@ -208,7 +208,7 @@ def _seen(image: SampledImage, parts: Apart) -> Seen:
 
 def _confidence(
     images: Sequence[SampledImage],
-    pooled: Sequence[Float[Tensor, "c p"]],
+    pooled: Sequence[Float[Tensor, "c _"]],
     losses: Sequence[float],
     dealt: Sequence[Sequence[int]],
     recipe: Recipe,

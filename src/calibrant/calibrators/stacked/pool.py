@@ -48,7 +48,7 @@ class Weighed:
     weights: tuple[float, ...]
     notes: tuple[str, ...]
 
-    def pooled(self, left_out: Sequence[Sequence[Float[Tensor, "c p"]]]) -> list[Float[Tensor, "c p"]]:
+    def pooled(self, left_out: Sequence[Sequence[Float[Tensor, "c _"]]]) -> list[Float[Tensor, "c _"]]:
         """Return the logits of the pool, image by image.
 
         :param left_out: by member, the anchor first, by image, its logits as fitted without the image.
@@ -125,7 +125,7 @@ def margins_of(logits: Float[Tensor, "*n c p"]) -> Float[Tensor, "*n c p"]:
 
 
 def weigh(
-    left_out: Sequence[Sequence[Float[Tensor, "c p"]]], labels: Sequence[Int[Tensor, " p"]], names: Sequence[str]
+    left_out: Sequence[Sequence[Float[Tensor, "c _"]]], labels: Sequence[Int[Tensor, " _"]], names: Sequence[str]
 ) -> Weighed:
     """Return the pool that is best on images left out, member by member.
 

@@ -112,7 +112,7 @@ def check_npz(path: Path, name: str) -> None:
             _check_header(path, stream)
 
 
-def _check_header(path: Path, stream: IO[bytes]) -> None:
+def _check_header(path: Path, stream: IO[bytes] | zipfile.ZipExtFile) -> None:
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
     if read is not None:
         shape, _, dtype = read(stream)

@@ -262,6 +262,9 @@ TABLES = (
     PageTable("results/claims.md", "In-domain", ("in_domain",), _in_domain),
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
     PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc", "rivals_areas"), _nodules),
+    PageTable(
+        "results/samplers.md", "Samplers in half an hour", ("rivals_half_hour",), _nodules_of("rivals_half_hour")
+    ),
     PageTable("results/samplers.md", "Samplers in a fifth of the steps", ("rivals_0.2",), _nodules_of("rivals_0.2")),
     PageTable(
         "results/samplers.md", "Samplers in published widths", ("rivals_published",), _nodules_of("rivals_published")

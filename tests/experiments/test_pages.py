@@ -15,6 +15,7 @@ IN_SENTENCES = {
     "samplers": (
         "rivals",
         "rivals_0.2",
+        "rivals_half_hour",
         "rivals_areas",
         "rivals_published",
         "lidc",

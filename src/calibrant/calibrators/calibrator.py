@@ -155,8 +155,8 @@ def by_pixel_blocks(
 ) -> Shaped[Tensor, "n o *s"]:
     """Return ``function(logits, *maps)`` of a function that works on each pixel alone, computed in cache-sized blocks.
 
-    It is called with float32 logits ``(n, c, p)`` and maps ``(n, k, p)`` and returns ``(n, o, p)``, any number o and any
-    type.
+    It is called with float32 logits ``(n, c, p)`` and maps ``(n, k, p)`` and returns ``(n, o, p)``, with any number o,
+    of any type.
     Blocks begin at multiples of :func:`block_width`, so that a part of an image that begins there has the same blocks.
     Where blocks do not help (on an accelerator, in an export, or when gradients are wanted) it is called once, over
     all pixels.

@@ -65,10 +65,10 @@ lowest: setup  ## the quick tests with the oldest packages that pyproject.toml a
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(VENV)-lowest/bin/python --resolution lowest-direct -c $(VENV)-lowest/torch.txt -e '.[dev]'
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n 2 -m "not slow and not fuzz and not long and not browser" -W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:The behavior of affine_transform" -W "ignore:torch.meshgrid" -W "ignore:Using a non-tuple sequence"
 
-# The floors that compute: commands and files of damaged content answer wrong types in their own words.
+# Not those of commands and of damaged files, which answer wrong types in their own words.
 SHAPES = calibrators contracts data metrics models networks report samplers storage training
 
-shapes: setup  ## their quick tests with every shape annotation turned into a check
+shapes: setup  ## quick tests of the floors that compute, with every shape annotation turned into a check
 	$(PYTEST) -n 2 -p tools.shapes --jaxtyping-packages=calibrant,tools.shapes.checked -m "not slow and not fuzz and not long and not browser and not untyped" $(SHAPES:%=tests/%)
 
 docs: setup  ## the site, in site/; fails at a link or an anchor that leads nowhere

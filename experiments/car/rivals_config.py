@@ -26,7 +26,7 @@ STEPS = {
 1.16, 0.76, 2.03 and 4.73."""
 
 HALF_AN_HOUR = {"energy": 1550}
-"""Steps that took less than 1,800 seconds of a processor, two trainings side by side."""
+"""Steps that took about 1,800 seconds of a processor, two trainings side by side."""
 
 PUBLISHED_STEPS = dict.fromkeys(LEARNT, 1000)
 """Steps of the networks in their published widths: what a GPU does in the minutes for which it is lent."""

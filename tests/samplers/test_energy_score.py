@@ -227,6 +227,7 @@ def test_spread_draws_are_each_standard_normal_and_together_even(size):
     middle = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
     assert float((ranks - middle[:, None, None]).abs().max()) <= 0.5 / 256 + 1e-6  # one point in each of 256 cells
     assert not torch.equal(spread[:, 0], spread[:, 1])
+    assert float((spread[:, 0].mT.corrcoef() - torch.eye(size)).abs().max()) < 0.4  # each number in an order of its own
     firsts = [
         latents_of((4, 1, size), torch.Generator().manual_seed(seed), torch.device("cpu"), draws="spread")[0, 0]
         for seed in range(2000 if size < MAX_SOBOL else 100)

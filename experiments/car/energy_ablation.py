@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calibrant.networks import BasisUNet
 from calibrant.samplers import EnergyScoreLoss, EnergyScoreSampler, Moment, load_sampler, save_sampler
 from calibrant.samplers.energy_losses import Annotated, cross_entropy_of_mean
 from calibrant.samplers.sampler import gaussian
@@ -123,7 +122,7 @@ def trained(config: Config, name: str, seed: int) -> EnergyScoreSampler:
                 inputs="image",
                 loss=arm.loss,
                 recipe=replace(config.recipe("energy"), **arm.recipe),
-                make=partial(BasisUNet.small, **{**config.sizes.get("energy", {}), **arm.sizes}),
+                make=partial(config.make("energy"), **arm.sizes),
                 seed=seed,
                 checkpoint_path=folder,
                 watch=lambda done, figures: print(name, seed, done, f"{figures['loss']:.4f}", flush=True),

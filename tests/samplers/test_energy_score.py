@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -161,10 +162,11 @@ class TestLoss:
 
 
 @pytest.mark.parametrize("inputs", ["both", "image", "probabilities"])
-@pytest.mark.parametrize("size", [(12, 16), (5, 9, 6)])
-def test_it_keeps_the_contract(size, inputs):
+@pytest.mark.parametrize(("size", "stride"), [((12, 16), 1), ((11, 15), 2), ((5, 9, 6), 2)])
+def test_it_keeps_the_contract(size, stride, inputs):
     predictions = toy_predictions(size=size, num_annotators=2)
-    sampler = EnergyScoreSampler.fit(predictions, recipe=RECIPE, loss=LOSS, inputs=inputs, make=tiny)
+    make = partial(tiny, stride=stride)
+    sampler = EnergyScoreSampler.fit(predictions, recipe=RECIPE, loss=LOSS, inputs=inputs, make=make)
     check_sampler(sampler, spatial_dims=(len(size),), num_samples=400)
 
 
@@ -268,6 +270,20 @@ def test_windows_have_one_latent_over_all_of_them(monkeypatch):
         drawn(windowed, volume)
 
 
+def test_what_is_fine_in_the_input_can_be_fine_in_samples():
+    """Maps of a U-Net with a stride of 2 are interpolated; the channels of the input, which are maps too, are not."""
+    network = BasisUNet(2, 2, **TINY, stride=2).eval()
+    pixels = (torch.arange(8)[:, None] + torch.arange(8)) % 2
+    seen = torch.stack([1 - pixels, pixels]).float()[None]
+    mean, maps, _ = network.encode(seen)
+    assert torch.equal(maps[:, -2:], seen)
+    with torch.no_grad():
+        network.coefficients_of[-1].weight.zero_()
+        network.coefficients_of[-1].bias.copy_(torch.eye(len(network.coefficients_of[-1].bias))[-2] * 100)
+        logits = network(seen, torch.zeros(1, 1, 3))
+    assert torch.equal((logits[0, 0, 1] - 2 * mean[0, 0] > 1).long(), pixels)
+
+
 def test_the_network_runs_once_an_image():
     sampler = EnergyScoreSampler(tiny(3, 3), inputs="probabilities")
     calls = []
@@ -311,19 +327,19 @@ def test_odd_labels():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dims", "classes", "orientations"),
+    ("dims", "classes", "orientations", "stride"),
     [
-        pytest.param(2, 2, "one", marks=pytest.mark.long),
-        pytest.param(2, 3, "one", marks=pytest.mark.long),
-        (2, 2, "all"),
-        (2, 3, "left-right"),
-        (3, 3, "one"),
+        pytest.param(2, 2, "one", 1, marks=pytest.mark.long),
+        pytest.param(2, 3, "one", 1, marks=pytest.mark.long),
+        (2, 2, "all", 1),
+        (2, 3, "left-right", 2),
+        (3, 3, "one", 2),
     ],
 )
-def test_onnx_gives_the_same_logits(tmp_path, dims, classes, orientations):
+def test_onnx_gives_the_same_logits(tmp_path, dims, classes, orientations, stride):
     runtime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    network = tiny(1 + classes, classes, dims=dims)
+    network = tiny(1 + classes, classes, dims=dims, stride=stride)
     sampler = EnergyScoreSampler(network, Standardise(torch.ones(1), torch.ones(1)))
     export_basis(sampler.in_orientations(orientations), tmp_path / "basis.onnx")
     session = runtime.InferenceSession(tmp_path / "basis.onnx")

@@ -50,11 +50,16 @@ class BasisUNet(nn.Module):
     stride 2, a level up interpolates linearly. Batch statistics never mix samples of one image, for the U-Net sees
     no latent.
 
+    With a stride of 2 the first level has half as many pixels a side, its maps are interpolated linearly, and the
+    channels of the input are part of the basis, so that what is fine in the input can be fine in samples. In two
+    dimensions that takes a third of the time.
+
     :param in_channels: channels of the input: those of the image and one a class, concatenated, or one of the two.
     :param num_classes: how many classes there are.
-    :param width: channels at full resolution; doubled at each halving.
-    :param depth: how many times the image is halved.
-    :param num_maps: K, how many maps samples vary along.
+    :param width: channels of the first level; doubled at each halving.
+    :param depth: how many times the first level is halved.
+    :param stride: of the first level, in pixels of the image: 1 or 2.
+    :param num_maps: how many maps the U-Net makes that samples vary along: K, without the channels of the input.
     :param latent_size: d, numbers of a latent.
     :param hidden: channels of each hidden layer of the network of coefficients.
     :param dropout: the share of whole channels of the deepest features left out at random in training.
@@ -76,6 +81,7 @@ class BasisUNet(nn.Module):
         *,
         width: int = 16,
         depth: int = 3,
+        stride: int = 1,
         num_maps: int = 24,
         latent_size: int = 8,
         hidden: int = 128,
@@ -83,36 +89,38 @@ class BasisUNet(nn.Module):
         dims: int = 2,
     ) -> None:
         super().__init__()
-        if min(depth, num_maps, latent_size) < 1:
+        if min(depth, num_maps, latent_size) < 1 or stride not in (1, 2):
             raise InputError(
-                "expected 1 halving or more, 1 map or more, and latents of 1 number or more; got "
-                f"depth={depth}, num_maps={num_maps}, latent_size={latent_size}."
+                "expected 1 halving or more, a stride of 1 or 2, 1 map or more, and latents of 1 number or more; got "
+                f"depth={depth}, stride={stride}, num_maps={num_maps}, latent_size={latent_size}."
             )
         self._arguments = {
             "in_channels": in_channels,
             "num_classes": num_classes,
             "width": width,
             "depth": depth,
+            "stride": stride,
             "num_maps": num_maps,
             "latent_size": latent_size,
             "hidden": hidden,
             "dropout": dropout,
             "dims": dims,
         }
-        self.in_channels, self.num_classes, self.num_maps = in_channels, num_classes, num_maps
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.num_maps = num_maps if stride == 1 else num_maps + in_channels
         self._latent_size = latent_size
         self.planes = 1 if num_classes == 2 else num_classes
         conv, block = layer("conv", dims), partial(_block, dims=dims)
         widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList([block(in_channels, width), *(block(a, b, 2) for a, b in pairwise(widths))])
+        self.down = nn.ModuleList([block(in_channels, width, stride), *(block(a, b, 2) for a, b in pairwise(widths))])
         self.drop = (nn.Dropout2d, nn.Dropout3d)[dims - 2](dropout)
         targets = [num_maps, *widths[1:-1]]  # the last level up ends in as many channels as there are maps
         before = [*widths[1:-1], widths[-1]]
         self.up = nn.ModuleList(
             block(below + skip, after) for below, skip, after in zip(before, widths[:-1], targets, strict=True)
         )
-        self.maps = conv(targets[0], self.planes + num_maps, 1)
-        outputs = self.planes * (num_maps + 1)
+        self.maps = conv(num_maps, self.planes + num_maps, 1)
+        outputs = self.planes * (self.num_maps + 1)
         self.coefficients_of = nn.Sequential(
             nn.Linear(latent_size + widths[-1], hidden),
             nn.SiLU(),
@@ -123,13 +131,16 @@ class BasisUNet(nn.Module):
 
     @classmethod
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "BasisUNet":
-        """Return one of the sizes that two cores train in half an hour: the defaults.
+        """Return one that a processor trains in half an hour or less: the defaults, but with a stride of 2.
+
+        Chosen on crops of train patients of LIDC-IDRI who were left out, at equal seconds of training: a stride of 2
+        against one of 1, 16 channels against 32, and the input as part of the basis against the maps alone.
 
         :param in_channels: channels of the input.
         :param num_classes: how many classes there are.
         :param sizes: other arguments of the constructor.
         """
-        return cls(in_channels, num_classes, **sizes)
+        return cls(in_channels, num_classes, **{"stride": 2} | sizes)
 
     def latent_size(self, space: Sequence[int]) -> int:
         """Return how many numbers a latent has, whatever the size of the image.
@@ -160,7 +171,9 @@ class BasisUNet(nn.Module):
         for block in reversed(self.up):
             skip = skips.pop()
             x = block(torch.cat([resized(x, tuple(skip.shape[2:])), skip], 1))
-        mean, maps = self.maps(x).split([self.planes, self.num_maps], 1)
+        mean, maps = resized(self.maps(x), tuple(seen.shape[2:])).tensor_split([self.planes], 1)
+        if maps.shape[1] < self.num_maps:
+            maps = torch.cat([maps, seen], 1)
         return Basis(mean, maps, pooled)
 
     def coefficients(

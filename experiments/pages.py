@@ -15,6 +15,7 @@ from calibrant.samplers.storage import LEARNT
 from experiments._page_cells import SCORES, Records, first, markdown, short
 from experiments._record import RESULTS
 from experiments._stacked_tables import corrupted_rows, every_row, gate_rows, stacked_table
+from experiments.car.rivals_config import MILLISECONDS
 from experiments.selective_scaling._tables import as_markdown, figure
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -116,7 +117,7 @@ def _nodules(records: Records) -> str:
 def _nodules_of(name: str) -> Callable[[Records], str]:
     def make(records: Records) -> str:
         table = records[name]["table"]
-        more = {"excess": "excess", "presence": "of it presence", "milliseconds a sample": "ms a sample"}
+        more = {"excess": "excess", "presence": "of it presence", MILLISECONDS: "ms a sample"}
         more = {score: title for score, title in more.items() if any(score in row for row in table.values())}
         rows = [
             [*cells, short(table[row]["ECE of the mean"]["value"]), *(_if_known(table[row], score) for score in more)]

@@ -33,13 +33,11 @@ from experiments._record import RESULTS, record
 from experiments.car.lidc_jobs import Images, behind_calibration_network
 from experiments.car.lidc_pictures import draw_pictures
 from experiments.car.lidc_scores import Columns, Patients
-from experiments.car.rivals_config import Config
+from experiments.car.rivals_config import MILLISECONDS, Config
 from experiments.car.rivals_jobs import at_once, trained
 from experiments.car.rivals_rows import Rows, Source, has_f, read_scores, sources, train_and_score
 from experiments.car.rivals_scores import SHOWN, pooled_ece
 from experiments.car.rivals_times import milliseconds_a_sample, seconds_a_step
-
-SECONDS = "milliseconds a sample"
 
 PUBLISHED = """published on LIDC, not comparable row by row (GED 16 / GED 100 / HM-IoU 16):
   all series of Kohl's 15,096 slices, split by series, 128 x 128: Probabilistic U-Net .277 / .252 / -,
@@ -81,7 +79,7 @@ def differences(rows: Rows, patients: Patients, *, beside: str | None = None) ->
     return found
 
 
-SHOWN_BESIDE = {"ECE of the mean": "ECE of mean", SECONDS: "ms a sample"}
+SHOWN_BESIDE = {"ECE of the mean": "ECE of mean", MILLISECONDS: "ms a sample"}
 """What the table shows beside the scores of each image, and its titles."""
 
 
@@ -124,7 +122,7 @@ def main(config: Config, *, train: bool = True, draw: bool = True, jobs: int = 1
     if config.device == "cpu":
         taken = milliseconds_a_sample(config, test[0])
         for row, figures in found["table"].items():
-            figures[SECONDS] = {"value": taken[row]}
+            figures[MILLISECONDS] = {"value": taken[row]}
     show(found["table"], found["differences"])
     folder = RESULTS if config.folder else Path(config.runs)
     shown = dict(samplers_of_images(config))

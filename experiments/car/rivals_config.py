@@ -32,6 +32,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {"energy": {"stride": 1}}
 """Arguments of the networks if not said otherwise: that of the energy score was made with a stride of 1 where samplers
 are compared, before it had one of 2."""
 
+MILLISECONDS = "milliseconds a sample"
+"""The name in records of what a sample takes."""
+
 PUBLISHED_STEPS = dict.fromkeys(LEARNT, 1000)
 """Steps of the networks in their published widths: what a GPU does in the minutes for which it is lent."""
 

@@ -50,8 +50,8 @@ class BasisUNet(nn.Module):
     stride 2, a level up interpolates linearly. Batch statistics never mix samples of one image, for the U-Net sees
     no latent.
 
-    With a stride of 2 the first level has half as many pixels a side, its maps are interpolated linearly, and the
-    channels of the input are part of the basis, so that what is fine in the input can be fine in samples. In two
+    With a stride of 2 the first level has half as many pixels a side. Its maps are interpolated linearly, and the
+    channels of the input join the basis and K, so that what is fine in the input can be fine in samples. In two
     dimensions that takes a third of the time.
 
     :param in_channels: channels of the input: those of the image and one a class, concatenated, or one of the two.
@@ -59,7 +59,7 @@ class BasisUNet(nn.Module):
     :param width: channels of the first level; doubled at each halving.
     :param depth: how many times the first level is halved.
     :param stride: of the first level, in pixels of the image: 1 or 2.
-    :param num_maps: how many maps the U-Net makes that samples vary along: K, without the channels of the input.
+    :param num_maps: how many maps the U-Net makes that samples vary along.
     :param latent_size: d, numbers of a latent.
     :param hidden: channels of each hidden layer of the network of coefficients.
     :param dropout: the share of whole channels of the deepest features left out at random in training.

@@ -13,6 +13,7 @@ from calibrant.networks import BasisUNet
 from calibrant.samplers.energy_losses import MEAN_SCORES, energy_score, scale_score
 from calibrant.samplers.learnt_sampler import LearntSampler, Moment, SampleLoss
 from calibrant.samplers.orientations import OrientedBasis
+from calibrant.samplers.recipe import SamplerRecipe
 from calibrant.samplers.sampler import gaussian
 from calibrant.training import chosen_annotator
 
@@ -111,6 +112,7 @@ class EnergyScoreSampler(LearntSampler):
     """
 
     network_class = BasisUNet
+    recipe = SamplerRecipe(num_steps=3900)
 
     @classmethod
     def loss(cls) -> SampleLoss:

@@ -42,8 +42,8 @@ def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, e
 
     It takes ``image`` (n, k, *s), ``logits`` (n, c, *s), or both, as the sampler does, and ``latents`` (m, n, d), and
     gives ``mean_map`` (n, p, *s), ``basis`` (n, K, *s) and ``coefficients`` (m, n, p, K + 1), with p = c, or 1 for two
-    classes, and K the number of maps of the network times that of the orientations in which it sees an image. Logits
-    of a sample are ``mean_map + coefficients[..., :K] @ basis + coefficients[..., K]``; of two classes they are those
+    classes, and K the number of maps of the basis times that of the orientations in which an image is seen. Logits of
+    a sample are ``mean_map + coefficients[..., :K] @ basis + coefficients[..., K]``; of two classes they are those
     of the second class, and those of the first are 0. Images larger than those of the training are for the caller to
     cut into windows.
 

@@ -105,26 +105,39 @@ SEES = {"image": "image", "image and F": "image, F"}
 
 
 def _nodules(records: Records) -> str:
-    areas, car = records["rivals_areas"]["table"], records["lidc"]["table"]["CAR"]
-    held = {name: f"{row['90 %, ties spread']['value']:.2f}".removeprefix("0") for name, row in areas.items()}
+    held, car = _held_with_ties_spread(records["rivals_areas"]), records["lidc"]["table"]["CAR"]
     rows = [[*cells, held.get(name, "")] for name, cells in _sampler_rows(records["rivals"]["table"])]
     floor, apart = (short(car[each]["value"]) for each in ("floor 16", "annotators' diversity"))
     last = ["a sampler that draws what the annotators draw (floor)", "", "", floor, "", "", apart, "", ".90"]
-    head = ["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold", "…, ties spread"]
+    head = ["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold", TIES_SPREAD]
     return markdown(head, [*rows, last])
 
 
-def _nodules_of(name: str) -> Callable[[Records], str]:
+TIES_SPREAD = "…, ties spread"
+
+
+def _held_with_ties_spread(areas: Mapping[str, Any]) -> dict[str, str]:
+    """Return, of each row, the share of radiologists whose area 90 % intervals hold, with ties spread."""
+    return {name: f"{row['90 %, ties spread']['value']:.2f}".removeprefix("0") for name, row in areas["table"].items()}
+
+
+def _nodules_of(name: str, areas: str | None = None) -> Callable[[Records], str]:
     def make(records: Records) -> str:
         table = records[name]["table"]
+        held = {} if areas is None else _held_with_ties_spread(records[areas])
         more = {"excess": "excess", "presence": "of it presence", MILLISECONDS: "ms a sample"}
         more = {score: title for score, title in more.items() if any(score in row for row in table.values())}
         rows = [
-            [*cells, short(table[row]["ECE of the mean"]["value"]), *(_if_known(table[row], score) for score in more)]
+            [
+                *cells,
+                *([held.get(row, "")] if held else []),
+                short(table[row]["ECE of the mean"]["value"]),
+                *(_if_known(table[row], score) for score in more),
+            ]
             for row, cells in _sampler_rows(table)
         ]
-        head = ["", "sees", "seeds", *OF_MAPS.values(), "90 % area intervals hold", "ECE of the mean", *more.values()]
-        return markdown(head, rows)
+        hold = ["90 % area intervals hold", *([TIES_SPREAD] if held else [])]
+        return markdown(["", "sees", "seeds", *OF_MAPS.values(), *hold, "ECE of the mean", *more.values()], rows)
 
     return make
 
@@ -264,7 +277,10 @@ TABLES = (
     PageTable("results/claims.md", "Shift", ("shift",), _shift),
     PageTable("results/samplers.md", "Samplers of nodules", ("rivals", "lidc", "rivals_areas"), _nodules),
     PageTable(
-        "results/samplers.md", "Samplers in half an hour", ("rivals_half_hour",), _nodules_of("rivals_half_hour")
+        "results/samplers.md",
+        "Samplers in half an hour",
+        ("rivals_half_hour", "rivals_half_hour_areas"),
+        _nodules_of("rivals_half_hour", "rivals_half_hour_areas"),
     ),
     PageTable("results/samplers.md", "Samplers in a fifth of the steps", ("rivals_0.2",), _nodules_of("rivals_0.2")),
     PageTable(

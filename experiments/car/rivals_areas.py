@@ -1,11 +1,12 @@
 """Do the samplers of ``experiments.car.rivals`` know how large a nodule is? Areas against those of four radiologists.
 
-    python -m experiments.car.rivals_areas [--data FOLDER]
+    python -m experiments.car.rivals_areas [--half-hour] [--data FOLDER]
 
-Of each sampler that is trained, free, a hundred maps are drawn of each crop of the val patients. Told are the shares of
-radiologists whose area lies within intervals of the areas drawn: with the bounds inside, and with ties spread, for in
-38 % of the masks there is no nodule, so that an interval whose lower bound is 0 holds more than its level even if all
-is right; and the ranks of the radiologists among the maps. Areas are kept under ``runs/``.
+Of each sampler that is trained, a hundred maps are drawn of each crop of the val patients: free, and that of the energy
+score also in all orientations. ``--half-hour`` takes the samplers of ``experiments.car.rivals --half-hour``. Told are
+the shares of radiologists whose area lies within intervals of the areas drawn: with the bounds inside, and with ties
+spread, for in 38 % of the masks there is no nodule, so that an interval whose lower bound is 0 holds more than its
+level even if all is right; and the ranks of the radiologists among the maps. Areas are kept under ``runs/``.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from experiments.car.figures import INK, save
 from experiments.car.lidc_jobs import Images
 from experiments.car.lidc_scores import Columns, Patients
 from experiments.car.rivals_config import Config
-from experiments.car.rivals_rows import Source, behind_f, sampler_of, sources
+from experiments.car.rivals_rows import Source, behind_f, in_another_way, sampler_of, sources
 from experiments.car.rivals_scores import drawn, keep_columns, kept_columns
 
 LEVELS = (0.5, 0.8, 0.9)
@@ -35,9 +36,14 @@ BINS = 10
 """Of ranks, in the picture and the record."""
 
 
-def areas_of(config: Config, source: Source, images: Images) -> AreaSamples | None:
+def titles_of(source: Source) -> list[str]:
+    """Return the rows of a source whose maps are drawn independently and coupled to nothing."""
+    return [source.title, *([f"{source.title}, all orientations"] if source.name == "energy" else [])]
+
+
+def areas_of(config: Config, source: Source, title: str, images: Images) -> AreaSamples | None:
     """Return the areas of the nodule in the maps that a source's sampler draws; None if it is not trained."""
-    path = Path(config.runs) / "areas" / f"{folder_name(source.title)}-{source.seed}.npz"
+    path = Path(config.runs) / "areas" / f"{folder_name(title)}-{source.seed}.npz"
     of = f"{config.num_samples} samples, {config.steps}, {config.widths}, {dict(config.sizes)}, {config.crop}"
     held = kept_columns(path, of)
     if held is None:
@@ -45,6 +51,8 @@ def areas_of(config: Config, source: Source, images: Images) -> AreaSamples | No
         sampler = sampler_of(config, source, behind, train=False)
         if sampler is None:
             return None
+        if title != source.title:
+            sampler = in_another_way(title, source.title, sampler) or sampler
         rows = []
         for image in (images if behind is None else behind).test:
             maps = drawn(sampler, image, config.num_samples, source.seed)
@@ -103,9 +111,10 @@ def main(config: Config) -> dict[str, Any]:
     patients = Patients([each.key for each in images.test], num_resamples=config.num_resamples)
     held: dict[str, dict[int, AreaSamples]] = {}
     for source in sources(config):
-        areas = areas_of(config, source, images)
-        if areas is not None:
-            held.setdefault(source.title, {})[source.seed] = areas
+        for title in titles_of(source):
+            areas = areas_of(config, source, title, images)
+            if areas is not None:
+                held.setdefault(title, {})[source.seed] = areas
     found: dict[str, Any] = {}
     for title, of_seeds in held.items():
         each = [scores(areas) for areas in of_seeds.values()]
@@ -115,9 +124,9 @@ def main(config: Config) -> dict[str, Any]:
         found[title] |= {name: asdict(patients.interval(value)) for name, value in means.items()}
     show(found)
     if found:
-        save(picture(found), (RESULTS if config.folder else Path(config.runs)) / "rivals_areas.svg")
+        save(picture(found), (RESULTS if config.folder else Path(config.runs)) / f"{config.record}_areas.svg")
     if found and config.folder:
-        print(record("rivals_areas", config, time.monotonic() - begun, {"table": found}))
+        print(record(f"{config.record}_areas", config, time.monotonic() - begun, {"table": found}))
     return found
 
 
@@ -137,8 +146,9 @@ def show(found: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half-hour", action="store_true", help="the energy score trained for half an hour")
     add_option(parser)
     given = parser.parse_args()
     use(given.data)
     torch.set_num_threads(1)
-    main(Config())
+    main(Config.half_an_hour() if given.half_hour else Config())

@@ -16,6 +16,7 @@ IN_SENTENCES = {
         "rivals",
         "rivals_0.2",
         "rivals_half_hour",
+        "rivals_half_hour_areas",
         "rivals_areas",
         "rivals_published",
         "lidc",

@@ -52,7 +52,8 @@ def areas_of(config: Config, source: Source, title: str, images: Images) -> Area
         if sampler is None:
             return None
         if title != source.title:
-            sampler = in_another_way(title, source.title, sampler) or sampler
+            sampler = in_another_way(title, source.title, sampler)
+            assert sampler is not None
         rows = []
         for image in (images if behind is None else behind).test:
             maps = drawn(sampler, image, config.num_samples, source.seed)

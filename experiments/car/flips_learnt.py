@@ -12,7 +12,7 @@ import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from experiments.car._kept import kept_figures
 from experiments.car._timed import Timer
 from experiments.car.flips import Config as FlipsConfig
 from experiments.car.flips import figures_of, show
-from experiments.car.rivals_config import SIZES
+from experiments.car.rivals_config import network_of
 from experiments.car.rivals_jobs import listed
 
 EXPONENT_1 = "energy, exponent 1"
@@ -102,11 +102,6 @@ class Config:
         classes, exponent = tuple(self.flips.scenes.flips.classes), 1.0 if name == EXPONENT_1 else None
         return EnergyScoreLoss(classes=classes, smoothing=self.smoothing, exponent=exponent)
 
-    def make(self, name: str) -> Callable[..., Any]:
-        """Return what makes a sampler's network of its channels and classes."""
-        kind = kind_of(name)
-        return partial(LEARNT[kind].network_class.small, **{**SIZES.get(kind, {}), **self.sizes.get(kind, {})})
-
     def folder(self, name: str, source: str) -> Path:
         """Return where a training is kept."""
         return Path(self.runs) / f"{name}-{source}"
@@ -131,7 +126,7 @@ def trained(config: Config, name: str, source: str, *, train: bool = True) -> Le
                 recipe=replace(
                     kind.recipe, num_steps=config.steps, batch_size=config.batch_size, augmentation=augmentation
                 ),
-                make=config.make(name),
+                make=network_of(kind_of(name), config.sizes),
                 seed=config.flips.seed,
                 checkpoint_path=folder,
                 watch=lambda done, figures: print(name, source, done, listed(figures), flush=True),

@@ -29,8 +29,7 @@ HALF_AN_HOUR = {"energy": 3900}
 """Steps that take about 1,800 seconds of a processor, two trainings side by side, with a stride of 2."""
 
 SIZES: Mapping[str, Mapping[str, Any]] = {"energy": {"stride": 1}}
-"""Arguments of the networks if not said otherwise: that of the energy score was made with a stride of 1 where samplers
-are compared, before it had one of 2."""
+"""Arguments of the networks in the records, by sampler: that of the energy score was compared with a stride of 1."""
 
 MILLISECONDS = "milliseconds a sample"
 """The name in records of what a sample takes."""
@@ -145,15 +144,19 @@ class Config:
 
     def make(self, name: str) -> Callable[..., Any]:
         """Return what makes a sampler's network of its channels and classes."""
-        network = LEARNT[name].network_class
-        sizes = {**SIZES.get(name, {}), **self.sizes.get(name, {})}
-        return partial(network.small if self.widths == "small" else network, **sizes)
+        return network_of(name, self.sizes, small=self.widths == "small")
 
     def recipe(self, name: str) -> SamplerRecipe:
         """Return how a sampler is trained: alike, but for its own learning rate and the number of steps."""
         augmentation = Augmentation.of_scans(crop=(self.crop,) * 2, shift=0)
         changes = {"num_steps": self.steps[name], "batch_size": self.batch_size, "augmentation": augmentation}
         return replace(LEARNT[name].recipe, **changes)
+
+
+def network_of(name: str, sizes: Mapping[str, Mapping[str, Any]], *, small: bool = True) -> Callable[..., Any]:
+    """Return what makes a sampler's network of its channels and classes, with ``SIZES`` and other arguments."""
+    network = LEARNT[name].network_class
+    return partial(network.small if small else network, **{**SIZES.get(name, {}), **sizes.get(name, {})})
 
 
 def loss_of(name: str) -> SampleLoss:

@@ -58,7 +58,7 @@ class BasisUNet(nn.Module):
     :param num_classes: how many classes there are.
     :param width: channels of the first level; doubled at each halving.
     :param depth: how many times the first level is halved.
-    :param stride: of the first level, in pixels of the image: 1 or 2.
+    :param stride: how many pixels of the image a pixel of the first level stands for along each axis: 1 or 2.
     :param num_maps: how many maps the U-Net makes that samples vary along.
     :param latent_size: d, numbers of a latent.
     :param hidden: channels of each hidden layer of the network of coefficients.

@@ -52,7 +52,7 @@ class BasisUNet(nn.Module):
 
     With a stride of 2 the first level has half as many pixels a side. Its maps are interpolated linearly, and the
     channels of the input join the basis and K, so that what is fine in the input can be fine in samples. Training
-    takes a third of the time with two classes, and two thirds with two dozen, for which the basis is larger.
+    takes less time; where the input has many classes, less is saved.
 
     :param in_channels: channels of the input: those of the image and one a class, concatenated, or one of the two.
     :param num_classes: how many classes there are.
@@ -107,7 +107,7 @@ class BasisUNet(nn.Module):
             "dims": dims,
         }
         self.in_channels, self.num_classes = in_channels, num_classes
-        self.num_maps = num_maps if stride == 1 else num_maps + in_channels
+        self.basis_size = num_maps if stride == 1 else num_maps + in_channels
         self._latent_size = latent_size
         self.planes = 1 if num_classes == 2 else num_classes
         conv, block = layer("conv", dims), partial(_block, dims=dims)
@@ -120,7 +120,7 @@ class BasisUNet(nn.Module):
             block(below + skip, after) for below, skip, after in zip(before, widths[:-1], targets, strict=True)
         )
         self.maps = conv(num_maps, self.planes + num_maps, 1)
-        outputs = self.planes * (self.num_maps + 1)
+        outputs = self.planes * (self.basis_size + 1)
         self.coefficients_of = nn.Sequential(
             nn.Linear(latent_size + widths[-1], hidden),
             nn.SiLU(),
@@ -133,7 +133,7 @@ class BasisUNet(nn.Module):
     def small(cls, in_channels: int, num_classes: int, **sizes: Any) -> "BasisUNet":
         """Return one that a processor trains in half an hour or less: the defaults, but with a stride of 2.
 
-        Chosen on crops of train patients of LIDC-IDRI who were left out, at equal seconds of training: a stride of 2
+        Chosen on crops of train patients of LIDC-IDRI who were left out, at about equal seconds: a stride of 2
         against one of 1, 16 channels against 32, and the input as part of the basis against the maps alone.
 
         :param in_channels: channels of the input.
@@ -172,7 +172,7 @@ class BasisUNet(nn.Module):
             skip = skips.pop()
             x = block(torch.cat([resized(x, tuple(skip.shape[2:])), skip], 1))
         mean, maps = resized(self.maps(x), tuple(seen.shape[2:])).tensor_split([self.planes], 1)
-        if maps.shape[1] < self.num_maps:
+        if maps.shape[1] < self.basis_size:
             maps = torch.cat([maps, seen], 1)
         return Basis(mean, maps, pooled)
 
@@ -185,7 +185,7 @@ class BasisUNet(nn.Module):
         :param latents: one standard normal vector for each sample and image.
         """
         given = torch.cat([latents, pooled.expand(latents.shape[0], *pooled.shape)], -1)
-        return self.coefficients_of(given).unflatten(-1, (self.planes, self.num_maps + 1))
+        return self.coefficients_of(given).unflatten(-1, (self.planes, self.basis_size + 1))
 
     def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n c *s"]:
         """Return the logits of one sample for each latent: one matrix product an image.
@@ -196,7 +196,7 @@ class BasisUNet(nn.Module):
         """
         given = self.coefficients(basis.pooled, latents).movedim(0, 1)  # n m p coefficients
         gain = self.definition["gain"]
-        factors = given[..., :-1].flatten(1, 2) * (gain * self.num_maps**-0.5)
+        factors = given[..., :-1].flatten(1, 2) * (gain * self.basis_size**-0.5)
         logits = (factors @ basis.maps.flatten(2)).unflatten(1, given.shape[1:3])
         logits += gain * basis.mean.flatten(2)[:, None]  # in place: here, memory is what takes time
         logits += gain * given[..., -1:]

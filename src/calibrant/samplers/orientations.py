@@ -91,5 +91,5 @@ def joined(
     coefficients = [gain / len(bases) * network.coefficients(basis.pooled, latents) for basis in bases]
     constant = torch.stack([each[..., -1:] for each in coefficients]).sum(0)
     mean = gain * torch.stack([basis.mean for basis in bases]).mean(0)
-    maps = torch.cat([basis.maps for basis in bases], 1) * network.num_maps**-0.5
+    maps = torch.cat([basis.maps for basis in bases], 1) * network.basis_size**-0.5
     return mean, maps, torch.cat([*(each[..., :-1] for each in coefficients), constant], -1)

@@ -251,7 +251,8 @@ class Pointwise(BasisUNet):
 
     def encode(self, seen):
         basis = super().encode(0 * seen)
-        return basis._replace(mean=basis.mean + seen[:, :3], maps=basis.maps + seen[:, :1])
+        added = torch.cat([seen[:, :3], seen[:, :1].expand(-1, basis.maps.shape[1] - 4, -1, -1), 0 * seen[:, :1]], 1)
+        return basis._replace(maps=basis.maps + added)
 
 
 def test_windows_have_one_latent_over_all_of_them(monkeypatch):
@@ -275,13 +276,48 @@ def test_what_is_fine_in_the_input_can_be_fine_in_samples():
     network = BasisUNet(2, 2, **TINY, stride=2).eval()
     pixels = (torch.arange(8)[:, None] + torch.arange(8)) % 2
     seen = torch.stack([1 - pixels, pixels]).float()[None]
-    mean, maps, _ = network.encode(seen)
-    assert torch.equal(maps[:, -2:], seen)
+    maps = network.encode(seen).maps
+    assert torch.equal(maps[:, -3:-1], seen)
     with torch.no_grad():
         network.coefficients_of[-1].weight.zero_()
         network.coefficients_of[-1].bias.copy_(torch.eye(len(network.coefficients_of[-1].bias))[-2] * 100)
         logits = network(seen, torch.zeros(1, 1, 3))
-    assert torch.equal((logits[0, 0, 1] - 2 * mean[0, 0] > 1).long(), pixels)
+    assert torch.equal((logits[0, 0, 1] - 2 * maps[0, 0] > 1).long(), pixels)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 3])
+@pytest.mark.parametrize("orientations", ["one", "all"])
+def test_the_largest_score_is_drawn(num_classes, orientations):
+    """Of two classes the network decodes the logits of the second alone, and the scores have those of both."""
+    torch.manual_seed(0)
+    network = tiny(num_classes, num_classes)
+    for weights in (network.maps.weight, *network.coefficients_of.parameters()):
+        torch.nn.init.normal_(weights)
+    sampler = EnergyScoreSampler(network, inputs="probabilities").in_orientations(orientations)
+    logits = torch.randn(2, num_classes, 9, 10)
+    how = {"num_samples": 40}
+    blocks = sampler.scores(logits, generator=torch.Generator().manual_seed(1), **how)
+    scores = torch.cat(list(blocks))
+    assert scores.shape == (40, 2, num_classes, 9, 10)
+    maps = sampler.sample(logits, generator=torch.Generator().manual_seed(1), **how)
+    assert maps.dtype == torch.long
+    assert torch.equal(maps, scores.argmax(2))
+    assert len(maps.unique()) > min(1, num_classes - 1)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_logits_are_the_mean_and_what_the_coefficients_make_of_the_basis(num_classes):
+    torch.manual_seed(0)
+    network = BasisUNet(2, num_classes, **TINY, stride=2).eval()
+    seen, latents = torch.randn(2, 2, 9, 10), torch.randn(5, 2, 3)
+    maps, pooled = network.encode(seen)
+    given = network.coefficients(pooled, latents)
+    of_classes, basis = maps[:, : network.planes], maps[:, network.planes : -1]
+    varying = torch.einsum("mnpk,nkhw->mnphw", given[..., :-1], basis) * network.basis_size**-0.5
+    expected = 2 * (of_classes + varying + given[..., -1, None, None])
+    found = network(seen, latents)
+    torch.testing.assert_close(found[:, :, -network.planes :], expected)
+    assert num_classes > 2 or not found[:, :, 0].any()
 
 
 def test_the_network_runs_once_an_image():

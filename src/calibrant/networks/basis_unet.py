@@ -18,13 +18,12 @@ from calibrant.predictions import resized
 class Basis(NamedTuple):
     """What all samples of an image share.
 
-    :param mean: the part of the logits that does not vary, one map a class (one in all for two classes).
-    :param maps: what samples vary along.
+    :param maps: the part of the logits that does not vary, one map a class (one in all for two classes); the K maps
+        that samples vary along; and a map of ones, along which they vary everywhere alike.
     :param pooled: the deepest features, their mean over space.
     """
 
-    mean: Float[Tensor, "n p *s"]
-    maps: Float[Tensor, "n K *s"]
+    maps: Float[Tensor, "n maps *s"]
     pooled: Float[Tensor, "n f"]
 
 
@@ -35,6 +34,17 @@ def _block(before: int, after: int, stride: int = 1, *, dims: int) -> nn.Sequent
     for channels, step in ((before, stride), (after, 1)):
         layers += [conv(channels, after, 3, step, 1, bias=False), norm(after), nn.SiLU()]
     return nn.Sequential(*layers)
+
+
+def with_all_classes(planes: Float[Tensor, "m n p *s"], num_classes: int) -> Float[Tensor, "m n c *s"]:
+    """Return logits of all classes: as they are, or, if they are those of the second of two classes alone, after zeros.
+
+    :param planes: what the ``decode`` of a network returned.
+    :param num_classes: how many classes there are.
+    """
+    if planes.shape[2] == num_classes:
+        return planes
+    return F.pad(planes, (0, 0) * (planes.ndim - 3) + (1, 0))
 
 
 class BasisUNet(nn.Module):
@@ -110,6 +120,7 @@ class BasisUNet(nn.Module):
         self.basis_size = num_maps if stride == 1 else num_maps + in_channels
         self._latent_size = latent_size
         self.planes = 1 if num_classes == 2 else num_classes
+        self.sample_channels = max(8, self.planes)  # with fewer, blocks of samples were larger, and slower
         conv, block = layer("conv", dims), partial(_block, dims=dims)
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList([block(in_channels, width, stride), *(block(a, b, 2) for a, b in pairwise(widths))])
@@ -155,7 +166,7 @@ class BasisUNet(nn.Module):
         :param seen: the image, or probabilities, or both, concatenated.
         :param latents: one standard normal vector for each sample and image.
         """
-        return self.decode(self.encode(seen), latents, seen.shape[2:])
+        return with_all_classes(self.decode(self.encode(seen), latents, seen.shape[2:]), self.num_classes)
 
     def encode(self, seen: Float[Tensor, "n k *s"]) -> Basis:
         """Return what all samples of an image share; this alone runs the U-Net.
@@ -171,10 +182,9 @@ class BasisUNet(nn.Module):
         for block in reversed(self.up):
             skip = skips.pop()
             x = block(torch.cat([resized(x, tuple(skip.shape[2:])), skip], 1))
-        mean, maps = resized(self.maps(x), tuple(seen.shape[2:])).tensor_split([self.planes], 1)
-        if maps.shape[1] < self.basis_size:
-            maps = torch.cat([maps, seen], 1)
-        return Basis(mean, maps, pooled)
+        maps = resized(self.maps(x), tuple(seen.shape[2:]))
+        of_input = [seen] if maps.shape[1] < self.planes + self.basis_size else []
+        return Basis(torch.cat([maps, *of_input, torch.ones_like(seen[:, :1])], 1), pooled)
 
     def coefficients(
         self, pooled: Float[Tensor, "n f"], latents: Float[Tensor, "m n d"]
@@ -187,21 +197,22 @@ class BasisUNet(nn.Module):
         given = torch.cat([latents, pooled.expand(latents.shape[0], *pooled.shape)], -1)
         return self.coefficients_of(given).unflatten(-1, (self.planes, self.basis_size + 1))
 
-    def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n c *s"]:
-        """Return the logits of one sample for each latent: one matrix product an image.
+    def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n p *s"]:
+        """Return the logits of one sample for each latent, of two classes those of the second: one product an image.
 
         :param basis: what :meth:`encode` returned.
         :param latents: one standard normal vector for each sample and image.
         :param space: the size of the label maps, in pixels.
         """
-        given = self.coefficients(basis.pooled, latents).movedim(0, 1)  # n m p coefficients
-        gain = self.definition["gain"]
-        factors = given[..., :-1].flatten(1, 2) * (gain * self.basis_size**-0.5)
-        logits = (factors @ basis.maps.flatten(2)).unflatten(1, given.shape[1:3])
-        logits += gain * basis.mean.flatten(2)[:, None]  # in place: here, memory is what takes time
-        logits += gain * given[..., -1:]
-        logits = logits.movedim(0, 1).unflatten(-1, tuple(space))
-        return F.pad(logits, (0, 0) * len(space) + (1, 0)) if self.planes < self.num_classes else logits
+        gain, maps = self.definition["gain"], basis.maps.flatten(2)
+        given = gain * self.coefficients(basis.pooled, latents).movedim(0, 1)  # n m p coefficients
+        factors = torch.cat([given[..., :-1] * self.basis_size**-0.5, given[..., -1:]], -1).flatten(1, 2)
+        if self.planes == 1:  # what does not vary is a map like the others
+            logits = (F.pad(factors, (1, 0), value=gain) @ maps).unflatten(1, given.shape[1:3])
+        else:
+            logits = (factors @ maps[:, self.planes :]).unflatten(1, given.shape[1:3])
+            logits += gain * maps[:, None, : self.planes]  # in place: here, memory is what takes time
+        return logits.movedim(0, 1).unflatten(-1, tuple(space))
 
     def arguments(self) -> dict[str, Any]:
         """Return what the constructor needs to make this network again."""

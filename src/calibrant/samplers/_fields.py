@@ -80,19 +80,19 @@ def cut(
     # The logarithm of a standard exponential time is minus a Gumbel number. log_ndtr keeps its digits where Phi is
     # next to one, which is where a class that is all but ruled out would win.
     log_times = torch.special.log_ndtr(zeta).neg_().clamp_min_(1e-37).log_()
-    return largest(log_probs - log_times)
+    return largest(log_probs - log_times).long()
 
 
 def largest(scores: Float[Tensor, "m n c *s"]) -> Int[Tensor, "m n *s"]:
-    """Return ``scores.argmax(2)``, class by class: several times as fast as over an axis that is not the last."""
-    kind = torch.uint8 if scores.shape[2] <= 256 else torch.int32  # small numbers are less to move
+    """Return ``scores.argmax(2)`` as small numbers, class by class: several times as fast as over an inner axis."""
+    kind = torch.uint8 if scores.shape[2] <= 256 else torch.int32  # less to move
     best = scores[:, :, 0]
     labels = torch.zeros_like(best, dtype=kind)
     for k in range(1, scores.shape[2]):
         labels = torch.maximum(labels, (scores[:, :, k] > best).to(kind).mul_(k))
         if k + 1 < scores.shape[2]:
             best = torch.maximum(best, scores[:, :, k])
-    return labels.long()
+    return labels
 
 
 def smooth_field(

@@ -11,7 +11,7 @@ from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.models.windows import window_starts
-from calibrant.networks import with_channels_last
+from calibrant.networks import with_all_classes, with_channels_last
 from calibrant.samplers._fields import largest
 from calibrant.samplers.sampler import Sampler, check_request, latents_of
 from calibrant.training import Standardise, network_input
@@ -35,6 +35,8 @@ class SampleNetwork(Protocol):
 
     in_channels: int
     num_classes: int
+    sample_channels: int
+    """Numbers a pixel of the image that are made anew for each sample at once: those of the largest maps."""
 
     def latent_size(self, space: Sequence[int]) -> int:
         """Return how many standard normal numbers a sample of an image takes.
@@ -50,8 +52,8 @@ class SampleNetwork(Protocol):
         """
         ...
 
-    def decode(self, shared: Any, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n c *s"]:
-        """Return the logits of one sample for each latent.
+    def decode(self, shared: Any, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n p *s"]:
+        """Return the logits of one sample for each latent; of two classes those of the second are enough.
 
         :param shared: what :meth:`encode` returned.
         :param latents: one standard normal vector for each sample and image.
@@ -124,10 +126,9 @@ class NetworkSampler(Sampler):
         :param generator: where all random numbers come from; the same state gives the same maps.
         :raises ShapeError: classes or channels are not those of the training, or the image is missing.
         """
-        blocks = self.scores(logits, image, num_samples=num_samples, generator=generator)
-        return torch.cat([largest(scores) for scores in blocks])
+        blocks = self._decoded(logits, image, num_samples, generator, self.draws)
+        return torch.cat([_labels(planes, logits.shape[1]) for planes in blocks]).long()
 
-    @torch.no_grad()
     def scores(
         self,
         logits: Float[Tensor, "n c *s"],
@@ -145,6 +146,19 @@ class NetworkSampler(Sampler):
         :param generator: where all random numbers come from; the same state gives the same samples.
         :param draws: how latents are drawn, "independent" or "spread"; by default as the sampler draws.
         """
+        for planes in self._decoded(logits, image, num_samples, generator, draws or self.draws):
+            yield with_all_classes(planes, logits.shape[1])
+
+    @torch.no_grad()
+    def _decoded(
+        self,
+        logits: Float[Tensor, "n c *s"],
+        image: Float[Tensor, "n k *s"] | None,
+        num_samples: int,
+        generator: torch.Generator,
+        draws: str,
+    ) -> Iterator[Float[Tensor, "m n p *s"]]:
+        """Yield logits of samples as the network decodes them: of two classes perhaps those of the second alone."""
         check_request(logits, num_samples)
         seen = network_input(image, self.standardise, *self._maps(logits))
         if seen.shape[1] != self.network.in_channels or logits.shape[1] != self.network.num_classes:
@@ -156,18 +170,20 @@ class NetworkSampler(Sampler):
         space = logits.shape[2:]
         windows = _Windows.over(space, self.window)
         shape = (num_samples, len(logits), self.network.latent_size(windows.size))
-        latents = latents_of(shape, generator, logits.device, draws=draws or self.draws)
+        latents = latents_of(shape, generator, logits.device, draws=draws)
         shared = [self.network.encode(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
-        block = max(1, _NUMBERS // (32 * logits[:, 0].numel()))
+        block = max(1, _NUMBERS // (self.network.sample_channels * logits[:, 0].numel()))
         for part in latents.split(block):
             if len(windows.all) == 1 and shared is not None:
                 yield self.network.decode(shared[0], part, space)
                 continue
-            total = logits.new_zeros(len(part), *logits.shape, dtype=torch.float32)
+            total = logits.new_zeros(())
             for number, window in enumerate(windows.all):
                 kept = self.network.encode(seen[window]) if shared is None else shared[number]
-                total[window] += self.network.decode(kept, part, windows.size)
-            yield total / windows.count.to(total.device)
+                planes = self.network.decode(kept, part, windows.size)
+                total = planes.new_zeros(*planes.shape[:3], *space) if number == 0 else total
+                total[window] += planes
+            yield total.div_(windows.count.to(total.device))
 
     def mean_logits(
         self,
@@ -193,6 +209,13 @@ class NetworkSampler(Sampler):
 
     def _maps(self, logits: Float[Tensor, "n c *s"]) -> list[Float[Tensor, "n c *s"]]:
         return [] if self.inputs == "image" else [logits.float().softmax(1)]
+
+
+def _labels(planes: Float[Tensor, "m n p *s"], num_classes: int) -> Int[Tensor, "m n *s"]:
+    """Return the class of the largest logit, as small numbers; planes may be of the second of two classes alone."""
+    if planes.shape[2] == num_classes:
+        return largest(planes)
+    return planes[:, :, 0].relu().bool().view(torch.uint8)  # whether it is above 0, in less than half the time
 
 
 @dataclass(frozen=True)

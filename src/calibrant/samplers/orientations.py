@@ -32,7 +32,7 @@ class OrientedBasis(nn.Module):
     >>> network = OrientedBasis(BasisUNet(3, 2, width=4, depth=2).eval(), "all")
     >>> bases = network.encode(torch.zeros(2, 3, 21, 30))
     >>> len(bases), network.decode(bases, torch.zeros(5, 2, 8), (21, 30)).shape
-    (8, torch.Size([5, 2, 2, 21, 30]))
+    (8, torch.Size([5, 2, 1, 21, 30]))
     """
 
     def __init__(self, network: BasisUNet, orientations: str) -> None:
@@ -40,6 +40,7 @@ class OrientedBasis(nn.Module):
         check_choice(orientations, ORIENTATIONS, "set of orientations")
         self.network, self.orientations = network, orientations
         self.in_channels, self.num_classes = network.in_channels, network.num_classes
+        self.sample_channels = network.sample_channels
 
     def arguments(self) -> dict[str, Any]:
         """Return the network and its orientations."""
@@ -59,14 +60,14 @@ class OrientedBasis(nn.Module):
         """
         found = []
         for each in ORIENTATIONS[self.orientations].orientations(seen.ndim - 2):
-            mean, maps, pooled = self.network.encode(each.of(seen))
-            found.append(Basis(each.undone(mean), each.undone(maps), pooled))
+            maps, pooled = self.network.encode(each.of(seen))
+            found.append(Basis(each.undone(maps), pooled))
         return tuple(found)
 
     def decode(
         self, bases: Sequence[Basis], latents: Float[Tensor, "m n d"], space: Sequence[int]
-    ) -> Float[Tensor, "m n c *s"]:
-        """Return the logits of one sample for each latent.
+    ) -> Float[Tensor, "m n p *s"]:
+        """Return the logits of one sample for each latent, of two classes those of the second.
 
         :param bases: what :meth:`encode` returned.
         :param latents: one standard normal vector for each sample and image.
@@ -87,9 +88,9 @@ def joined(
     :param bases: one an orientation.
     :param latents: one standard normal vector for each sample and image.
     """
-    gain = network.definition["gain"]
+    gain, planes = network.definition["gain"], network.planes
     coefficients = [gain / len(bases) * network.coefficients(basis.pooled, latents) for basis in bases]
     constant = torch.stack([each[..., -1:] for each in coefficients]).sum(0)
-    mean = gain * torch.stack([basis.mean for basis in bases]).mean(0)
-    maps = torch.cat([basis.maps for basis in bases], 1) * network.basis_size**-0.5
+    mean = gain * torch.stack([basis.maps[:, :planes] for basis in bases]).mean(0)
+    maps = torch.cat([basis.maps[:, planes:-1] for basis in bases], 1) * network.basis_size**-0.5
     return mean, maps, torch.cat([*(each[..., :-1] for each in coefficients), constant], -1)

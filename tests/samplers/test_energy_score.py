@@ -251,7 +251,8 @@ class Pointwise(BasisUNet):
 
     def encode(self, seen):
         basis = super().encode(0 * seen)
-        added = torch.cat([seen[:, :3], seen[:, :1].expand(-1, basis.maps.shape[1] - 4, -1, -1), 0 * seen[:, :1]], 1)
+        rest = seen[:, :1].expand(-1, basis.maps.shape[1] - 4, -1, -1)
+        added = torch.cat([2 * seen[:, :3], rest, 0 * seen[:, :1]], 1)
         return basis._replace(maps=basis.maps + added)
 
 
@@ -282,7 +283,7 @@ def test_what_is_fine_in_the_input_can_be_fine_in_samples():
         network.coefficients_of[-1].weight.zero_()
         network.coefficients_of[-1].bias.copy_(torch.eye(len(network.coefficients_of[-1].bias))[-2] * 100)
         logits = network(seen, torch.zeros(1, 1, 3))
-    assert torch.equal((logits[0, 0, 1] - 2 * maps[0, 0] > 1).long(), pixels)
+    assert torch.equal((logits[0, 0, 1] - maps[0, 0] > 1).long(), pixels)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3])
@@ -311,10 +312,9 @@ def test_logits_are_the_mean_and_what_the_coefficients_make_of_the_basis(num_cla
     network = BasisUNet(2, num_classes, **TINY, stride=2).eval()
     seen, latents = torch.randn(2, 2, 9, 10), torch.randn(5, 2, 3)
     maps, pooled = network.encode(seen)
-    given = network.coefficients(pooled, latents)
-    of_classes, basis = maps[:, : network.planes], maps[:, network.planes : -1]
-    varying = torch.einsum("mnpk,nkhw->mnphw", given[..., :-1], basis) * network.basis_size**-0.5
-    expected = 2 * (of_classes + varying + given[..., -1, None, None])
+    of_classes, along = maps[:, : network.planes], maps[:, network.planes :]
+    assert along.shape[1] == TINY["num_maps"] + 2 + 1
+    expected = of_classes + torch.einsum("nmpk,nkhw->mnphw", network.factors(pooled, latents), along)
     found = network(seen, latents)
     torch.testing.assert_close(found[:, :, -network.planes :], expected)
     assert num_classes > 2 or not found[:, :, 0].any()

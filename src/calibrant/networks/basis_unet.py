@@ -20,11 +20,26 @@ class Basis(NamedTuple):
 
     :param maps: the part of the logits that does not vary, one map a class (one in all for two classes); the K maps
         that samples vary along; and a map of ones, along which they vary everywhere alike.
-    :param pooled: the deepest features, their mean over space.
+    :param pooled: the deepest features, their mean over space: besides a latent, what factors of the maps follow from.
     """
 
     maps: Float[Tensor, "n maps *s"]
-    pooled: Float[Tensor, "n f"]
+    pooled: Float[Tensor, "n ..."]
+
+
+def combined(maps: Float[Tensor, "n maps *s"], factors: Float[Tensor, "n m p f"]) -> Float[Tensor, "m n p *s"]:
+    """Return the logits of samples, of two classes those of the second: one product an image.
+
+    :param maps: those of a :class:`Basis`, in all pixels or in some.
+    :param factors: of the maps that samples vary along, for each sample and class.
+    """
+    (_, number, planes, _), rows, flat = factors.shape, factors.flatten(1, 2), maps.flatten(2)
+    if planes == 1:  # what does not vary is a map like the others
+        logits = (F.pad(rows, (1, 0), value=1.0) @ flat).unflatten(1, (number, planes))
+    else:
+        logits = (rows @ flat[:, planes:]).unflatten(1, (number, planes))
+        logits += flat[:, None, :planes]  # in place: here, memory is what takes time
+    return logits.movedim(0, 1).unflatten(-1, maps.shape[2:])
 
 
 def _block(before: int, after: int, stride: int = 1, *, dims: int) -> nn.Sequential:
@@ -120,7 +135,6 @@ class BasisUNet(nn.Module):
         self.basis_size = num_maps if stride == 1 else num_maps + in_channels
         self._latent_size = latent_size
         self.planes = 1 if num_classes == 2 else num_classes
-        self.sample_channels = max(8, self.planes)  # with fewer, blocks of samples were larger, and slower
         conv, block = layer("conv", dims), partial(_block, dims=dims)
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList([block(in_channels, width, stride), *(block(a, b, 2) for a, b in pairwise(widths))])
@@ -182,37 +196,29 @@ class BasisUNet(nn.Module):
         for block in reversed(self.up):
             skip = skips.pop()
             x = block(torch.cat([resized(x, tuple(skip.shape[2:])), skip], 1))
-        maps = resized(self.maps(x), tuple(seen.shape[2:]))
-        of_input = [seen] if maps.shape[1] < self.planes + self.basis_size else []
-        return Basis(torch.cat([maps, *of_input, torch.ones_like(seen[:, :1])], 1), pooled)
+        mean, maps = resized(self.maps(x), tuple(seen.shape[2:])).tensor_split([self.planes], 1)
+        of_input = [seen] if maps.shape[1] < self.basis_size else []
+        ones = torch.ones_like(seen[:, :1])
+        return Basis(torch.cat([self.definition["gain"] * mean, maps, *of_input, ones], 1), pooled)
 
-    def coefficients(
-        self, pooled: Float[Tensor, "n f"], latents: Float[Tensor, "m n d"]
-    ) -> Float[Tensor, "m n p coefficients"]:
-        """Return the coefficients of each sample: for each class those of the maps, then a constant.
+    def factors(self, pooled: Float[Tensor, "n w"], latents: Float[Tensor, "m n d"]) -> Float[Tensor, "n m p f"]:
+        """Return the factors of the maps of a basis that samples vary along, for each sample and class.
 
         :param pooled: the deepest features, their mean over space.
         :param latents: one standard normal vector for each sample and image.
         """
-        given = torch.cat([latents, pooled.expand(latents.shape[0], *pooled.shape)], -1)
-        return self.coefficients_of(given).unflatten(-1, (self.planes, self.basis_size + 1))
+        seen = torch.cat([latents, pooled.expand(latents.shape[0], *pooled.shape)], -1).movedim(0, 1)
+        given = self.definition["gain"] * self.coefficients_of(seen).unflatten(-1, (self.planes, self.basis_size + 1))
+        return torch.cat([given[..., :-1] * self.basis_size**-0.5, given[..., -1:]], -1)
 
     def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n p *s"]:
-        """Return the logits of one sample for each latent, of two classes those of the second: one product an image.
+        """Return the logits of one sample for each latent, of two classes those of the second.
 
         :param basis: what :meth:`encode` returned.
         :param latents: one standard normal vector for each sample and image.
         :param space: the size of the label maps, in pixels.
         """
-        gain, maps = self.definition["gain"], basis.maps.flatten(2)
-        given = gain * self.coefficients(basis.pooled, latents).movedim(0, 1)  # n m p coefficients
-        factors = torch.cat([given[..., :-1] * self.basis_size**-0.5, given[..., -1:]], -1).flatten(1, 2)
-        if self.planes == 1:  # what does not vary is a map like the others
-            logits = (F.pad(factors, (1, 0), value=gain) @ maps).unflatten(1, given.shape[1:3])
-        else:
-            logits = (factors @ maps[:, self.planes :]).unflatten(1, given.shape[1:3])
-            logits += gain * maps[:, None, : self.planes]  # in place: here, memory is what takes time
-        return logits.movedim(0, 1).unflatten(-1, tuple(space))
+        return combined(basis.maps, self.factors(basis.pooled, latents))
 
     def arguments(self) -> dict[str, Any]:
         """Return what the constructor needs to make this network again."""

@@ -74,7 +74,6 @@ class HierarchicalUNet(nn.Module):
         }
         self.in_channels, self.num_classes, self.num_latents = in_channels, num_classes, latents
         self.num_levels, self.released = len(widths), released
-        self.sample_channels = widths[0] + widths[1]
         sizes = (widths, blocks, convolutions, latents)
         self.prior = _Core(in_channels, *sizes, ups=latents, dims=dims)
         self.posterior = _Core(in_channels + num_classes, *sizes, ups=latents - 1, dims=dims)

@@ -77,7 +77,6 @@ class PHiSeg(nn.Module):
         }
         self.in_channels, self.num_classes, self.channels = in_channels, num_classes, channels
         self.num_levels, self.num_latents = len(widths), latents
-        self.sample_channels = 2 * widths[0]
         self.prior = _Laws(in_channels, widths, latents, channels, dims=dims)
         self.posterior = _Laws(in_channels + num_classes, widths, latents, channels, dims=dims)
         self.likelihood = _Likelihood(num_classes, widths, latents, channels, dims=dims)

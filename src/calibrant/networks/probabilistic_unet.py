@@ -75,7 +75,6 @@ class ProbabilisticUNet(nn.Module):
             "dims": dims,
         }
         self.in_channels, self.num_classes, self._latent_size = in_channels, num_classes, latent_size
-        self.sample_channels = 2 * widths[0]
         sizes = {"norm": norm, "dims": dims}
         self.down = Down(in_channels, widths, convolutions, **sizes)
         self.up = Up(widths, convolutions, wide=norm, **sizes)

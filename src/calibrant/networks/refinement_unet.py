@@ -65,7 +65,6 @@ class RefinementUNet(nn.Module):
             "dims": dims,
         }
         self.in_channels, self.num_classes, self.noise_size = in_channels, num_classes, noise_size
-        self.sample_channels = 2 * width
         conv, transposed = layer("conv", dims), layer("transposed", dims)
         norm, drop = layer("norm", dims), layer("dropout", dims)
 

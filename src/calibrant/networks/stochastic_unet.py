@@ -92,7 +92,6 @@ class StochasticUNet(nn.Module):
             "dims": dims,
         }
         self.in_channels, self.num_classes, self.rank = in_channels, num_classes, rank
-        self.sample_channels = num_classes
         conv = layer("conv", dims)
         self.down = Down(in_channels, widths, convolutions, norm=True, dims=dims)
         self.up = Up(widths, convolutions, wide=True, norm=True, dims=dims)

@@ -70,7 +70,6 @@ class WeightNoiseUNet(nn.Module):
             "dims": dims,
         }
         self.in_channels, self.num_classes, self.released = in_channels, num_classes, released
-        self.sample_channels = 2 * widths[0]
         self._own = latent_size
         self.unet = ProbabilisticUNet(in_channels, num_classes, **sizes, dims=dims)
         last = self.unet.up.levels[0]

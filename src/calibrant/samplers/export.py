@@ -9,7 +9,7 @@ from calibrant._shapes import Float, Tensor
 from calibrant.calibrators.export import write_onnx
 from calibrant.errors import InputError
 from calibrant.samplers.energy_score import EnergyScoreSampler
-from calibrant.samplers.orientations import OrientedBasis, joined
+from calibrant.samplers.orientations import OrientedBasis
 from calibrant.training import network_input
 
 
@@ -31,10 +31,10 @@ class _Basis(nn.Module):
             # Not softmax: onnxruntime's over axis 1 is ten times slower than its parts.
             weight = (given[-2] - given[-2].amax(1, keepdim=True)).exp()
             maps = [weight / weight.sum(1, keepdim=True)]
-        encoded = self.network.encode(network_input(image, self.standardise, *maps))
-        if isinstance(self.network, OrientedBasis):
-            return joined(self.network.network, encoded, given[-1])
-        return joined(self.network, [encoded], given[-1])
+        basis = self.network.encode(network_input(image, self.standardise, *maps))
+        factors = self.network.factors(basis.pooled, given[-1])
+        mean, along = basis.maps[:, :-1].tensor_split([factors.shape[2]], 1)
+        return mean, along, factors.movedim(1, 0)
 
 
 def export_basis(sampler: EnergyScoreSampler, path: str | os.PathLike[str], *, example: Tensor | None = None) -> None:

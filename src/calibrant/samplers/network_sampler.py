@@ -11,7 +11,7 @@ from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.models.windows import window_starts
-from calibrant.networks import with_all_classes, with_channels_last
+from calibrant.networks import Basis, combined, with_all_classes, with_channels_last
 from calibrant.samplers._fields import largest
 from calibrant.samplers.sampler import Sampler, check_request, latents_of
 from calibrant.training import Standardise, network_input
@@ -25,6 +25,9 @@ OVERLAP = 1 / 3
 _NUMBERS = 2**22
 """Numbers of one block of samples at full resolution: 16 MB of float32, which a processor's cache holds."""
 
+_CACHED = 2**19
+"""Numbers of one block of pixels: 2 MB, and about as many again that they are made from."""
+
 _KEPT = 2**27
 """Pixels, times channels of the input, up to which what the network says of all windows is kept: a few GB at most."""
 
@@ -35,8 +38,6 @@ class SampleNetwork(Protocol):
 
     in_channels: int
     num_classes: int
-    sample_channels: int
-    """Numbers a pixel of the image that are made anew for each sample at once: those of the largest maps."""
 
     def latent_size(self, space: Sequence[int]) -> int:
         """Return how many standard normal numbers a sample of an image takes.
@@ -110,6 +111,7 @@ class NetworkSampler(Sampler):
         """
         return super().train(False)
 
+    @torch.no_grad()
     def sample(
         self,
         logits: Float[Tensor, "n c *s"],
@@ -126,9 +128,14 @@ class NetworkSampler(Sampler):
         :param generator: where all random numbers come from; the same state gives the same maps.
         :raises ShapeError: classes or channels are not those of the training, or the image is missing.
         """
-        blocks = self._decoded(logits, image, num_samples, generator, self.draws)
-        return torch.cat([_labels(planes, logits.shape[1]) for planes in blocks]).long()
+        drawn = self._drawn(logits, image, num_samples, generator, self.draws)
+        blocks, axis = self._by_pixels(drawn), 2
+        if blocks is None:
+            blocks, axis = self._by_samples(drawn), 0
+        labels = torch.cat([_labels(planes, logits.shape[1]) for planes in blocks], axis)
+        return labels.long().reshape(num_samples, len(logits), *logits.shape[2:])
 
+    @torch.no_grad()
     def scores(
         self,
         logits: Float[Tensor, "n c *s"],
@@ -146,19 +153,19 @@ class NetworkSampler(Sampler):
         :param generator: where all random numbers come from; the same state gives the same samples.
         :param draws: how latents are drawn, "independent" or "spread"; by default as the sampler draws.
         """
-        for planes in self._decoded(logits, image, num_samples, generator, draws or self.draws):
+        drawn = self._drawn(logits, image, num_samples, generator, draws or self.draws)
+        for planes in self._by_samples(drawn):
             yield with_all_classes(planes, logits.shape[1])
 
-    @torch.no_grad()
-    def _decoded(
+    def _drawn(
         self,
         logits: Float[Tensor, "n c *s"],
         image: Float[Tensor, "n k *s"] | None,
         num_samples: int,
         generator: torch.Generator,
         draws: str,
-    ) -> Iterator[Float[Tensor, "m n p *s"]]:
-        """Yield logits of samples as the network decodes them: of two classes perhaps those of the second alone."""
+    ) -> "_Drawn":
+        """Check what is asked for, and return the latents and what the network says of the images."""
         check_request(logits, num_samples)
         seen = network_input(image, self.standardise, *self._maps(logits))
         if seen.shape[1] != self.network.in_channels or logits.shape[1] != self.network.num_classes:
@@ -167,23 +174,37 @@ class NetworkSampler(Sampler):
                 f"channels in all; got {logits.shape[1]} classes, {seen.shape[1]} channels. "
                 "Pass the model and the images that it was trained behind."
             )
-        space = logits.shape[2:]
-        windows = _Windows.over(space, self.window)
+        windows = _Windows.over(logits.shape[2:], self.window)
         shape = (num_samples, len(logits), self.network.latent_size(windows.size))
         latents = latents_of(shape, generator, logits.device, draws=draws)
         shared = [self.network.encode(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
-        block = max(1, _NUMBERS // (self.network.sample_channels * logits[:, 0].numel()))
-        for part in latents.split(block):
-            if len(windows.all) == 1 and shared is not None:
-                yield self.network.decode(shared[0], part, space)
-                continue
-            total = logits.new_zeros(())
+        return _Drawn(seen, windows, latents, shared)
+
+    def _by_samples(self, drawn: "_Drawn") -> Iterator[Float[Tensor, "m n p *s"]]:
+        """Yield logits as the network decodes them, some samples at a time."""
+        space, windows = drawn.seen.shape[2:], drawn.windows
+        block = max(1, _NUMBERS // (32 * drawn.seen[:, 0].numel()))
+        for part in drawn.latents.split(block):
+            total = None
             for number, window in enumerate(windows.all):
-                kept = self.network.encode(seen[window]) if shared is None else shared[number]
+                kept = self.network.encode(drawn.seen[window]) if drawn.shared is None else drawn.shared[number]
                 planes = self.network.decode(kept, part, windows.size)
-                total = planes.new_zeros(*planes.shape[:3], *space) if number == 0 else total
+                if len(windows.all) == 1:
+                    yield planes
+                    break
+                total = planes.new_zeros(*planes.shape[:3], *space) if total is None else total
                 total[window] += planes
-            yield total.div_(windows.count.to(total.device))
+            if total is not None:
+                yield total.div_(windows.count.to(total.device))
+
+    def _by_pixels(self, drawn: "_Drawn") -> Iterator[Float[Tensor, "m n p q"]] | None:
+        """Return logits of all samples, some pixels at a time, where samples are products: a cache holds them."""
+        if drawn.shared is None or len(drawn.shared) > 1 or not isinstance(drawn.shared[0], Basis):
+            return None
+        (basis,) = drawn.shared
+        factors = self.network.factors(basis.pooled, drawn.latents)
+        width = max(1, _CACHED // factors[..., 0].numel())
+        return (combined(maps, factors) for maps in basis.maps.flatten(2).split(width, 2))
 
     def mean_logits(
         self,
@@ -216,6 +237,16 @@ def _labels(planes: Float[Tensor, "m n p *s"], num_classes: int) -> Int[Tensor, 
     if planes.shape[2] == num_classes:
         return largest(planes)
     return planes[:, :, 0].relu().bool().view(torch.uint8)  # whether it is above 0, in less than half the time
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Latents, and what a network is given and says: of each window, or None where that is too much to keep."""
+
+    seen: Float[Tensor, "n k *s"]
+    windows: "_Windows"
+    latents: Float[Tensor, "m n d"]
+    shared: list[Any] | None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
-from calibrant.networks import Basis, BasisUNet
+from calibrant.networks import Basis, BasisUNet, combined
 from calibrant.training import Augmentation
 
 ORIENTATIONS: Mapping[str, Augmentation] = {
@@ -30,9 +30,9 @@ class OrientedBasis(nn.Module):
     :raises MethodError: no such orientations.
 
     >>> network = OrientedBasis(BasisUNet(3, 2, width=4, depth=2).eval(), "all")
-    >>> bases = network.encode(torch.zeros(2, 3, 21, 30))
-    >>> len(bases), network.decode(bases, torch.zeros(5, 2, 8), (21, 30)).shape
-    (8, torch.Size([5, 2, 1, 21, 30]))
+    >>> basis = network.encode(torch.zeros(2, 3, 21, 30))
+    >>> network.decode(basis, torch.zeros(5, 2, 8), (21, 30)).shape
+    torch.Size([5, 2, 1, 21, 30])
     """
 
     def __init__(self, network: BasisUNet, orientations: str) -> None:
@@ -40,7 +40,6 @@ class OrientedBasis(nn.Module):
         check_choice(orientations, ORIENTATIONS, "set of orientations")
         self.network, self.orientations = network, orientations
         self.in_channels, self.num_classes = network.in_channels, network.num_classes
-        self.sample_channels = network.sample_channels
 
     def arguments(self) -> dict[str, Any]:
         """Return the network and its orientations."""
@@ -53,44 +52,36 @@ class OrientedBasis(nn.Module):
         """
         return self.network.latent_size(space)
 
-    def encode(self, seen: Float[Tensor, "n k *s"]) -> tuple[Basis, ...]:
-        """Return what all samples of an image share, for each orientation, turned back.
+    def encode(self, seen: Float[Tensor, "n k *s"]) -> Basis:
+        """Return what all samples of an image share: the bases of all orientations, turned back, as one.
 
         :param seen: the image, or probabilities, or both, concatenated.
         """
-        found = []
+        maps, pooled = [], []
         for each in ORIENTATIONS[self.orientations].orientations(seen.ndim - 2):
-            maps, pooled = self.network.encode(each.of(seen))
-            found.append(Basis(each.undone(maps), pooled))
-        return tuple(found)
+            basis = self.network.encode(each.of(seen))
+            maps.append(each.undone(basis.maps))
+            pooled.append(basis.pooled)
+        planes = self.network.planes
+        mean = torch.stack([each[:, :planes] for each in maps]).mean(0)
+        along = [each[:, planes:-1] for each in maps]
+        return Basis(torch.cat([mean, *along, maps[0][:, -1:]], 1), torch.stack(pooled, 1))
 
-    def decode(
-        self, bases: Sequence[Basis], latents: Float[Tensor, "m n d"], space: Sequence[int]
-    ) -> Float[Tensor, "m n p *s"]:
+    def factors(self, pooled: Float[Tensor, "n o w"], latents: Float[Tensor, "m n d"]) -> Float[Tensor, "n m p f"]:
+        """Return the factors of the maps that samples vary along, for each sample and class.
+
+        :param pooled: the deepest features in each orientation, their mean over space.
+        :param latents: one standard normal vector for each sample and image.
+        """
+        found = [self.network.factors(each, latents) / pooled.shape[1] for each in pooled.unbind(1)]
+        constant = torch.stack([each[..., -1:] for each in found]).sum(0)
+        return torch.cat([*(each[..., :-1] for each in found), constant], -1)
+
+    def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n p *s"]:
         """Return the logits of one sample for each latent, of two classes those of the second.
 
-        :param bases: what :meth:`encode` returned.
+        :param basis: what :meth:`encode` returned.
         :param latents: one standard normal vector for each sample and image.
         :param space: the size of the label maps, in pixels.
         """
-        total = self.network.decode(bases[0], latents, space)
-        for basis in bases[1:]:
-            total += self.network.decode(basis, latents, space)
-        return total.div_(len(bases))
-
-
-def joined(
-    network: BasisUNet, bases: Sequence[Basis], latents: Float[Tensor, "m n d"]
-) -> tuple[Float[Tensor, "n p *s"], Float[Tensor, "n K *s"], Float[Tensor, "m n p coefficients"]]:
-    """Return several orientations as one: logits are ``mean + coefficients @ [maps, 1]``.
-
-    :param network: made the bases.
-    :param bases: one an orientation.
-    :param latents: one standard normal vector for each sample and image.
-    """
-    gain, planes = network.definition["gain"], network.planes
-    coefficients = [gain / len(bases) * network.coefficients(basis.pooled, latents) for basis in bases]
-    constant = torch.stack([each[..., -1:] for each in coefficients]).sum(0)
-    mean = gain * torch.stack([basis.maps[:, :planes] for basis in bases]).mean(0)
-    maps = torch.cat([basis.maps[:, planes:-1] for basis in bases], 1) * network.basis_size**-0.5
-    return mean, maps, torch.cat([*(each[..., :-1] for each in coefficients), constant], -1)
+        return combined(basis.maps, self.factors(basis.pooled, latents))

@@ -112,7 +112,7 @@ class EnergyScoreSampler(LearntSampler):
     """
 
     network_class = BasisUNet
-    recipe = SamplerRecipe(num_steps=3500)
+    recipe = SamplerRecipe(num_steps=3900)
 
     @classmethod
     def loss(cls) -> SampleLoss:

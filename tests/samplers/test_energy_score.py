@@ -288,7 +288,7 @@ def test_what_is_fine_in_the_input_can_be_fine_in_samples():
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3])
 @pytest.mark.parametrize("orientations", ["one", "all"])
-def test_the_largest_score_is_drawn(num_classes, orientations):
+def test_the_largest_score_is_drawn(num_classes, orientations, monkeypatch):
     """Of two classes the network decodes the logits of the second alone, and the scores have those of both."""
     torch.manual_seed(0)
     network = tiny(num_classes, num_classes)
@@ -300,9 +300,12 @@ def test_the_largest_score_is_drawn(num_classes, orientations):
     blocks = sampler.scores(logits, generator=torch.Generator().manual_seed(1), **how)
     scores = torch.cat(list(blocks))
     assert scores.shape == (40, 2, num_classes, 9, 10)
-    maps = sampler.sample(logits, generator=torch.Generator().manual_seed(1), **how)
-    assert maps.dtype == torch.long
-    assert torch.equal(maps, scores.argmax(2))
+    for numbers, width in ((2**19, 256), (2 * 7 * 40 * num_classes, 7), (2 * 7 * 3 * num_classes, 7)):
+        monkeypatch.setattr("calibrant.samplers.network_sampler._CACHED", numbers)
+        monkeypatch.setattr("calibrant.samplers.network_sampler._WIDTH", width)
+        maps = sampler.sample(logits, generator=torch.Generator().manual_seed(1), **how)
+        assert maps.dtype == torch.long
+        assert torch.equal(maps, scores.argmax(2))
     assert len(maps.unique()) > min(1, num_classes - 1)
 
 

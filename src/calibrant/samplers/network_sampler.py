@@ -26,7 +26,10 @@ _NUMBERS = 2**22
 """Numbers of one block of samples at full resolution: 16 MB of float32, which a processor's cache holds."""
 
 _CACHED = 2**19
-"""Numbers of one block of pixels: 2 MB, and about as many again that they are made from."""
+"""Numbers of one block of samples and pixels: 2 MB of float32, which lie near one core."""
+
+_WIDTH = 256
+"""Pixels of such a block, at least: fewer are multiplied and compared more slowly."""
 
 _KEPT = 2**27
 """Pixels, times channels of the input, up to which what the network says of all windows is kept: a few GB at most."""
@@ -129,10 +132,11 @@ class NetworkSampler(Sampler):
         :raises ShapeError: classes or channels are not those of the training, or the image is missing.
         """
         drawn = self._drawn(logits, image, num_samples, generator, self.draws)
-        blocks, axis = self._by_pixels(drawn), 2
-        if blocks is None:
-            blocks, axis = self._by_samples(drawn), 0
-        labels = torch.cat([_labels(planes, logits.shape[1]) for planes in blocks], axis)
+        if drawn.shared is not None and len(drawn.shared) == 1 and isinstance(drawn.shared[0], Basis):
+            basis = drawn.shared[0]
+            labels = _labels_of_products(basis, self.network.factors(basis.pooled, drawn.latents), logits.shape[1])
+        else:
+            labels = torch.cat([_labels(planes, logits.shape[1]) for planes in self._decoded(drawn)])
         return labels.long().reshape(num_samples, len(logits), *logits.shape[2:])
 
     @torch.no_grad()
@@ -154,7 +158,7 @@ class NetworkSampler(Sampler):
         :param draws: how latents are drawn, "independent" or "spread"; by default as the sampler draws.
         """
         drawn = self._drawn(logits, image, num_samples, generator, draws or self.draws)
-        for planes in self._by_samples(drawn):
+        for planes in self._decoded(drawn):
             yield with_all_classes(planes, logits.shape[1])
 
     def _drawn(
@@ -180,7 +184,7 @@ class NetworkSampler(Sampler):
         shared = [self.network.encode(seen[window]) for window in windows.all] if seen.numel() <= _KEPT else None
         return _Drawn(seen, windows, latents, shared)
 
-    def _by_samples(self, drawn: "_Drawn") -> Iterator[Float[Tensor, "m n p *s"]]:
+    def _decoded(self, drawn: "_Drawn") -> Iterator[Float[Tensor, "m n p *s"]]:
         """Yield logits as the network decodes them, some samples at a time."""
         space, windows = drawn.seen.shape[2:], drawn.windows
         block = max(1, _NUMBERS // (32 * drawn.seen[:, 0].numel()))
@@ -196,15 +200,6 @@ class NetworkSampler(Sampler):
                 total[window] += planes
             if total is not None:
                 yield total.div_(windows.count.to(total.device))
-
-    def _by_pixels(self, drawn: "_Drawn") -> Iterator[Float[Tensor, "m n p q"]] | None:
-        """Return logits of all samples, some pixels at a time, where samples are products: a cache holds them."""
-        if drawn.shared is None or len(drawn.shared) > 1 or not isinstance(drawn.shared[0], Basis):
-            return None
-        (basis,) = drawn.shared
-        factors = self.network.factors(basis.pooled, drawn.latents)
-        width = max(1, _CACHED // factors[..., 0].numel())
-        return (combined(maps, factors) for maps in basis.maps.flatten(2).split(width, 2))
 
     def mean_logits(
         self,
@@ -237,6 +232,17 @@ def _labels(planes: Float[Tensor, "m n p *s"], num_classes: int) -> Int[Tensor, 
     if planes.shape[2] == num_classes:
         return largest(planes)
     return planes[:, :, 0].relu().bool().view(torch.uint8)  # whether it is above 0, in less than half the time
+
+
+def _labels_of_products(basis: Basis, factors: Float[Tensor, "n m p f"], num_classes: int) -> Int[Tensor, "m n q"]:
+    """Return the class of the largest logit of samples that are products, some samples and pixels at a time."""
+    maps, (images, _, planes, _) = basis.maps.flatten(2), factors.shape
+    numbers = _CACHED if maps.device.type == "cpu" else _NUMBERS
+    found = []
+    for some in factors.split(max(1, numbers // (_WIDTH * images * planes)), 1):
+        parts = maps.split(max(_WIDTH, numbers // some[..., 0].numel()), 2)
+        found.append(torch.cat([_labels(combined(part, some), num_classes) for part in parts], 2))
+    return torch.cat(found)
 
 
 @dataclass(frozen=True)

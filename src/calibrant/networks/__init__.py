@@ -1,6 +1,6 @@
 """One file per architecture, each a plain module; how weights lie in memory."""
 
-from calibrant.networks.basis_unet import Basis, BasisUNet, combined, with_all_classes
+from calibrant.networks.basis_unet import Basis, BasisUNet, sample_logits, with_all_classes
 from calibrant.networks.calibration_head import CalibrationHead
 from calibrant.networks.discriminator import Discriminator
 from calibrant.networks.hierarchical_unet import HierarchicalUNet, Multiplier
@@ -39,7 +39,7 @@ __all__ = [
     "StochasticUNet",
     "TemperatureTree",
     "WeightNoiseUNet",
-    "combined",
+    "sample_logits",
     "with_all_classes",
     "with_channels_last",
 ]

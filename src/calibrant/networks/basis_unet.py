@@ -27,11 +27,11 @@ class Basis(NamedTuple):
     pooled: Float[Tensor, "n ..."]
 
 
-def combined(maps: Float[Tensor, "n maps *s"], factors: Float[Tensor, "n m p f"]) -> Float[Tensor, "m n p *s"]:
+def sample_logits(maps: Float[Tensor, "n maps *s"], factors: Float[Tensor, "n m p f"]) -> Float[Tensor, "m n p *s"]:
     """Return the logits of samples, of two classes those of the second: one product an image.
 
     :param maps: those of a :class:`Basis`, in all pixels or in some.
-    :param factors: of the maps that samples vary along, for each sample and class.
+    :param factors: what the maps that samples vary along are multiplied by, for each sample and class.
     """
     (_, number, planes, _), rows, flat = factors.shape, factors.flatten(1, 2), maps.flatten(2)
     if planes == 1:  # what does not vary is a map like the others
@@ -218,7 +218,7 @@ class BasisUNet(nn.Module):
         :param latents: one standard normal vector for each sample and image.
         :param space: the size of the label maps, in pixels.
         """
-        return combined(basis.maps, self.factors(basis.pooled, latents))
+        return sample_logits(basis.maps, self.factors(basis.pooled, latents))
 
     def arguments(self) -> dict[str, Any]:
         """Return what the constructor needs to make this network again."""

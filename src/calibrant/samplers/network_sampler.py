@@ -11,7 +11,7 @@ from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.models.windows import window_starts
-from calibrant.networks import Basis, combined, with_all_classes, with_channels_last
+from calibrant.networks import Basis, sample_logits, with_all_classes, with_channels_last
 from calibrant.samplers._fields import largest
 from calibrant.samplers.sampler import Sampler, check_request, latents_of
 from calibrant.training import Standardise, network_input
@@ -241,7 +241,7 @@ def _labels_of_products(basis: Basis, factors: Float[Tensor, "n m p f"], num_cla
     found = []
     for some in factors.split(max(1, numbers // (_WIDTH * images * planes)), 1):
         parts = maps.split(max(_WIDTH, numbers // some[..., 0].numel()), 2)
-        found.append(torch.cat([_labels(combined(part, some), num_classes) for part in parts], 2))
+        found.append(torch.cat([_labels(sample_logits(part, some), num_classes) for part in parts], 2))
     return torch.cat(found)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from calibrant._input.checks import check_choice
 from calibrant._shapes import Float, Tensor
-from calibrant.networks import Basis, BasisUNet, combined
+from calibrant.networks import Basis, BasisUNet, sample_logits
 from calibrant.training import Augmentation
 
 ORIENTATIONS: Mapping[str, Augmentation] = {
@@ -84,4 +84,4 @@ class OrientedBasis(nn.Module):
         :param latents: one standard normal vector for each sample and image.
         :param space: the size of the label maps, in pixels.
         """
-        return combined(basis.maps, self.factors(basis.pooled, latents))
+        return sample_logits(basis.maps, self.factors(basis.pooled, latents))

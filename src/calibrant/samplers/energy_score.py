@@ -112,7 +112,7 @@ class EnergyScoreSampler(LearntSampler):
     """
 
     network_class = BasisUNet
-    recipe = SamplerRecipe(num_steps=3900)
+    recipe = SamplerRecipe(num_steps=3800)
 
     @classmethod
     def loss(cls) -> SampleLoss:

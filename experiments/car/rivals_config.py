@@ -26,7 +26,7 @@ STEPS = {
 1.16, 0.76, 2.03 and 4.73."""
 
 HALF_AN_HOUR = {"energy": 3800}
-"""Steps that take about 1,800 seconds of a processor, with a stride of 2; the record says how many each took."""
+"""Steps that take less than 1,800 seconds of a processor, with a stride of 2; the record says how many each took."""
 
 SIZES: Mapping[str, Mapping[str, Any]] = {"energy": {"stride": 1}}
 """Arguments of the networks in the records, by sampler: that of the energy score was compared with a stride of 1."""

@@ -3,7 +3,8 @@
 Times by the clock and of the processor, the latter also in passes of the same network for one sample. The refinement
 sampler runs the network's encoder once an image; beside it stands a plain loop that runs the whole network for each
 sample, whose label maps are compared. The other samplers with a network, in their small sizes, are timed in passes of
-their own network for one sample. All take turns in one process; the least time of each counts.
+their own network for one sample: the median over runs, each between two such passes. Of times the least counts; what is
+compared takes turns in one process.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from benchmarks._interleaved import timed, verdict
+from benchmarks._interleaved import ratios, timed, verdict
 from calibrant.networks import RefinementUNet
 from calibrant.samplers import CopulaSampler, Coupled, IndependentSampler, RefinementSampler, Sampler
 from calibrant.samplers.storage import LEARNT
@@ -92,6 +93,9 @@ def compare(refined: RefinementSampler, num_classes: int, num_samples: int, side
 TARGETS = {"energy": 1.3}
 """How many passes of its network a hundred samples may take, at most."""
 
+SECONDS, MOST_RUNS = 4, 100
+"""How long runs of one sampler may take together, and how many they may be; fast ones need many to be compared."""
+
 
 def compare_learnt(num_samples: int, side: int, rounds: int, *, device: str = "cpu", published: bool = False) -> None:
     """Print the times of every sampler with one network, two classes, from the image alone, and a GPU's memory.
@@ -99,7 +103,7 @@ def compare_learnt(num_samples: int, side: int, rounds: int, *, device: str = "c
     On a GPU times are by the clock, from when it has nothing to do to when it has nothing left.
     """
     logits, image = (maps.to(device) for maps in scene(2, side))
-    standardise, tasks = Standardise(torch.zeros(1), torch.ones(1)), {}
+    standardise = Standardise(torch.zeros(1), torch.ones(1))
     on_gpu = device != "cpu"
     for name, kind in LEARNT.items():
         network = kind.network_class if published else kind.network_class.small
@@ -111,14 +115,13 @@ def compare_learnt(num_samples: int, side: int, rounds: int, *, device: str = "c
             if on_gpu:
                 torch.cuda.synchronize()
 
-        tasks |= {f"{name}, one sample": lambda draw=draw: draw(1), name: lambda draw=draw: draw(num_samples)}
-    seconds = take_turns(tasks, rounds)
-    for name in LEARNT:
-        (once, one), (clock, worked) = seconds[f"{name}, one sample"], seconds[name]
-        ratio = clock / once if on_gpu else worked / one
-        spent = f"{memory_of(tasks[name]):8.0f} MB of a GPU" if on_gpu else f"{worked * 1e3:8.0f} ms of processor"
+        one, all_samples = lambda draw=draw: draw(1), lambda draw=draw: draw(num_samples)
+        runs = max(rounds, min(MOST_RUNS, int(SECONDS / timed(all_samples)[0])))
+        clock, worked = take_turns({name: all_samples}, runs)[name]
+        ratio = ratios(one, {name: all_samples}, runs)[name][0 if on_gpu else 1]
+        spent = f"{memory_of(all_samples):8.0f} MB of a GPU" if on_gpu else f"{worked * 1e3:8.0f} ms of processor"
         print(
-            f"  {name:42} {clock * 1e3:8.1f} ms  {spent}  {ratio:6.1f} passes"
+            f"  {name:42} {clock * 1e3:8.1f} ms  {spent}  {ratio:6.2f} passes"
             f"{verdict(ratio, TARGETS.get(name) if num_samples == 100 else None)}",
             flush=True,
         )

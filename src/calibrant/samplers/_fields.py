@@ -83,9 +83,14 @@ def cut(
     return largest(log_probs - log_times).long()
 
 
+def label_type(num_classes: int) -> torch.dtype:
+    """Return the type of :func:`largest`: small integers are less to move."""
+    return torch.uint8 if num_classes <= 256 else torch.int32
+
+
 def largest(scores: Float[Tensor, "m n c *s"]) -> Int[Tensor, "m n *s"]:
     """Return ``scores.argmax(2)`` as small numbers, class by class: several times as fast as over an inner axis."""
-    kind = torch.uint8 if scores.shape[2] <= 256 else torch.int32  # less to move
+    kind = label_type(scores.shape[2])
     best = scores[:, :, 0]
     labels = torch.zeros_like(best, dtype=kind)
     for k in range(1, scores.shape[2]):

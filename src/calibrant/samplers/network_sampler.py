@@ -12,7 +12,7 @@ from calibrant._shapes import Float, Int, Tensor
 from calibrant.errors import InputError, ShapeError
 from calibrant.models.windows import window_starts
 from calibrant.networks import Basis, sample_logits, with_all_classes, with_channels_last
-from calibrant.samplers._fields import largest
+from calibrant.samplers._fields import label_type, largest
 from calibrant.samplers.sampler import Sampler, check_request, latents_of
 from calibrant.training import Standardise, network_input
 
@@ -29,7 +29,7 @@ _CACHED = 2**19
 """Numbers of one block of samples and pixels: 2 MB of float32, which lie near one core."""
 
 _WIDTH = 256
-"""Pixels of such a block, at least: fewer are multiplied and compared more slowly."""
+"""Pixels of such a block are a multiple of this: others are multiplied and compared more slowly."""
 
 _KEPT = 2**27
 """Pixels, times channels of the input, up to which what the network says of all windows is kept: a few GB at most."""
@@ -58,6 +58,8 @@ class SampleNetwork(Protocol):
 
     def decode(self, shared: Any, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n p *s"]:
         """Return the logits of one sample for each latent; of two classes those of the second are enough.
+
+        What is returned may be overwritten.
 
         :param shared: what :meth:`encode` returned.
         :param latents: one standard normal vector for each sample and image.
@@ -132,12 +134,17 @@ class NetworkSampler(Sampler):
         :raises ShapeError: classes or channels are not those of the training, or the image is missing.
         """
         drawn = self._drawn(logits, image, num_samples, generator, self.draws)
+        (n, c, *space), done = logits.shape, 0
+        labels = torch.empty(num_samples, n, *space, dtype=label_type(c), device=logits.device)
         if drawn.shared is not None and len(drawn.shared) == 1 and isinstance(drawn.shared[0], Basis):
             basis = drawn.shared[0]
-            labels = _labels_of_products(basis, self.network.factors(basis.pooled, drawn.latents), logits.shape[1])
+            factors = self.network.factors(basis.pooled, drawn.latents)
+            _write_products(labels.flatten(2), basis.maps.flatten(2), factors, c)
         else:
-            labels = torch.cat([_labels(planes, logits.shape[1]) for planes in self._decoded(drawn)])
-        return labels.long().reshape(num_samples, len(logits), *logits.shape[2:])
+            for planes in self._decoded(drawn):
+                _write_largest(labels[done : done + len(planes)], planes, c)
+                done += len(planes)
+        return labels.long()
 
     @torch.no_grad()
     def scores(
@@ -227,22 +234,25 @@ class NetworkSampler(Sampler):
         return [] if self.inputs == "image" else [logits.float().softmax(1)]
 
 
-def _labels(planes: Float[Tensor, "m n p *s"], num_classes: int) -> Int[Tensor, "m n *s"]:
-    """Return the class of the largest logit, as small numbers; planes may be of the second of two classes alone."""
+def _write_largest(labels: Int[Tensor, "m n *s"], planes: Float[Tensor, "m n p *s"], num_classes: int) -> None:
+    """Write the class of the largest logit; planes of the second of two classes alone are overwritten."""
     if planes.shape[2] == num_classes:
-        return largest(planes)
-    return planes[:, :, 0].relu().bool().view(torch.uint8)  # whether it is above 0, in less than half the time
+        labels.copy_(largest(planes))
+    else:  # whether it is above 0, in less than half the time of the comparison
+        labels.view(torch.bool).copy_(planes[:, :, 0].relu_())
 
 
-def _labels_of_products(basis: Basis, factors: Float[Tensor, "n m p f"], num_classes: int) -> Int[Tensor, "m n q"]:
-    """Return the class of the largest logit of samples that are products, some samples and pixels at a time."""
-    maps, (images, _, planes, _) = basis.maps.flatten(2), factors.shape
+def _write_products(
+    labels: Int[Tensor, "m n q"], maps: Float[Tensor, "n maps q"], factors: Float[Tensor, "n m p f"], num_classes: int
+) -> None:
+    """Write the class of the largest logit of samples that are products, some samples and pixels at a time."""
+    images, samples, planes, _ = factors.shape
     numbers = _CACHED if maps.device.type == "cpu" else _NUMBERS
-    found = []
-    for some in factors.split(max(1, numbers // (_WIDTH * images * planes)), 1):
-        parts = maps.split(max(_WIDTH, numbers // some[..., 0].numel()), 2)
-        found.append(torch.cat([_labels(sample_logits(part, some), num_classes) for part in parts], 2))
-    return torch.cat(found)
+    some = min(samples, max(1, numbers // (_WIDTH * images * planes)))
+    width = max(1, numbers // (some * images * planes * _WIDTH)) * _WIDTH
+    for rows, row_factors in zip(labels.split(some), factors.split(some, 1), strict=True):
+        for part, part_maps in zip(rows.split(width, 2), maps.split(width, 2), strict=True):
+            _write_largest(part, sample_logits(part_maps, row_factors), num_classes)
 
 
 @dataclass(frozen=True)

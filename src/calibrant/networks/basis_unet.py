@@ -207,8 +207,12 @@ class BasisUNet(nn.Module):
         :param pooled: the deepest features, their mean over space.
         :param latents: one standard normal vector for each sample and image.
         """
-        seen = torch.cat([latents, pooled.expand(latents.shape[0], *pooled.shape)], -1).movedim(0, 1)
-        given = self.definition["gain"] * self.coefficients_of(seen).unflatten(-1, (self.planes, self.basis_size + 1))
+        first, *others = self.coefficients_of
+        of_latents, of_pooled = first.weight.tensor_split([self._latent_size], 1)
+        x = F.linear(latents, of_latents) + F.linear(pooled, of_pooled, first.bias)  # the latter once an image
+        for part in others:
+            x = part(x)
+        given = self.definition["gain"] * x.movedim(0, 1).unflatten(-1, (self.planes, self.basis_size + 1))
         return torch.cat([given[..., :-1] * self.basis_size**-0.5, given[..., -1:]], -1)
 
     def decode(self, basis: Basis, latents: Float[Tensor, "m n d"], space: Sequence[int]) -> Float[Tensor, "m n p *s"]:

@@ -208,6 +208,7 @@ class BasisUNet(nn.Module):
         :param latents: one standard normal vector for each sample and image.
         """
         first, *others = self.coefficients_of
+        assert isinstance(first, nn.Linear)
         of_latents, of_pooled = first.weight.tensor_split([self._latent_size], 1)
         x = F.linear(latents, of_latents) + F.linear(pooled, of_pooled, first.bias)  # the latter once an image
         for part in others:
